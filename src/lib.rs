@@ -1,0 +1,16 @@
+//! Berth: a reconciliation controller over plain Docker.
+//!
+//! Berth is a function from (manifests, observed host) to a plan, and a loop that runs it.
+//! Everything else feeds that function or reports on it:
+//!
+//! ```text
+//! source ─► manifest ─► intake ─► Desired ─┐
+//!                                          ├─► plan ─► execute ─► engine
+//!                       engine ─► World ───┘      └──► status ─► record ─► server
+//! ```
+//!
+//! The modules stand below in reading order, and in layers: each uses only what stands above it.
+//! The first five are pure; from `clock` on, things wait, fail and cost.
+
+// Words.
+pub mod model;

@@ -1,0 +1,27 @@
+//! The vocabulary: what an app is, and the words everything else is written in.
+//!
+//! Pure data. Nothing here waits, reads a clock or leaves the process.
+
+mod app;
+mod condition;
+mod hash;
+pub mod label;
+mod name;
+mod port;
+mod quantity;
+mod reference;
+mod time;
+
+pub use app::{
+    App, AppSpec, BuildSpec, Command, GitSource, Health, HealthCheck, Mount, MountSource, Origin,
+    PullPolicy, Resources, RestartPolicy, Rollout, RolloutOrder, Source, WorkspaceSpec,
+};
+pub use condition::{Condition, ConditionStatus, ConditionType, Phase, Reason};
+pub use hash::{Digest, SpecHash};
+pub use name::{AppName, NameError};
+pub use port::{Bind, PortBinding, PortRange, PortSpec, Protocol};
+pub use quantity::{
+    QuantityError, format_bytes, format_duration, parse_bytes, parse_duration, parse_millicpus,
+};
+pub use reference::{GitUrl, ImageRef, ReferenceError, check_git_ref, check_repository_path};
+pub use time::Timestamp;
