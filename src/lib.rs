@@ -14,3 +14,7 @@
 
 // Words.
 pub mod model;
+
+// Text to intent, and the two sides that are compared.
+pub mod manifest;
+pub mod state;

@@ -1,1 +1,5 @@
 //! Every test that needs more than one module, in one binary.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
+
+mod manifest;

@@ -1,0 +1,16 @@
+//! The two sides that a plan compares: what is wanted, and what was seen.
+//!
+//! Pure data. A thing that could not be looked at is said to be unknown; nothing here is ever
+//! guessed to be absent.
+
+mod desired;
+mod observed;
+mod ownership;
+
+pub use desired::{Desired, Hold, Want};
+pub use observed::{
+    AppState, BadRevision, Checkout, Container, ContainerId, ContainerState, Detail, DetectedFile,
+    Failure, HealthSeen, HostPort, OwnImage, Placement, PlacementProblem, Policy, Request,
+    RunningWork, WorkKind, World,
+};
+pub use ownership::{Owner, Ownership, container_name, owner_of, ports_label, ports_of_label};

@@ -1,0 +1,419 @@
+//! What was seen: the engine's objects, and what Berth knows about one app.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::ownership::Ownership;
+use crate::model::{
+    AppName, Bind, Digest, ImageRef, PortBinding, PortRange, Protocol, Reason, SpecHash, Timestamp,
+};
+
+/// The full id of a container: 64 hexadecimal digits. Short ids and names never reach the engine.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ContainerId(String);
+
+impl ContainerId {
+    /// Takes an id as the engine wrote it.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The whole id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first twelve digits, for people.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short())
+    }
+}
+
+impl fmt::Debug for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short())
+    }
+}
+
+/// A container's state, in the engine's words. A word that Berth does not know is `Unknown`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ContainerState {
+    /// Made, never started.
+    Created,
+    /// Its main process runs.
+    Running,
+    /// Frozen.
+    Paused,
+    /// Exited, and the engine will start it again after a pause.
+    Restarting,
+    /// Being removed.
+    Removing,
+    /// Its main process ended.
+    Exited,
+    /// Could not be removed completely; it keeps its name but can't run.
+    Dead,
+    /// A state that this Berth does not know.
+    Unknown,
+}
+
+/// A container, as the engine lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its full id.
+    pub id: ContainerId,
+    /// Its name, without the slash.
+    pub name: String,
+    /// Whose it is.
+    pub ownership: Ownership,
+    /// The image as the engine shows it: a reference, or an id when the tag has moved on.
+    pub image: String,
+    /// The image's id.
+    pub image_id: String,
+    /// Its state.
+    pub state: ContainerState,
+    /// Its last exit code, when it has exited.
+    pub exit_code: Option<i64>,
+    /// The ports that are bound on the host. Of a stopped container of ours: those it was given.
+    pub ports: Vec<PortBinding>,
+    /// The networks that it is in, with its address there when it runs.
+    pub networks: BTreeMap<String, Option<String>>,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// What only an inspection tells about a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// When it was last started.
+    pub started_at: Option<Timestamp>,
+    /// When it last ended.
+    pub finished_at: Option<Timestamp>,
+    /// How often the engine started it again by itself.
+    pub restart_count: u64,
+    /// Whether the kernel killed it for want of memory.
+    pub is_oom_killed: bool,
+    /// The last exit code.
+    pub exit_code: Option<i64>,
+    /// Why the engine could not start it, when it said so.
+    pub error: Option<String>,
+}
+
+/// An image that this Berth built.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OwnImage {
+    /// When it was made.
+    pub created: Timestamp,
+    /// Its id.
+    pub id: String,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// The app it was built for.
+    pub app: AppName,
+}
+
+/// Everything that the engine listed, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct World {
+    /// All containers of the host, ours and others'.
+    pub containers: Vec<Container>,
+    /// Every tag and digest reference, with the id of its image.
+    pub images: BTreeMap<String, String>,
+    /// The images that this Berth built.
+    pub own_images: Vec<OwnImage>,
+}
+
+impl World {
+    /// The containers of one app, oldest first.
+    pub fn containers_of(&self, app: &AppName) -> Vec<&Container> {
+        let mut mine: Vec<_> = self
+            .containers
+            .iter()
+            .filter(|container| container.ownership.app() == Some(app))
+            .collect();
+        mine.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        mine
+    }
+
+    /// Every app that has a container or an image here.
+    pub fn apps(&self) -> BTreeSet<AppName> {
+        let containers = self.containers.iter().filter_map(|c| c.ownership.app());
+        let images = self.own_images.iter().map(|image| &image.app);
+        containers.chain(images).cloned().collect()
+    }
+
+    /// Who has the name `name`.
+    pub fn holder_of(&self, name: &str) -> Option<&Container> {
+        self.containers.iter().find(|container| container.name == name)
+    }
+
+    /// The id of the image that `reference` names.
+    ///
+    /// Docker Engine lists images of its default registry by their short names, and pinned ones
+    /// without their tags: `docker.io/library/redis:7@sha256:…` is there as `redis@sha256:…`.
+    pub fn image_id(&self, reference: &str) -> Option<&str> {
+        let short = reference.strip_prefix("docker.io/").unwrap_or(reference);
+        let short = short.strip_prefix("library/").unwrap_or(short);
+        let pinned = short.split_once('@').map(|(name, digest)| {
+            let slash = name.rfind('/').map_or(0, |at| at + 1);
+            let end = name[slash..].find(':').map_or(name.len(), |at| slash + at);
+            format!("{}@{digest}", &name[..end])
+        });
+        let names = [Some(reference), Some(short), pinned.as_deref()];
+        names.into_iter().flatten().find_map(|name| self.images.get(name)).map(String::as_str)
+    }
+}
+
+/// A file in a repository that says how to build it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DetectedFile {
+    /// Its path, relative to the source path.
+    pub path: String,
+}
+
+/// A checkout of an app's repository, complete and in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkout {
+    /// The repository it came from.
+    pub url: String,
+    /// The branch, tag or commit asked for.
+    pub reference: Option<String>,
+    /// The folder inside the repository.
+    pub path: String,
+    /// The commit.
+    pub commit: String,
+    /// The id of the tree at `path`: equal trees are equal sources.
+    pub tree: String,
+    /// The files of the tree's first level, and those that `build` may name, that exist.
+    pub files: Vec<DetectedFile>,
+}
+
+impl Checkout {
+    /// Whether the source holds a file of this path.
+    pub fn has(&self, path: &str) -> bool {
+        self.files.iter().any(|file| file.path == path)
+    }
+}
+
+/// A kind of long work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum WorkKind {
+    /// Cloning or fetching a repository.
+    Fetch,
+    /// Building an image.
+    Build,
+    /// Pulling an image.
+    Pull,
+}
+
+impl fmt::Display for WorkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fetch => "fetch",
+            Self::Build => "build",
+            Self::Pull => "pull",
+        })
+    }
+}
+
+/// Long work that is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningWork {
+    /// What is done.
+    pub kind: WorkKind,
+    /// What it is done from; other input makes it useless.
+    pub input: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// The last thing it said.
+    pub progress: Option<String>,
+}
+
+/// Long work that failed, and is not tried again before its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What it was done from.
+    pub input: String,
+    /// Why it failed.
+    pub reason: Reason,
+    /// Why it failed, as a sentence.
+    pub message: String,
+    /// When it failed.
+    pub at: Timestamp,
+    /// How often it has failed with this input.
+    pub attempts: u32,
+    /// When it may be tried again; none waits for a change.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// What the health check said about a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealthSeen {
+    /// It has not passed yet.
+    Starting {
+        /// Since when it is checked.
+        since: Timestamp,
+        /// What the last check said.
+        error: Option<String>,
+    },
+    /// It passes.
+    Healthy {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It passed once and fails now.
+    Unhealthy {
+        /// Since when.
+        since: Timestamp,
+        /// What the last check said.
+        error: String,
+    },
+}
+
+/// A version of an app that was tried and failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRevision {
+    /// The shape that failed.
+    pub spec_hash: SpecHash,
+    /// Why.
+    pub reason: Reason,
+    /// Why, as a sentence.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What a person asked for, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Stop and start it.
+    Restart,
+    /// Look at the repository now.
+    Fetch,
+    /// Try again what failed.
+    Retry,
+}
+
+/// The host ports that an app may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// One binding for each port of the app, in the app's order.
+    pub bindings: Vec<PortBinding>,
+    /// Why a port could not be given.
+    pub problem: Option<PlacementProblem>,
+}
+
+/// Why a port could not be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacementProblem {
+    /// Why.
+    pub reason: Reason,
+    /// Why, as a sentence.
+    pub message: String,
+}
+
+/// What Berth knows about one app beside what the engine lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppState {
+    /// The generation of the manifest: 1 at first, one more with each change of the spec.
+    pub generation: u64,
+    /// The checkout in place.
+    pub checkout: Option<Checkout>,
+    /// When the remote was last looked at with success.
+    pub checked_at: Option<Timestamp>,
+    /// Long work under way.
+    pub work: Option<RunningWork>,
+    /// Long work that failed, by kind.
+    pub failures: BTreeMap<WorkKind, Failure>,
+    /// What the health checks said.
+    pub health: BTreeMap<ContainerId, HealthSeen>,
+    /// What inspections said; only of containers that are in trouble or new.
+    pub details: BTreeMap<ContainerId, Detail>,
+    /// The host ports.
+    pub placement: Placement,
+    /// Which of the apps it depends on are ready.
+    pub ready: BTreeSet<AppName>,
+    /// Whether a person stopped it.
+    pub is_paused: bool,
+    /// What a person asked for and was not done yet.
+    pub request: Option<Request>,
+    /// The version that failed last.
+    pub bad_revision: Option<BadRevision>,
+    /// How often a person asked for a build from scratch.
+    pub rebuilds: u64,
+    /// The generation for which the image was pulled (`pullPolicy: Always`).
+    pub pulled_generation: Option<u64>,
+}
+
+/// What the operator set: data for the planner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Which Berth this is.
+    pub instance: String,
+    /// The network that apps share.
+    pub network: String,
+    /// How ports are published when the app does not say.
+    pub publish: Bind,
+    /// The host ports that may be given out.
+    pub ports: PortRange,
+    /// The base of generated Dockerfiles.
+    pub base_image: ImageRef,
+    /// Whether git repositories may be folders of this machine.
+    pub is_local_git_allowed: bool,
+    /// The absolute path of the folder of workspaces.
+    pub workspaces: String,
+    /// Host paths below which manifests may mount.
+    pub host_mounts: Vec<String>,
+    /// The digest of the CA bundle that builds may ask for.
+    pub ca_bundle: Option<Digest>,
+    /// The container that Berth itself runs in: never part of a plan (fault D23).
+    pub own_container: Option<ContainerId>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            instance: "default".to_owned(),
+            network: "berth".to_owned(),
+            publish: Bind::Loopback,
+            ports: PortRange { first: 8001, last: 8999 },
+            base_image: ImageRef::parse("python:3.12-slim").unwrap_or_else(|_| unreachable!()),
+            is_local_git_allowed: false,
+            workspaces: "/opt/dockerstore".to_owned(),
+            host_mounts: Vec::new(),
+            ca_bundle: None,
+            own_container: None,
+        }
+    }
+}
+
+/// A host port, as far as clashes go.
+pub type HostPort = (Protocol, u16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_found_by_every_name_that_means_it() {
+        let images = [("redis:7", "a"), ("redis@sha256:00", "b"), ("h.example/x:1", "c")];
+        let images = images.map(|(name, id)| (name.to_owned(), id.to_owned()));
+        let world = World { images: BTreeMap::from(images), ..World::default() };
+        for name in ["redis:7", "docker.io/library/redis:7", "docker.io/redis:7"] {
+            assert_eq!(world.image_id(name), Some("a"), "{name}");
+        }
+        assert_eq!(world.image_id("docker.io/library/redis:7@sha256:00"), Some("b"));
+        assert_eq!(world.image_id("h.example/x:1"), Some("c"));
+        assert_eq!(world.image_id("x:1"), None);
+    }
+}
