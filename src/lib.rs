@@ -18,3 +18,9 @@ pub mod model;
 // Text to intent, and the two sides that are compared.
 pub mod manifest;
 pub mod state;
+
+// The decision.
+pub mod plan;
+
+// The verdict.
+pub mod status;

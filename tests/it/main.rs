@@ -3,3 +3,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
 
 mod manifest;
+mod plan;
+mod plan_props;
+mod sim;

@@ -1,0 +1,210 @@
+//! Getting the image: fetch, then build, or pull. Each is long work that runs beside the passes.
+
+use super::{Input, Plan, PlannedStep, Step, Verb, Work, recipe::recipe, shape::Image, times};
+use crate::model::{App, GitSource, GitUrl, ImageRef, PullPolicy, Reason, Source};
+use crate::state::{Checkout, Request, WorkKind};
+
+/// What has become of the image.
+pub(super) enum Acquired {
+    /// It is there.
+    Ready(Image),
+    /// It is not; the plan says what is done about it, or why nothing is.
+    NotYet,
+}
+
+/// What may be done about a piece of work.
+enum Turn {
+    /// It is under way.
+    Running(Option<String>),
+    /// It failed, and its time to be tried again has not come.
+    Failed(String),
+    /// It may begin.
+    Go,
+}
+
+pub(super) fn image(input: &Input<'_>, app: &App, plan: &mut Plan) -> Acquired {
+    let acquired = match &app.spec.source {
+        Source::Git(git) => from_git(input, app, git, plan),
+        Source::Image { reference, pull } => from_registry(input, reference, *pull, plan),
+    };
+    cancel_superseded(input, plan);
+    acquired
+}
+
+/// Ends a build or pull that nothing in the plan asks for any more: a newer commit or manifest.
+fn cancel_superseded(input: &Input<'_>, plan: &mut Plan) {
+    let Some(running) = &input.state.work else { return };
+    let is_awaited = plan
+        .waits
+        .iter()
+        .any(|wait| matches!(wait.reason, Reason::Fetching | Reason::Building | Reason::Pulling));
+    let is_refresh = running.kind == WorkKind::Fetch && plan.refusals.is_empty();
+    if is_awaited || is_refresh {
+        return;
+    }
+    let step = Step::Cancel(running.kind);
+    let cause = "its result is not wanted any more".to_owned();
+    plan.steps.insert(0, PlannedStep { step, cause });
+}
+
+fn turn(input: &Input<'_>, work: &Work) -> Turn {
+    let wanted = work.input();
+    if let Some(running) = &input.state.work
+        && running.kind == work.kind()
+        && running.input == wanted
+    {
+        return Turn::Running(running.progress.clone());
+    }
+    match input.state.failures.get(&work.kind()) {
+        Some(failure) if failure.input == wanted && input.state.request.is_none() => {
+            match failure.retry_at {
+                Some(at) if at <= input.now => Turn::Go,
+                _ => Turn::Failed(failure.message.clone()),
+            }
+        }
+        _ => Turn::Go,
+    }
+}
+
+/// Begins a piece of work, or says why not.
+fn begin(input: &Input<'_>, work: Work, cause: &str, plan: &mut Plan) {
+    let kind = work.kind();
+    let (running, failed) = match kind {
+        WorkKind::Fetch => (Reason::Fetching, Reason::FetchFailed),
+        WorkKind::Build => (Reason::Building, Reason::BuildFailed),
+        WorkKind::Pull => (Reason::Pulling, Reason::PullFailed),
+    };
+    match turn(input, &work) {
+        Turn::Running(progress) => {
+            let message = progress.unwrap_or_else(|| format!("the {kind} is under way"));
+            plan.wait(running, message, None);
+        }
+        Turn::Failed(message) => {
+            let failure = input.state.failures.get(&kind);
+            let reason = failure.map_or(failed, |failure| failure.reason);
+            plan.refuse(reason, message);
+            if let Some(at) = failure.and_then(|failure| failure.retry_at) {
+                plan.look_at(at);
+            }
+        }
+        Turn::Go => {
+            plan.verb = Verb::Create;
+            plan.work(cause, work);
+            plan.then = match kind {
+                WorkKind::Fetch => vec!["build", "create", "start"],
+                WorkKind::Build | WorkKind::Pull => vec!["create", "start"],
+            }
+            .into_iter()
+            .map(ToOwned::to_owned)
+            .collect();
+        }
+    }
+}
+
+fn from_registry(
+    input: &Input<'_>,
+    reference: &ImageRef,
+    pull: PullPolicy,
+    plan: &mut Plan,
+) -> Acquired {
+    let is_present = input.world.image_id(reference.as_str()).is_some();
+    let is_fresh = match pull {
+        PullPolicy::IfNotPresent => is_present,
+        PullPolicy::Always => input.state.pulled_generation == Some(input.state.generation),
+    };
+    if !is_present || !is_fresh {
+        let cause = if is_present {
+            format!("pullPolicy is Always and {reference} was not pulled for this generation")
+        } else {
+            format!("the engine does not have {reference}")
+        };
+        begin(input, Work::Pull { reference: reference.clone() }, &cause, plan);
+        return Acquired::NotYet;
+    }
+    let reference = reference.as_str().to_owned();
+    Acquired::Ready(Image { reference, build: None, commit: None })
+}
+
+fn from_git(input: &Input<'_>, app: &App, git: &GitSource, plan: &mut Plan) -> Acquired {
+    if matches!(git.url, GitUrl::Local(_)) && !input.policy.is_local_git_allowed {
+        plan.refuse(
+            Reason::SourceNotAllowed,
+            format!(
+                "{} is a folder of this machine: the operator allows such repositories with `--allow-local-git`",
+                git.url
+            ),
+        );
+        return Acquired::NotYet;
+    }
+    let look_for = [&app.spec.build.dockerfile, &app.spec.build.requirements];
+    let look_for = look_for.into_iter().flatten().cloned().collect();
+    let fetch = Work::Fetch { source: git.clone(), look_for };
+    let Some(checkout) = input.state.checkout.as_ref().filter(|seen| is_of(seen, git)) else {
+        begin(input, fetch, "the repository has not been fetched", plan);
+        return Acquired::NotYet;
+    };
+    refresh(input, git, fetch, plan);
+    let image_id = |reference: &str| input.world.image_id(reference).map(ToOwned::to_owned);
+    match recipe(app, checkout, &image_id, input.state.rebuilds, input.policy) {
+        Ok(recipe) => {
+            let tag = recipe.tag();
+            if input.world.image_id(&tag).is_some() {
+                let build = Some(recipe.digest());
+                let commit = Some(checkout.commit.clone());
+                return Acquired::Ready(Image { reference: tag, build, commit });
+            }
+            let cause = format!("{tag} does not exist; {}", recipe.why);
+            begin(input, Work::Build(Box::new(recipe)), &cause, plan);
+        }
+        Err(refusal) if refusal.reason == Reason::BaseImageMissing => {
+            let base = app.spec.build.base.clone();
+            let reference = base.unwrap_or_else(|| input.policy.base_image.clone());
+            let cause = format!("the base image {reference} is not here");
+            begin(input, Work::Pull { reference }, &cause, plan);
+            base_is_missing(plan, &refusal.message);
+        }
+        Err(refusal) => plan.refusals.push(refusal),
+    }
+    Acquired::NotYet
+}
+
+/// A pull that failed for want of a base image is said as such.
+fn base_is_missing(plan: &mut Plan, message: &str) {
+    for refusal in &mut plan.refusals {
+        if refusal.reason == Reason::PullFailed {
+            refusal.reason = Reason::BaseImageMissing;
+            refusal.message = format!("{message} ({})", refusal.message);
+        }
+    }
+}
+
+fn is_of(checkout: &Checkout, git: &GitSource) -> bool {
+    checkout.url == git.url.as_str()
+        && checkout.reference == git.reference
+        && checkout.path == git.path
+}
+
+/// Looks for a newer commit when its time has come. What is there goes on meanwhile.
+fn refresh(input: &Input<'_>, git: &GitSource, fetch: Work, plan: &mut Plan) {
+    let is_asked = input.state.request == Some(Request::Fetch);
+    let due = input.state.checked_at.map_or(input.now, |at| at + git.interval);
+    let is_polled = !git.interval.is_zero();
+    if input.state.work.is_some() {
+        return;
+    }
+    match turn(input, &fetch) {
+        Turn::Failed(message) => {
+            if let Some(failure) = input.state.failures.get(&WorkKind::Fetch) {
+                let retry_at = failure.retry_at.unwrap_or(input.now + times::SOON * 60);
+                plan.wait(failure.reason, message, Some(retry_at));
+            }
+        }
+        Turn::Go if is_asked || (is_polled && due <= input.now) => {
+            let cause = if is_asked { "somebody asked for it" } else { "its interval has passed" };
+            plan.verb = Verb::Refresh;
+            plan.work(cause, fetch);
+        }
+        Turn::Go if is_polled => plan.look_at(due),
+        Turn::Go | Turn::Running(_) => {}
+    }
+}

@@ -1,0 +1,120 @@
+//! The plan for one app: from what is wanted of it to steps, waits and refusals.
+
+use super::{
+    Call, Input, Plan, PlannedStep, Step, Target, Verb,
+    acquire::{self, Acquired},
+    prune, rollout, shape, times,
+};
+use crate::model::{App, AppName, Reason};
+use crate::state::{Container, ContainerState, Hold, Want};
+
+/// Decides what to do about one app.
+///
+/// Total and pure. It asks for nothing that is not this app's, and for no removal unless the app
+/// is positively gone or a newer container of it is proven good.
+pub fn plan(input: &Input<'_>) -> Plan {
+    let mut plan = Plan::empty(input.app.clone());
+    match input.want {
+        Want::Present(app) => plan_app(input, app, &mut plan),
+        Want::Invalid { last_good: Some(app), problem } => {
+            plan_app(input, app, &mut plan);
+            plan.refuse(Reason::InvalidManifest, problem.clone());
+        }
+        Want::Invalid { last_good: None, problem } => {
+            plan.refuse(Reason::InvalidManifest, problem.clone());
+        }
+        Want::Absent => prune::remove(input, &mut plan),
+        Want::Held(hold) => {
+            let reason = match hold {
+                Hold::Unreadable(_) => Reason::SourceUnreadable,
+                Hold::Brake { .. } => Reason::RemovalHeld,
+            };
+            plan.wait(reason, hold.message(), None);
+        }
+    }
+    plan
+}
+
+fn plan_app(input: &Input<'_>, app: &App, plan: &mut Plan) {
+    if app.spec.suspend || input.state.is_paused {
+        return pause(input, app, plan);
+    }
+    if let Some(refusal) = shape::forbidden(input, app) {
+        plan.refusals.push(refusal);
+        return keep_alive(input, plan);
+    }
+    let image = match acquire::image(input, app, plan) {
+        Acquired::Ready(image) => image,
+        Acquired::NotYet => return keep_alive(input, plan),
+    };
+    if let Some(problem) = &input.state.placement.problem {
+        plan.refuse(problem.reason, problem.message.clone());
+        plan.look_at(input.now + times::SOON * 5);
+        return keep_alive(input, plan);
+    }
+    let wanted = shape::container_spec(input, app, &image);
+    plan.wanted = Some(wanted.spec_hash.clone());
+    let is_running = input.containers().iter().any(|container| is_up(container));
+    let missing: Vec<_> = app
+        .spec
+        .depends_on
+        .iter()
+        .filter(|name| !input.state.ready.contains(*name))
+        .map(AppName::as_str)
+        .collect();
+    if !missing.is_empty() && !is_running {
+        let message = format!("waits until {} is ready", missing.join(", "));
+        return plan.wait(Reason::WaitingForDependency, message, None);
+    }
+    rollout::roll(input, app, &wanted, plan);
+}
+
+/// Whether the engine runs the container, or will again by itself.
+pub(super) fn is_up(container: &Container) -> bool {
+    matches!(
+        container.state,
+        ContainerState::Running | ContainerState::Restarting | ContainerState::Paused
+    )
+}
+
+/// The target of a call about an existing container.
+pub(super) fn target(container: &Container) -> Target {
+    Target { id: Some(container.id.clone()), name: container.name.clone() }
+}
+
+fn pause(input: &Input<'_>, app: &App, plan: &mut Plan) {
+    let (reason, message) = if app.spec.suspend {
+        (Reason::Suspended, "the manifest says `suspend: true`")
+    } else {
+        (Reason::Paused, "stopped on request; `berth start` starts it again")
+    };
+    if let Some(work) = &input.state.work {
+        let cause = message.to_owned();
+        plan.steps.push(PlannedStep { step: Step::Cancel(work.kind), cause });
+    }
+    for container in input.containers().into_iter().filter(|container| is_up(container)) {
+        plan.verb = Verb::Stop;
+        let call = Call::Stop { target: target(container), grace_s: shape::grace_s(app) };
+        plan.call(message, call);
+    }
+    plan.wait(reason, message, None);
+}
+
+/// While the wanted container can't be made: what was there goes on running.
+pub(super) fn keep_alive(input: &Input<'_>, plan: &mut Plan) {
+    let mine = input.containers();
+    if mine.iter().any(|container| is_up(container)) {
+        return;
+    }
+    let bad = input.state.bad_revision.as_ref().map(|bad| &bad.spec_hash);
+    let may_start = |container: &&&Container| {
+        let is_bad = container.ownership.owner().map(|owner| &owner.spec_hash) == bad;
+        let has_run = container.state == ContainerState::Exited;
+        has_run && (bad.is_none() || !is_bad)
+    };
+    if let Some(container) = mine.iter().rev().find(may_start) {
+        plan.verb = Verb::Start;
+        let cause = "the version that was there goes on running meanwhile";
+        plan.call(cause, Call::Start(target(container)));
+    }
+}

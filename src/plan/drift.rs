@@ -1,0 +1,51 @@
+//! Drift: in which fields a container differs from what is wanted.
+//!
+//! An inspection is never compared with the manifest field by field: engines fill in, rename and
+//! drop fields (faults D17, D18). What is compared is the hash on the container, and a short list
+//! of things that a hand on the engine can change without touching the hash.
+
+use std::collections::BTreeMap;
+
+use super::{Change, ContainerSpec, shape};
+use crate::state::{Container, ContainerState};
+
+/// The fields in which the wanted container differs from an older one.
+pub(super) fn changes(old: &Container, wanted: &ContainerSpec) -> Vec<Change> {
+    let empty = BTreeMap::new();
+    let before = old.ownership.owner().map_or(&empty, |owner| &owner.fields);
+    let after = shape::fields(&wanted.shape);
+    let mut changes = Vec::new();
+    for (field, digest) in &after {
+        match before.get(field) {
+            Some(old_digest) if old_digest == digest => {}
+            Some(_) if field == "image" => changes.push(Change {
+                field: field.clone(),
+                from: old.image.clone(),
+                to: wanted.shape.image.clone(),
+            }),
+            Some(_) => changes.push(change(field, "as it was", "as the manifest says")),
+            None => changes.push(change(field, "absent", "present")),
+        }
+    }
+    for field in before.keys().filter(|field| !after.contains_key(*field)) {
+        changes.push(change(field, "present", "absent"));
+    }
+    changes
+}
+
+fn change(field: &str, from: &str, to: &str) -> Change {
+    Change { field: field.to_owned(), from: from.to_owned(), to: to.to_owned() }
+}
+
+/// What a hand on the engine has changed about a running container of the wanted shape.
+pub(super) fn touched(container: &Container, wanted: &ContainerSpec) -> Option<String> {
+    if container.state != ContainerState::Running {
+        return None;
+    }
+    let network = &wanted.shape.network;
+    if !container.networks.contains_key(network) {
+        return Some(format!("it is not in the network {network} any more"));
+    }
+    let missing = wanted.shape.ports.iter().find(|port| !container.ports.contains(port))?;
+    Some(format!("the port {missing} is not bound"))
+}

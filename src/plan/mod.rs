@@ -1,0 +1,224 @@
+//! The decision: what to do about one app, as data with causes.
+//!
+//! [`plan`] is total and pure: the same input gives the same plan, and planning again once the
+//! plan was carried out gives an empty one.
+
+mod acquire;
+mod app;
+mod brake;
+mod check;
+mod drift;
+mod outcome;
+mod place;
+mod prune;
+mod recipe;
+mod render;
+mod rollout;
+mod shape;
+mod step;
+
+use std::time::Duration;
+
+use crate::model::{AppName, Reason, SpecHash, Timestamp};
+use crate::state::{AppState, Container, ContainerId, Policy, Want, World};
+pub use app::plan;
+pub use brake::{Folder, Removals, brake};
+pub use check::check;
+pub use outcome::{Outcome, StepFailure};
+pub use place::{Claims, place_ports};
+pub use render::{render, render_step};
+pub use shape::container_spec;
+pub use step::{Call, ContainerSpec, Dockerfile, PlannedStep, Recipe, Shape, Step, Target, Work};
+
+/// All that a plan for one app is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// What is wanted of it.
+    pub want: &'a Want,
+    /// What the engine listed.
+    pub world: &'a World,
+    /// What else is known of the app.
+    pub state: &'a AppState,
+    /// What the operator set.
+    pub policy: &'a Policy,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl<'a> Input<'a> {
+    /// The app's containers, oldest first, without the one that Berth itself runs in (D23).
+    pub fn containers(&self) -> Vec<&'a Container> {
+        let own = self.policy.own_container.as_ref();
+        let mut mine = self.world.containers_of(self.app);
+        mine.retain(|container| Some(&container.id) != own);
+        mine
+    }
+
+    /// When a container was started last; when it was made, if nobody looked.
+    fn started_at(&self, container: &Container) -> Timestamp {
+        let detail = self.state.details.get(&container.id);
+        detail.and_then(|detail| detail.started_at).unwrap_or(container.created)
+    }
+
+    fn restart_count(&self, id: &ContainerId) -> u64 {
+        self.state.details.get(id).map_or(0, |detail| detail.restart_count)
+    }
+}
+
+/// What to do about one app now, and what is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The app.
+    pub app: AppName,
+    /// What the plan amounts to.
+    pub verb: Verb,
+    /// What has changed, when the verb is a replacement.
+    pub changes: Vec<Change>,
+    /// What is done now, in this order. A failed step ends the pass.
+    pub steps: Vec<PlannedStep>,
+    /// What follows once the steps are done: `build`, `create`, ….
+    pub then: Vec<String>,
+    /// What is waited for.
+    pub waits: Vec<Wait>,
+    /// What is not done, and why.
+    pub refusals: Vec<Refusal>,
+    /// The shape that is wanted, when it is known.
+    pub wanted: Option<SpecHash>,
+    /// The version that is given up by this plan.
+    pub gives_up: Option<Refusal>,
+    /// The container that is the wanted one, when it exists.
+    pub current: Option<ContainerId>,
+    /// When to look again although nothing is waited for.
+    pub look_again: Option<Timestamp>,
+}
+
+/// What a plan amounts to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    /// All is as wanted.
+    Nothing,
+    /// The app comes to be.
+    Create,
+    /// A container takes the place of another.
+    Replace,
+    /// What is there is started.
+    Start,
+    /// What runs is stopped.
+    Stop,
+    /// What runs is stopped and started.
+    Restart,
+    /// The old version comes back.
+    Restore,
+    /// The app goes.
+    Remove,
+    /// Only the source is looked at.
+    Refresh,
+    /// Left-overs are removed.
+    Tidy,
+}
+
+/// One field that has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The field.
+    pub field: String,
+    /// What it was.
+    pub from: String,
+    /// What it becomes.
+    pub to: String,
+}
+
+/// Something that is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// Why, as a word.
+    pub reason: Reason,
+    /// Why, as a sentence.
+    pub message: String,
+    /// When to look again at the latest; none waits for a hint.
+    pub until: Option<Timestamp>,
+}
+
+/// Something that is not done before somebody changes something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why, as a word.
+    pub reason: Reason,
+    /// Why, as a sentence that says what to do.
+    pub message: String,
+}
+
+impl Plan {
+    /// A plan that does nothing.
+    pub fn empty(app: AppName) -> Self {
+        Self {
+            app,
+            verb: Verb::Nothing,
+            changes: Vec::new(),
+            steps: Vec::new(),
+            then: Vec::new(),
+            waits: Vec::new(),
+            refusals: Vec::new(),
+            wanted: None,
+            gives_up: None,
+            current: None,
+            look_again: None,
+        }
+    }
+
+    /// Whether nothing would be done now.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// When to look again at the latest.
+    pub fn next_look(&self) -> Option<Timestamp> {
+        self.waits.iter().filter_map(|wait| wait.until).chain(self.look_again).min()
+    }
+
+    /// The first wait or refusal with this reason.
+    pub fn says(&self, reason: Reason) -> Option<&str> {
+        let waits = self.waits.iter().map(|wait| (wait.reason, &wait.message));
+        let refusals = self.refusals.iter().map(|refusal| (refusal.reason, &refusal.message));
+        refusals.chain(waits).find(|(said, _)| *said == reason).map(|(_, message)| message.as_str())
+    }
+
+    fn look_at(&mut self, at: Timestamp) {
+        self.look_again = Some(self.look_again.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    fn call(&mut self, cause: impl Into<String>, call: Call) {
+        self.steps.push(PlannedStep { step: Step::Call(call), cause: cause.into() });
+    }
+
+    fn work(&mut self, cause: impl Into<String>, work: Work) {
+        self.steps.push(PlannedStep { step: Step::Work(work), cause: cause.into() });
+    }
+
+    fn wait(&mut self, reason: Reason, message: impl Into<String>, until: Option<Timestamp>) {
+        self.waits.push(Wait { reason, message: message.into(), until });
+    }
+
+    fn refuse(&mut self, reason: Reason, message: impl Into<String>) {
+        self.refusals.push(Refusal { reason, message: message.into() });
+    }
+}
+
+/// Wait times that the planner sets.
+mod times {
+    use super::Duration;
+
+    /// After which time a container that is on its way is looked at again.
+    pub(super) const SOON: Duration = Duration::from_secs(1);
+    /// A container younger than this that already differs is not replaced again (fault D18).
+    pub(super) const REPLACE_PAUSE: Duration = Duration::from_secs(60);
+    /// An app without a health check counts as running once it has run so long.
+    pub(super) const STEADY: Duration = Duration::from_secs(1);
+    /// A container that was started again by itself so recently may end again: the engine's own
+    /// pauses begin anew after ten seconds.
+    pub(super) const RECENT: Duration = Duration::from_secs(10);
+    /// How often the engine may start a container again before it counts as a crash loop.
+    pub(super) const CRASH_LOOP_RESTARTS: u64 = 3;
+}

@@ -1,0 +1,385 @@
+//! Rollout: from the containers that exist to the one that is wanted.
+//!
+//! A new container is made before anything stops, checked before the old one is removed, and given
+//! up when it fails: then the kept old one runs again. Every state in between can be read from the
+//! containers alone, so that a crash at any point is followed by the same next step (fault D24).
+
+use super::{
+    Call, ContainerSpec, Input, Plan, Refusal, Target, Verb,
+    app::{is_up, keep_alive, target},
+    drift,
+    shape::grace_s,
+    times,
+};
+use crate::model::{App, Reason, RestartPolicy, RolloutOrder, Timestamp, format_duration};
+use crate::state::{Container, ContainerState, HealthSeen, Request};
+
+/// Why the wanted container is started.
+const WANTED: &str = "it is the wanted version";
+
+/// The app's containers, sorted by what they are to this rollout.
+struct Cast<'a> {
+    /// The wanted one.
+    current: Option<&'a Container>,
+    /// Those that went before, oldest first.
+    old: Vec<&'a Container>,
+}
+
+/// How the wanted container does.
+enum Verdict {
+    Ready,
+    OnItsWay { reason: Reason, message: String, until: Timestamp },
+    Failing { reason: Reason, message: String },
+}
+
+pub(super) fn roll(input: &Input<'_>, app: &App, wanted: &ContainerSpec, plan: &mut Plan) {
+    let cast = sort(input, wanted);
+    plan.current = cast.current.map(|container| container.id.clone());
+    if let Some(refusal) = given_up(input, wanted, &cast) {
+        hold_back(input, app, &cast, &refusal, plan);
+        return;
+    }
+    let Some(current) = cast.current else {
+        return introduce(input, app, wanted, &cast.old, plan);
+    };
+    match current.state {
+        ContainerState::Created => start_new(app, wanted, current, &cast.old, plan),
+        ContainerState::Running | ContainerState::Restarting => {
+            judge(input, app, wanted, &cast, plan);
+        }
+        ContainerState::Exited => revive(input, app, wanted, &cast, plan),
+        ContainerState::Paused => plan.refuse(
+            Reason::ContainerPaused,
+            format!("{} was paused by hand: `docker unpause {0}` lets it go on", current.name),
+        ),
+        ContainerState::Dead => {
+            plan.verb = Verb::Replace;
+            plan.call("the engine could not remove it completely", Call::Remove(target(current)));
+            plan.look_at(input.now + times::SOON);
+        }
+        ContainerState::Removing | ContainerState::Unknown => {
+            let message = format!("waits until the engine is done with {}", current.name);
+            plan.wait(Reason::Starting, message, Some(input.now + times::SOON));
+        }
+    }
+}
+
+fn sort<'a>(input: &Input<'a>, wanted: &ContainerSpec) -> Cast<'a> {
+    let mine = input.containers();
+    let is_wanted = |container: &&&Container| {
+        container.ownership.owner().is_some_and(|owner| owner.spec_hash == wanted.spec_hash)
+    };
+    // A hash of a version that this Berth does not write says nothing about the shape: the
+    // container is taken over as it is until the manifest changes (faults D18, T08).
+    let is_adopted = |container: &&&Container| {
+        container.ownership.owner().is_some_and(|owner| {
+            !owner.spec_hash.is_current_version() && owner.generation >= input.state.generation
+        })
+    };
+    let found = mine.iter().find(is_wanted).or_else(|| mine.iter().rev().find(is_adopted));
+    let current = found.copied();
+    let old = mine
+        .into_iter()
+        .filter(|container| current.is_none_or(|current| current.id != container.id))
+        .collect();
+    Cast { current, old }
+}
+
+/// Whether this version was tried and given up, so that it is not tried again by itself.
+fn given_up(input: &Input<'_>, wanted: &ContainerSpec, cast: &Cast<'_>) -> Option<Refusal> {
+    if input.state.request == Some(Request::Retry) || cast.old.is_empty() {
+        return None;
+    }
+    let bad = input.state.bad_revision.as_ref();
+    if let Some(bad) = bad.filter(|bad| bad.spec_hash == wanted.spec_hash) {
+        return Some(Refusal { reason: Reason::RolledBack, message: bad.message.clone() });
+    }
+    // What the containers say when the record is lost: the old one was brought back.
+    let current = cast.current?;
+    let is_restored = current.state == ContainerState::Exited
+        && cast.old.iter().any(|old| is_up(old) && current.created > old.created);
+    is_restored.then(|| Refusal {
+        reason: Reason::RolledBack,
+        message: format!("{} was tried and stopped again", current.name),
+    })
+}
+
+/// The version is given up: the old one runs, the new one does not.
+fn hold_back(input: &Input<'_>, app: &App, cast: &Cast<'_>, refusal: &Refusal, plan: &mut Plan) {
+    if let Some(current) = cast.current.filter(|container| is_up(container)) {
+        plan.verb = Verb::Restore;
+        let call = Call::Stop { target: target(current), grace_s: grace_s(app) };
+        plan.call(format!("given up: {}", refusal.message), call);
+    }
+    start_kept(input, &cast.old, "the new version failed", plan);
+    plan.refuse(
+        refusal.reason,
+        format!("{}; the version before runs. Change the manifest or the repository, or try the same again with `berth reconcile {}`", refusal.message, app.name),
+    );
+}
+
+fn start_kept(input: &Input<'_>, old: &[&Container], cause: &str, plan: &mut Plan) {
+    if old.iter().any(|container| is_up(container)) {
+        return;
+    }
+    let kept = old.iter().rev().find(|container| container.state == ContainerState::Exited);
+    if let Some(kept) = kept {
+        plan.verb = Verb::Restore;
+        plan.call(cause, Call::Start(target(kept)));
+        plan.look_at(input.now + times::SOON);
+    }
+}
+
+/// Makes the wanted container, and lets it take over.
+fn introduce(
+    input: &Input<'_>,
+    app: &App,
+    wanted: &ContainerSpec,
+    old: &[&Container],
+    plan: &mut Plan,
+) {
+    if let Some(holder) = input.world.holder_of(&wanted.name) {
+        plan.refuse(
+            Reason::NameConflict,
+            format!(
+                "the container name {} belongs to {} (image {}), which is not this Berth's: rename or remove it",
+                wanted.name, holder.id, holder.image
+            ),
+        );
+        return keep_alive(input, plan);
+    }
+    plan.verb = if old.is_empty() { Verb::Create } else { Verb::Replace };
+    if let Some(newest) = old.last() {
+        plan.changes = drift::changes(newest, wanted);
+    }
+    let cause = match plan.changes.as_slice() {
+        [] if old.is_empty() => "no container of this app exists".to_owned(),
+        [] => "its shape has changed".to_owned(),
+        changes => {
+            let fields: Vec<_> = changes.iter().map(|change| change.field.as_str()).collect();
+            format!("changed: {}", fields.join(", "))
+        }
+    };
+    let network = &wanted.shape.network;
+    let is_known = |c: &Container| c.networks.contains_key(network);
+    if !input.world.containers.iter().any(is_known) {
+        plan.call("apps share it", Call::EnsureNetwork { name: network.clone() });
+    }
+    plan.call(cause, Call::Create(Box::new(wanted.clone())));
+    let new = Target { id: None, name: wanted.name.clone() };
+    hand_over(app, wanted, (new, WANTED), old, plan);
+    plan.wait(Reason::Starting, "the container is being started", Some(input.now + times::SOON));
+}
+
+fn start_new(
+    app: &App,
+    wanted: &ContainerSpec,
+    current: &Container,
+    old: &[&Container],
+    plan: &mut Plan,
+) {
+    plan.verb = if old.is_empty() { Verb::Create } else { Verb::Replace };
+    hand_over(app, wanted, (target(current), WANTED), old, plan);
+}
+
+/// Stops the old ones first where both do not fit, then starts the new one.
+fn hand_over(
+    app: &App,
+    wanted: &ContainerSpec,
+    (new, cause): (Target, &str),
+    old: &[&Container],
+    plan: &mut Plan,
+) {
+    let running: Vec<_> = old.iter().filter(|container| is_up(container)).collect();
+    let ports = &wanted.shape.ports;
+    let collide = running.iter().any(|container| {
+        container.ports.iter().any(|theirs| {
+            ports
+                .iter()
+                .any(|ours| (ours.protocol, ours.host_port) == (theirs.protocol, theirs.host_port))
+        })
+    });
+    let is_start_first = match app.spec.rollout.order {
+        RolloutOrder::StopFirst => false,
+        RolloutOrder::Auto | RolloutOrder::StartFirst => !collide,
+    };
+    if !is_start_first {
+        for container in running {
+            let call = Call::Stop { target: target(container), grace_s: grace_s(app) };
+            plan.call("the new version takes over; this one is kept until it is healthy", call);
+        }
+    }
+    plan.call(cause, Call::Start(new));
+}
+
+/// The wanted container runs: is it good?
+fn judge(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>, plan: &mut Plan) {
+    let Some(current) = cast.current else { return };
+    if let Some(difference) = drift::touched(current, wanted) {
+        return redo(input, app, wanted, (current, &difference), plan);
+    }
+    if input.state.request == Some(Request::Restart) {
+        plan.verb = Verb::Restart;
+        let call = Call::Stop { target: target(current), grace_s: grace_s(app) };
+        plan.call("somebody asked for a restart", call);
+        plan.call("somebody asked for a restart", Call::Start(target(current)));
+        return;
+    }
+    match verdict(input, app, current) {
+        Verdict::Ready => settle(input, app, current, &cast.old, plan),
+        Verdict::OnItsWay { reason, message, until } => plan.wait(reason, message, Some(until)),
+        Verdict::Failing { reason, message } => {
+            let has_kept = cast.old.iter().any(|old| old.state == ContainerState::Exited);
+            let has_running = cast.old.iter().any(|old| is_up(old));
+            if app.spec.rollout.auto_rollback && (has_kept || has_running) {
+                let refusal = Refusal { reason, message };
+                plan.gives_up = Some(refusal.clone());
+                hold_back(input, app, cast, &refusal, plan);
+            } else {
+                plan.refuse(reason, message);
+            }
+        }
+    }
+}
+
+fn verdict(input: &Input<'_>, app: &App, current: &Container) -> Verdict {
+    let started = input.started_at(current);
+    let restarts = input.restart_count(&current.id);
+    let is_looping = times::CRASH_LOOP_RESTARTS <= restarts;
+    let health = input.state.health.get(&current.id);
+    if app.spec.health.check.is_none() {
+        return unchecked(input, current, started, restarts);
+    }
+    match health {
+        Some(HealthSeen::Healthy { .. }) if current.state == ContainerState::Running => {
+            Verdict::Ready
+        }
+        Some(HealthSeen::Unhealthy { error, .. }) if !is_looping => {
+            Verdict::Failing { reason: Reason::Unhealthy, message: error.clone() }
+        }
+        _ if is_looping => crash_loop(input, current, restarts),
+        seen => {
+            let deadline = started + app.spec.rollout_deadline();
+            let error = match seen {
+                Some(HealthSeen::Starting { error: Some(error), .. }) => error.as_str(),
+                _ => "no answer yet",
+            };
+            if deadline <= input.now {
+                let time = format_duration(app.spec.rollout_deadline());
+                let message = format!("the health check did not pass within {time}: {error}");
+                return Verdict::Failing { reason: Reason::ProbeDeadline, message };
+            }
+            let left = format_duration(deadline.since(input.now));
+            Verdict::OnItsWay {
+                reason: Reason::Probing,
+                message: format!("the health check has not passed yet ({error}); {left} left"),
+                until: deadline.min(input.now + times::SOON),
+            }
+        }
+    }
+}
+
+/// How an app does that nobody checks: it must run, and go on running.
+fn unchecked(input: &Input<'_>, current: &Container, started: Timestamp, restarts: u64) -> Verdict {
+    let age = input.now.since(started);
+    let is_up = current.state == ContainerState::Running;
+    let is_recent = !is_up || age < times::RECENT;
+    match restarts {
+        times::CRASH_LOOP_RESTARTS.. if is_recent => crash_loop(input, current, restarts),
+        1.. if is_recent => on_its_way(input, "it exited and was started again"),
+        _ if !is_up || age < times::STEADY => on_its_way(input, "it was started just now"),
+        _ => Verdict::Ready,
+    }
+}
+
+fn on_its_way(input: &Input<'_>, message: &str) -> Verdict {
+    let until = input.now + times::SOON;
+    Verdict::OnItsWay { reason: Reason::Starting, message: message.to_owned(), until }
+}
+
+fn crash_loop(input: &Input<'_>, current: &Container, restarts: u64) -> Verdict {
+    let detail = input.state.details.get(&current.id);
+    let code = detail.and_then(|detail| detail.exit_code).or(current.exit_code);
+    let why = match (detail.is_some_and(|detail| detail.is_oom_killed), code) {
+        (true, _) => "it ran out of memory".to_owned(),
+        (false, Some(code)) => format!("it exits with code {code}"),
+        (false, None) => "it exits".to_owned(),
+    };
+    let message = format!("{why}, and was started again {restarts} times; see `berth logs`");
+    Verdict::Failing { reason: Reason::CrashLoop, message }
+}
+
+/// The wanted container is good: what went before it goes.
+fn settle(input: &Input<'_>, app: &App, current: &Container, old: &[&Container], plan: &mut Plan) {
+    for container in old {
+        plan.verb = Verb::Tidy;
+        if is_up(container) {
+            let call = Call::Stop { target: target(container), grace_s: grace_s(app) };
+            plan.call("the new version is healthy", call);
+        }
+        if container.state != ContainerState::Removing {
+            plan.call("the new version is healthy", Call::Remove(target(container)));
+        }
+    }
+    super::prune::old_images(input, current, plan);
+}
+
+/// The wanted container was changed by hand on the engine: it is made anew, under the same name.
+fn redo(
+    input: &Input<'_>,
+    app: &App,
+    wanted: &ContainerSpec,
+    (current, difference): (&Container, &str),
+    plan: &mut Plan,
+) {
+    let age = input.now.since(input.started_at(current));
+    if age < times::REPLACE_PAUSE {
+        let until = input.started_at(current) + times::REPLACE_PAUSE;
+        let message = format!("{difference}; it was started just now, so it is left for a minute");
+        return plan.wait(Reason::Drift, message, Some(until));
+    }
+    plan.verb = Verb::Replace;
+    let stop = Call::Stop { target: target(current), grace_s: grace_s(app) };
+    plan.call(format!("drift: {difference}"), stop);
+    plan.call(format!("drift: {difference}"), Call::Remove(target(current)));
+    let network = wanted.shape.network.clone();
+    plan.call("apps share it", Call::EnsureNetwork { name: network });
+    plan.call("it takes the place of the changed one", Call::Create(Box::new(wanted.clone())));
+    let new = Target { id: None, name: wanted.name.clone() };
+    plan.call(WANTED, Call::Start(new));
+}
+
+/// The wanted container has ended.
+fn revive(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>, plan: &mut Plan) {
+    let Some(current) = cast.current else { return };
+    let code = current.exit_code.unwrap_or(0);
+    let ends_well = match app.spec.restart {
+        RestartPolicy::Always => None,
+        RestartPolicy::OnFailure => (code == 0).then_some(true),
+        RestartPolicy::Never => Some(code == 0),
+    };
+    match ends_well {
+        None => {
+            let is_alone = !cast.old.iter().any(|old| is_up(old));
+            plan.verb = if is_alone { Verb::Start } else { Verb::Replace };
+            let cause = format!("it is not running (exit code {code})");
+            hand_over(app, wanted, (target(current), &cause), &cast.old, plan);
+            plan.wait(Reason::Starting, "it is started again", Some(input.now + times::SOON));
+        }
+        Some(true) => {
+            plan.wait(Reason::Exited, "it has done its work (exit code 0)", None);
+            settle(input, app, current, &cast.old, plan);
+        }
+        Some(false) => {
+            let message = format!("it exited with code {code}; see `berth logs {}`", app.name);
+            let refusal = Refusal { reason: Reason::Exited, message };
+            let has_kept = cast.old.iter().any(|old| old.state == ContainerState::Exited);
+            if app.spec.rollout.auto_rollback && has_kept {
+                plan.gives_up = Some(refusal.clone());
+                hold_back(input, app, cast, &refusal, plan);
+            } else {
+                plan.refusals.push(refusal);
+            }
+        }
+    }
+}

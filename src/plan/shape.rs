@@ -1,0 +1,115 @@
+//! From an app to the container that it should be.
+
+use std::collections::BTreeMap;
+
+use super::{ContainerSpec, Input, Refusal, Shape};
+use crate::model::{App, Digest, Mount, MountSource, Reason, SpecHash};
+use crate::state::container_name;
+
+/// The image that a container runs, and what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The reference.
+    pub reference: String,
+    /// What it was built from.
+    pub build: Option<Digest>,
+    /// The commit.
+    pub commit: Option<String>,
+}
+
+/// The container that the app should be, with its name and hash.
+pub fn container_spec(input: &Input<'_>, app: &App, image: &Image) -> ContainerSpec {
+    let shape = Shape {
+        image: image.reference.clone(),
+        command: app.spec.command.clone(),
+        env: env(app),
+        ports: input.state.placement.bindings.clone(),
+        mounts: mounts(input, app),
+        resources: app.spec.resources.clone(),
+        restart: app.spec.restart,
+        network: input.policy.network.clone(),
+    };
+    let spec_hash = SpecHash::of(&shape);
+    ContainerSpec {
+        name: container_name(&app.name, &spec_hash),
+        instance: input.policy.instance.clone(),
+        app: app.name.clone(),
+        generation: input.state.generation,
+        spec_hash,
+        build: image.build.clone(),
+        commit: image.commit.clone(),
+        fields: fields_label(&fields(&shape)),
+        grace_s: grace_s(app),
+        shape,
+    }
+}
+
+/// The grace period of the app's containers, in whole seconds.
+pub(super) fn grace_s(app: &App) -> u32 {
+    u32::try_from(app.spec.stop_grace_period.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn env(app: &App) -> BTreeMap<String, String> {
+    let mut env = app.spec.env.clone();
+    env.insert("WORKSPACE".to_owned(), app.spec.workspace.path.clone());
+    env
+}
+
+fn mounts(input: &Input<'_>, app: &App) -> Vec<Mount> {
+    let mut mounts = app.spec.mounts.clone();
+    let path = &app.spec.workspace.path;
+    if !mounts.iter().any(|mount| mount.path == *path) {
+        let data = format!("{}/{}/data", input.policy.workspaces, app.name);
+        let source = MountSource::Host(data);
+        mounts.push(Mount { path: path.clone(), source, read_only: false });
+    }
+    mounts.sort();
+    mounts
+}
+
+/// What of the app the operator's policy does not allow.
+pub(super) fn forbidden(input: &Input<'_>, app: &App) -> Option<Refusal> {
+    let is_allowed = |path: &str| {
+        input.policy.host_mounts.iter().any(|root| {
+            let below = path.strip_prefix(root.as_str());
+            below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || root == "/")
+        })
+    };
+    app.spec.mounts.iter().find_map(|mount| match &mount.source {
+        MountSource::Host(path) if !is_allowed(path) => Some(Refusal {
+            reason: Reason::NotAllowed,
+            message: format!(
+                "the host path {path} may not be mounted: the operator allows it with `--allow-host-mount {path}`"
+            ),
+        }),
+        _ => None,
+    })
+}
+
+/// A short digest of each field of a shape, and of each variable of the environment.
+pub(super) fn fields(shape: &Shape) -> BTreeMap<String, String> {
+    let Shape { image, command, env, ports, mounts, resources, restart, network } = shape;
+    let mut fields = BTreeMap::from([
+        ("image".to_owned(), digest(image)),
+        ("command".to_owned(), digest(command)),
+        ("ports".to_owned(), digest(ports)),
+        ("mounts".to_owned(), digest(mounts)),
+        ("resources".to_owned(), digest(resources)),
+        ("restart".to_owned(), digest(restart)),
+        ("network".to_owned(), digest(network)),
+    ]);
+    for (name, value) in env {
+        fields.insert(format!("env.{name}"), digest(value));
+    }
+    fields
+}
+
+/// Four digits: enough to see a change, too few to tell a value.
+fn digest(value: &impl serde::Serialize) -> String {
+    Digest::of_value(value).short(4).to_owned()
+}
+
+fn fields_label(fields: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<_> = fields.iter().map(|(field, digest)| format!("{field}={digest}")).collect();
+    pairs.join(",")
+}

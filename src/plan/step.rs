@@ -1,0 +1,203 @@
+//! Steps: the only things that a plan can ask for. One call step is one engine call.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::model::{
+    AppName, Command, Digest, GitSource, ImageRef, Mount, PortBinding, Resources, RestartPolicy,
+    SpecHash,
+};
+use crate::state::{ContainerId, WorkKind};
+
+/// One step, with its cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedStep {
+    /// What is done.
+    pub step: Step,
+    /// Why.
+    pub cause: String,
+}
+
+/// What is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// One engine call, done within the pass.
+    Call(Call),
+    /// Long work, done beside the passes; the app's key comes back when it ends.
+    Work(Work),
+    /// Long work that is no longer wanted is ended.
+    Cancel(WorkKind),
+}
+
+/// One engine call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Makes the shared network unless it is there.
+    EnsureNetwork {
+        /// Its name.
+        name: String,
+    },
+    /// Makes a container; it does not run yet.
+    Create(Box<ContainerSpec>),
+    /// Starts a container.
+    Start(Target),
+    /// Stops a container: a signal, the grace period, then the kill.
+    Stop {
+        /// Which.
+        target: Target,
+        /// The grace period in seconds.
+        grace_s: u32,
+    },
+    /// Removes a container, never its volumes.
+    Remove(Target),
+    /// Removes an image that this Berth built.
+    RemoveImage {
+        /// Its id.
+        id: String,
+        /// A tag of it, for people.
+        tag: String,
+    },
+}
+
+/// Which container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its full id; none is the one that this plan's `Create` makes.
+    pub id: Option<ContainerId>,
+    /// Its name, for people.
+    pub name: String,
+}
+
+/// Long work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Clones or fetches a repository and puts the checkout in place.
+    Fetch {
+        /// What.
+        source: GitSource,
+        /// The paths that the app's `build` names, to be looked for beside the first level.
+        look_for: Vec<String>,
+    },
+    /// Builds an image.
+    Build(Box<Recipe>),
+    /// Pulls an image.
+    Pull {
+        /// Which.
+        reference: ImageRef,
+    },
+}
+
+impl Work {
+    /// Its kind.
+    pub fn kind(&self) -> WorkKind {
+        match self {
+            Self::Fetch { .. } => WorkKind::Fetch,
+            Self::Build(_) => WorkKind::Build,
+            Self::Pull { .. } => WorkKind::Pull,
+        }
+    }
+
+    /// What it is done from: equal inputs are the same work.
+    pub fn input(&self) -> String {
+        match self {
+            Self::Fetch { source, .. } => Digest::of_value(source).short(16).to_owned(),
+            Self::Build(recipe) => recipe.digest().as_str().to_owned(),
+            Self::Pull { reference } => reference.as_str().to_owned(),
+        }
+    }
+}
+
+/// All that a build is made from. Its digest is the build's identity (faults B01, B02).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Recipe {
+    /// The app.
+    pub app: AppName,
+    /// The id of the tree that is the build context.
+    pub tree: String,
+    /// The commit, for the log; not part of the identity.
+    #[serde(skip)]
+    pub commit: String,
+    /// The Dockerfile.
+    pub dockerfile: Dockerfile,
+    /// The stage to stop at.
+    pub target: Option<String>,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// The base image and its id, of a generated Dockerfile.
+    pub base: Option<(ImageRef, String)>,
+    /// The digest of the CA bundle that the build gets.
+    pub ca_bundle: Option<Digest>,
+    /// How often a person asked for a build from scratch.
+    pub rebuilds: u64,
+    /// Why this way of building was chosen, for people; not part of the identity.
+    #[serde(skip)]
+    pub why: String,
+}
+
+/// A Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Dockerfile {
+    /// One of the repository, by its path.
+    InSource(String),
+    /// One that Berth wrote: its text.
+    Generated(String),
+}
+
+impl Recipe {
+    /// The identity of the build.
+    pub fn digest(&self) -> Digest {
+        Digest::of_value(self)
+    }
+
+    /// The tag that the image gets: `berth/<app>:<12 digits of the identity>`.
+    pub fn tag(&self) -> String {
+        format!("berth/{}:{}", self.app, self.digest().short(12))
+    }
+}
+
+/// A container, complete: what the engine is asked to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerSpec {
+    /// Its name: app and shape.
+    pub name: String,
+    /// Which Berth it belongs to.
+    pub instance: String,
+    /// The app.
+    pub app: AppName,
+    /// The generation of the manifest.
+    pub generation: u64,
+    /// The hash of `shape`.
+    pub spec_hash: SpecHash,
+    /// What its image was built from.
+    pub build: Option<Digest>,
+    /// The commit that it runs.
+    pub commit: Option<String>,
+    /// A short digest of each field of the shape, so that a later change can be named.
+    pub fields: String,
+    /// How long it may take to stop, in seconds.
+    pub grace_s: u32,
+    /// What it is.
+    pub shape: Shape,
+}
+
+/// What makes two containers of an app different: a change of any of it needs a new container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Shape {
+    /// The image: a tag or digest reference.
+    pub image: String,
+    /// What runs.
+    pub command: Command,
+    /// The environment, the user's and Berth's.
+    pub env: BTreeMap<String, String>,
+    /// The published ports.
+    pub ports: Vec<PortBinding>,
+    /// The mounts, the workspace's among them.
+    pub mounts: Vec<Mount>,
+    /// Limits.
+    pub resources: Resources,
+    /// What the engine does when it exits.
+    pub restart: RestartPolicy,
+    /// The network; the app's name is its alias there.
+    pub network: String,
+}

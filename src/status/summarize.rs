@@ -1,0 +1,314 @@
+//! From one pass to a status.
+
+use super::Status;
+use crate::model::{
+    App, Condition, ConditionStatus, ConditionType, Phase, PortBinding, Protocol, Reason, Timestamp,
+};
+use crate::plan::{Input, Outcome, Plan, Step, Work};
+use crate::state::{Container, ContainerState, HealthSeen, Want};
+
+/// All that a status is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary<'a> {
+    /// What the plan was made from.
+    pub input: Input<'a>,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// What came of it.
+    pub outcome: &'a Outcome,
+    /// The status before.
+    pub previous: Option<&'a Status>,
+}
+
+/// Phase, reason and message.
+struct Verdict(Phase, Reason, String);
+
+/// Makes the status of one app.
+pub fn summarize(summary: Summary<'_>) -> Status {
+    let Summary { input, plan, previous, .. } = summary;
+    let runs = running(&summary);
+    let is_healthy = runs.is_some_and(|container| is_healthy(&summary, container));
+    let Verdict(phase, reason, message) = verdict(&summary, runs, is_healthy);
+    let shown = runs.or_else(|| shown_container(&summary));
+    let owner = shown.and_then(|container| container.ownership.owner());
+    let ports = match shown {
+        Some(container) if !container.ports.is_empty() => container.ports.clone(),
+        _ => input.state.placement.bindings.clone(),
+    };
+    let is_ready = is_healthy && phase != Phase::Paused;
+    let mut status = Status {
+        phase,
+        reason,
+        message,
+        url: if is_ready { url(&ports) } else { None },
+        conditions: Vec::new(),
+        observed_generation: input.state.generation,
+        revision: owner.map(|owner| owner.spec_hash.clone()).or_else(|| plan.wanted.clone()),
+        commit: owner.and_then(|owner| owner.commit.clone()),
+        image: shown.map(|container| container.image.clone()),
+        container_id: shown.map(|container| container.id.as_str().to_owned()),
+        ports,
+        gpus: Vec::new(),
+        restarts: shown
+            .and_then(|container| input.state.details.get(&container.id))
+            .map_or_else(|| previous.map_or(0, |status| status.restarts), |d| d.restart_count),
+        since: input.now,
+    };
+    if let Some(before) = previous.filter(|before| (before.phase, before.reason) == (phase, reason))
+    {
+        status.since = before.since;
+    }
+    status.conditions = conditions(&summary, &status, runs, is_ready);
+    status
+}
+
+/// A status for a time in which the engine can't be seen: nothing is claimed but what was known.
+pub fn blind(previous: Option<&Status>, reason: Reason, message: &str, now: Timestamp) -> Status {
+    let mut status = previous.cloned().unwrap_or_else(|| Status {
+        phase: Phase::Unknown,
+        reason,
+        message: String::new(),
+        url: None,
+        conditions: Vec::new(),
+        observed_generation: 0,
+        revision: None,
+        commit: None,
+        image: None,
+        container_id: None,
+        ports: Vec::new(),
+        gpus: Vec::new(),
+        restarts: 0,
+        since: now,
+    });
+    if (status.phase, status.reason) != (Phase::Unknown, reason) {
+        status.since = now;
+    }
+    status.phase = Phase::Unknown;
+    status.reason = reason;
+    message.clone_into(&mut status.message);
+    status.url = None;
+    for kind in [ConditionType::Available, ConditionType::Ready] {
+        let verdict = (ConditionStatus::Unknown, reason, message.to_owned());
+        let condition = make(kind, verdict, previous, now);
+        match status.conditions.iter_mut().find(|old| old.kind == kind) {
+            Some(old) => *old = condition,
+            None => status.conditions.push(condition),
+        }
+    }
+    status
+}
+
+/// The container of the app that runs: the wanted one, else the newest.
+fn running<'a>(summary: &Summary<'a>) -> Option<&'a Container> {
+    let mine = summary.input.world.containers_of(summary.input.app);
+    let runs = |container: &&&Container| container.state == ContainerState::Running;
+    let is_current = |container: &&&Container| Some(&container.id) == summary.plan.current.as_ref();
+    mine.iter().find(|c| is_current(c) && runs(c)).or_else(|| mine.iter().rev().find(runs)).copied()
+}
+
+/// The container that a status is about when none runs.
+fn shown_container<'a>(summary: &Summary<'a>) -> Option<&'a Container> {
+    let mine = summary.input.world.containers_of(summary.input.app);
+    let current = summary.plan.current.as_ref();
+    mine.iter().find(|container| Some(&container.id) == current).or(mine.last()).copied()
+}
+
+fn app<'a>(summary: &Summary<'a>) -> Option<&'a App> {
+    match summary.input.want {
+        Want::Present(app) | Want::Invalid { last_good: Some(app), .. } => Some(app),
+        Want::Invalid { .. } | Want::Absent | Want::Held(_) => None,
+    }
+}
+
+fn is_healthy(summary: &Summary<'_>, container: &Container) -> bool {
+    let is_checked = app(summary).is_some_and(|app| app.spec.health.check.is_some());
+    let seen = summary.input.state.health.get(&container.id);
+    match seen {
+        Some(HealthSeen::Healthy { .. }) => true,
+        Some(_) => false,
+        None => {
+            let is_settling = Some(&container.id) == summary.plan.current.as_ref()
+                && (summary.plan.says(Reason::Starting).is_some()
+                    || summary.plan.says(Reason::CrashLoop).is_some());
+            !is_checked && app(summary).is_some() && !is_settling
+        }
+    }
+}
+
+fn verdict(summary: &Summary<'_>, runs: Option<&Container>, is_healthy: bool) -> Verdict {
+    let Summary { input, plan, outcome, .. } = summary;
+    let troubled = if runs.is_some() { Phase::Degraded } else { Phase::Failed };
+    if matches!(input.want, Want::Absent) {
+        let message = "the app left the manifests and is being removed".to_owned();
+        return Verdict(Phase::Installed, Reason::Removing, message);
+    }
+    for reason in [Reason::Suspended, Reason::Paused] {
+        if let Some(message) = plan.says(reason) {
+            return Verdict(Phase::Paused, reason, message.to_owned());
+        }
+    }
+    if let Some(failure) = &outcome.failure {
+        let message = format!("{}: {}", failure.step, failure.message);
+        return Verdict(troubled, failure.reason, message);
+    }
+    if let Some(refusal) = plan.refusals.first() {
+        return Verdict(troubled, refusal.reason, refusal.message.clone());
+    }
+    if let Some((reason, message)) = work(plan) {
+        let phase = if is_healthy { Phase::Running } else { Phase::Installing };
+        return Verdict(phase, reason, message);
+    }
+    if let Some(wait) = plan.waits.first() {
+        let phase = match wait.reason {
+            Reason::Exited | Reason::WaitingForDependency => Phase::Installed,
+            Reason::RemovalHeld | Reason::SourceUnreadable | Reason::Drift => troubled,
+            _ if is_healthy => Phase::Running,
+            _ => Phase::Installing,
+        };
+        return Verdict(phase, wait.reason, wait.message.clone());
+    }
+    match runs {
+        Some(_) if !is_healthy => {
+            let message = "the container runs; its health is not known yet".to_owned();
+            Verdict(Phase::Installing, Reason::Probing, message)
+        }
+        Some(container) if input.state.health.contains_key(&container.id) => {
+            let message = "running, and its health check passes".to_owned();
+            Verdict(Phase::Running, Reason::Healthy, message)
+        }
+        Some(_) => {
+            let message = "running; no health check is wanted".to_owned();
+            Verdict(Phase::Running, Reason::RunningUnchecked, message)
+        }
+        None if plan.steps.is_empty() => {
+            Verdict(Phase::Uninstalled, Reason::Pending, "nothing was done yet".to_owned())
+        }
+        None => {
+            let message = "the container is being started".to_owned();
+            Verdict(Phase::Installing, Reason::Starting, message)
+        }
+    }
+}
+
+/// Long work that this pass began.
+fn work(plan: &Plan) -> Option<(Reason, String)> {
+    plan.steps.iter().find_map(|planned| match &planned.step {
+        Step::Work(Work::Fetch { source, .. }) => {
+            Some((Reason::Fetching, format!("fetching {}", source.url)))
+        }
+        Step::Work(Work::Build(recipe)) => {
+            Some((Reason::Building, format!("building {}", recipe.tag())))
+        }
+        Step::Work(Work::Pull { reference }) => {
+            Some((Reason::Pulling, format!("pulling {reference}")))
+        }
+        Step::Call(_) | Step::Cancel(_) => None,
+    })
+}
+
+fn url(ports: &[PortBinding]) -> Option<String> {
+    let port = ports.iter().find(|port| port.protocol == Protocol::Tcp)?;
+    let host = if port.host_ip == "0.0.0.0" { "127.0.0.1" } else { port.host_ip.as_str() };
+    Some(format!("http://{host}:{}/", port.host_port))
+}
+
+type Said = (ConditionStatus, Reason, String);
+
+fn conditions(
+    summary: &Summary<'_>,
+    status: &Status,
+    runs: Option<&Container>,
+    is_ready: bool,
+) -> Vec<Condition> {
+    let Summary { input, plan, previous, .. } = summary;
+    let truth = |holds: bool| if holds { ConditionStatus::True } else { ConditionStatus::False };
+    let mut all = vec![(ConditionType::Accepted, accepted(input.want))];
+    if app(summary).is_some_and(|app| app.spec.git().is_some()) {
+        all.push((ConditionType::SourceReady, source_ready(summary)));
+    }
+    if app(summary).is_some() {
+        all.push((ConditionType::ImageReady, image_ready(plan)));
+    }
+    let available = match runs {
+        Some(container) => {
+            (ConditionStatus::True, Reason::AsWanted, format!("{} runs", container.name))
+        }
+        None => (ConditionStatus::False, status.reason, status.message.clone()),
+    };
+    all.push((ConditionType::Available, available));
+    all.push((ConditionType::Ready, (truth(is_ready), status.reason, status.message.clone())));
+    let is_moving = !plan.steps.is_empty() || status.phase == Phase::Installing;
+    let progressing = if is_moving {
+        (ConditionStatus::True, status.reason, status.message.clone())
+    } else {
+        (ConditionStatus::False, Reason::AsWanted, "nothing is on its way".to_owned())
+    };
+    all.push((ConditionType::Progressing, progressing));
+    all.into_iter().map(|(kind, said)| make(kind, said, *previous, input.now)).collect()
+}
+
+fn accepted(want: &Want) -> Said {
+    match want {
+        Want::Present(_) => {
+            (ConditionStatus::True, Reason::Valid, "the manifest is valid".to_owned())
+        }
+        Want::Invalid { problem, .. } => {
+            (ConditionStatus::False, Reason::InvalidManifest, problem.clone())
+        }
+        Want::Absent => {
+            (ConditionStatus::False, Reason::Removing, "no manifest names the app".to_owned())
+        }
+        Want::Held(hold) => (ConditionStatus::Unknown, Reason::RemovalHeld, hold.message()),
+    }
+}
+
+fn source_ready(summary: &Summary<'_>) -> Said {
+    const FAILED: [Reason; 6] = [
+        Reason::FetchFailed,
+        Reason::GitUnreachable,
+        Reason::GitAuth,
+        Reason::RefNotFound,
+        Reason::PathNotFound,
+        Reason::SourceNotAllowed,
+    ];
+    for reason in FAILED {
+        if let Some(message) = summary.plan.says(reason) {
+            return (ConditionStatus::False, reason, message.to_owned());
+        }
+    }
+    match &summary.input.state.checkout {
+        Some(checkout) => {
+            let commit = checkout.commit.get(..7).unwrap_or(&checkout.commit);
+            (ConditionStatus::True, Reason::Fetched, format!("commit {commit}"))
+        }
+        None => (ConditionStatus::False, Reason::Fetching, "not fetched yet".to_owned()),
+    }
+}
+
+fn image_ready(plan: &Plan) -> Said {
+    const FAILED: [Reason; 4] =
+        [Reason::NothingToBuild, Reason::BaseImageMissing, Reason::BuildFailed, Reason::PullFailed];
+    for reason in FAILED {
+        if let Some(message) = plan.says(reason) {
+            return (ConditionStatus::False, reason, message.to_owned());
+        }
+    }
+    if plan.wanted.is_some() {
+        return (ConditionStatus::True, Reason::ImagePresent, "the image is there".to_owned());
+    }
+    for reason in [Reason::Building, Reason::Pulling] {
+        if let Some(message) = plan.says(reason) {
+            return (ConditionStatus::False, reason, message.to_owned());
+        }
+    }
+    (ConditionStatus::Unknown, Reason::Pending, "not known yet".to_owned())
+}
+
+fn make(kind: ConditionType, said: Said, previous: Option<&Status>, now: Timestamp) -> Condition {
+    let (status, reason, message) = said;
+    let before = previous.and_then(|before| before.condition(kind));
+    let last_transition = before
+        .filter(|before| before.status == status)
+        .map_or(now, |before| before.last_transition);
+    Condition { kind, status, reason, message, last_transition }
+}
