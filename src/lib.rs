@@ -24,3 +24,13 @@ pub mod plan;
 
 // The verdict.
 pub mod status;
+
+// The time, the machine, logs and figures.
+pub mod clock;
+pub mod host;
+pub mod telemetry;
+
+// The edges: manifests, git, the engine.
+pub mod engine;
+pub mod source;
+pub mod workspace;

@@ -1,3 +1,13 @@
 //! The `berth` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use berth::workspace::worker;
+
+fn main() -> ExitCode {
+    // The work of libgit2 runs in a child of its own, which is this same program.
+    if std::env::args_os().nth(1).is_some_and(|word| word == worker::COMMAND) {
+        return worker::main();
+    }
+    ExitCode::SUCCESS
+}

@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
 
+mod dockerignore;
+mod engine_contract;
 mod manifest;
 mod plan;
 mod plan_props;
 mod sim;
+mod source;
+mod workspace;

@@ -1,0 +1,154 @@
+//! The calls of a plan: one engine call each, and what its answers mean.
+
+use std::time::Duration;
+
+use bollard::query_parameters::{
+    CreateContainerOptions, RemoveContainerOptions, RemoveImageOptions, StopContainerOptions,
+};
+use serde_json::json;
+
+use super::super::labels::compose_project;
+use super::super::{Applied, Error, ResolvedCall};
+use super::convert::create_body;
+use super::errors::{is_image_missing, is_port_taken, is_removal_under_way, within};
+use super::transport::SHORT_LIMIT;
+use super::{Docker, full};
+use crate::model::label;
+use crate::plan::{Call, ContainerSpec};
+use crate::state::ContainerId;
+
+/// How long making, starting or removing a container may take.
+const CALL_LIMIT: Duration = Duration::from_mins(1);
+/// What a stop may take beyond the grace period: the engine waits 10 s for a kill to work.
+const STOP_MARGIN: Duration = Duration::from_secs(15);
+/// How often a removal that somebody else began is looked at.
+const GONE_LOOK: Duration = Duration::from_millis(200);
+
+impl Docker {
+    /// Does one call.
+    pub(super) async fn do_call(&self, call: &ResolvedCall<'_>) -> Result<Applied, Error> {
+        let id = || {
+            call.id.as_ref().ok_or_else(|| Error::Refused {
+                status: 400,
+                message: "the call does not say which container".to_owned(),
+            })
+        };
+        match call.call {
+            Call::EnsureNetwork { name } => {
+                within("network", CALL_LIMIT, self.ensure_network(name)).await
+            }
+            Call::Create(spec) => within("create", CALL_LIMIT, self.create(spec)).await,
+            Call::Start(_) => within("start", CALL_LIMIT, self.start(id()?)).await,
+            Call::Stop { grace_s, .. } => {
+                let limit = Duration::from_secs(u64::from(*grace_s)) + STOP_MARGIN;
+                within("stop", limit, self.stop(id()?, *grace_s)).await
+            }
+            Call::Remove(_) => within("remove", CALL_LIMIT, self.remove(id()?)).await,
+            // By its tag: an image that has others keeps them, and lives on by them.
+            Call::RemoveImage { tag, .. } => {
+                within("remove image", CALL_LIMIT, self.remove_image(tag)).await
+            }
+        }
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<Applied, Error> {
+        let options =
+            CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
+        match self.client().create_container(Some(options), create_body(spec)).await {
+            Ok(made) => Ok(Applied::Created(ContainerId::new(made.id))),
+            Err(error) => Err(match self.failure("create", error) {
+                Error::NotFound(message) if is_image_missing(&message) => {
+                    Error::ImageMissing(spec.shape.image.clone())
+                }
+                other => other,
+            }),
+        }
+    }
+
+    async fn start(&self, id: &ContainerId) -> Result<Applied, Error> {
+        let outcome = self.client().start_container(full(id)?, None).await;
+        settle(outcome.map_err(|error| self.failure("start", error))).map_err(|error| match error {
+            Error::Failed { message, .. } | Error::Conflict(message) if is_port_taken(&message) => {
+                Error::PortTaken(message)
+            }
+            other => other,
+        })
+    }
+
+    async fn stop(&self, id: &ContainerId, grace_s: u32) -> Result<Applied, Error> {
+        let grace = i32::try_from(grace_s).unwrap_or(i32::MAX);
+        let options = StopContainerOptions { t: Some(grace), ..Default::default() };
+        let outcome = self.client().stop_container(full(id)?, Some(options)).await;
+        gone_is_fine(settle(outcome.map_err(|error| self.failure("stop", error))))
+    }
+
+    /// Removes the container, running or not; its volumes stay (fault D44).
+    async fn remove(&self, id: &ContainerId) -> Result<Applied, Error> {
+        let options = RemoveContainerOptions { force: true, v: false, link: false };
+        let outcome = self.client().remove_container(full(id)?, Some(options)).await;
+        match settle(outcome.map_err(|error| self.failure("remove", error))) {
+            Err(Error::Conflict(message)) if is_removal_under_way(&message) => {
+                self.wait_until_gone(id).await
+            }
+            other => gone_is_fine(other),
+        }
+    }
+
+    /// Somebody else is removing it: it is gone once an inspection says so (fault D04).
+    async fn wait_until_gone(&self, id: &ContainerId) -> Result<Applied, Error> {
+        while self.inspection(id).await?.is_some() {
+            tokio::time::sleep(GONE_LOOK).await;
+        }
+        Ok(Applied::AlreadySo)
+    }
+
+    /// Removes an image of ours; one that a container uses stays, which is fine.
+    async fn remove_image(&self, tag: &str) -> Result<Applied, Error> {
+        let options = RemoveImageOptions { force: false, noprune: false, platforms: None };
+        let outcome = self.client().remove_image(tag, Some(options), None).await;
+        let outcome = outcome.map(|_| ()).map_err(|error| self.failure("remove image", error));
+        match settle(outcome) {
+            Err(Error::Conflict(_)) => Ok(Applied::AlreadySo),
+            other => gone_is_fine(other),
+        }
+    }
+
+    async fn ensure_network(&self, name: &str) -> Result<Applied, Error> {
+        let _turn = self.inner.network_turn.lock().await;
+        let path = format!("/networks/{name}");
+        match self.get("network", SHORT_LIMIT, &path).await {
+            Ok(_) => return Ok(Applied::AlreadySo),
+            Err(Error::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let instance = &self.settings().instance;
+        let body = json!({
+            "Name": name,
+            "Driver": "bridge",
+            "CheckDuplicate": true,
+            "Labels": { label::INSTANCE: instance, label::COMPOSE_PROJECT: compose_project(instance) },
+        });
+        match self.transport().post("network", "/networks/create", &body).await {
+            Ok(_) => Ok(Applied::Changed),
+            Err(Error::Conflict(_)) => Ok(Applied::AlreadySo),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// 304 is success without an effect (fault D07).
+fn settle(outcome: Result<(), Error>) -> Result<Applied, Error> {
+    match outcome {
+        Ok(()) => Ok(Applied::Changed),
+        Err(Error::Failed { status: 304, .. }) => Ok(Applied::AlreadySo),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is gone is stopped and removed (fault D06).
+fn gone_is_fine(outcome: Result<Applied, Error>) -> Result<Applied, Error> {
+    match outcome {
+        Err(Error::NotFound(_)) => Ok(Applied::AlreadySo),
+        other => other,
+    }
+}

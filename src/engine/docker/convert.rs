@@ -1,0 +1,299 @@
+//! A container as the engine's API wants it.
+
+use bollard::models::{
+    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount as EngineMount,
+    MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType,
+    MountVolumeOptions, NetworkingConfig, PortBinding as EnginePort, PortMap,
+    RestartPolicy as EngineRestart, RestartPolicyNameEnum,
+};
+
+use super::super::labels::container_labels;
+use super::shell::line_for_shell;
+use crate::model::{Command, Mount, MountSource, PortBinding, RestartPolicy, label};
+use crate::plan::ContainerSpec;
+
+/// Which GPUs a container sees. An image may ask for all of them, so the key is always written
+/// (fault U09).
+const GPUS_KEY: &str = "NVIDIA_VISIBLE_DEVICES";
+/// No GPU, and no driver files either.
+const GPUS_NONE: &str = "void";
+
+/// The body of a create call.
+pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
+    let shape = &spec.shape;
+    let (entrypoint, cmd) = command_of(&shape.command);
+    let mut env: Vec<_> = shape.env.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    if !shape.env.contains_key(GPUS_KEY) {
+        env.push(format!("{GPUS_KEY}={GPUS_NONE}"));
+    }
+    let endpoint =
+        EndpointSettings { aliases: Some(vec![spec.app.to_string()]), ..Default::default() };
+    ContainerCreateBody {
+        image: Some(shape.image.clone()),
+        entrypoint,
+        cmd,
+        env: Some(env),
+        labels: Some(container_labels(spec).into_iter().collect()),
+        exposed_ports: Some(shape.ports.iter().map(port_key).collect()),
+        stop_timeout: Some(i64::from(spec.grace_s)),
+        host_config: Some(host_config(spec)),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some([(shape.network.clone(), endpoint)].into_iter().collect()),
+        }),
+        ..Default::default()
+    }
+}
+
+/// Entry point and arguments; none keeps the image's.
+fn command_of(command: &Command) -> (Option<Vec<String>>, Option<Vec<String>>) {
+    let given = |words: &Vec<String>| (!words.is_empty()).then(|| words.clone());
+    match command {
+        Command::Image => (None, None),
+        Command::Shell(line) => {
+            let shell = vec!["/bin/sh".to_owned(), "-c".to_owned()];
+            (Some(shell), Some(vec![line_for_shell(line)]))
+        }
+        Command::Exec { command, args } => (given(command), given(args)),
+    }
+}
+
+fn host_config(spec: &ContainerSpec) -> HostConfig {
+    let shape = &spec.shape;
+    let resources = &shape.resources;
+    let memory = resources.memory_bytes.map(signed);
+    HostConfig {
+        network_mode: Some(shape.network.clone()),
+        port_bindings: Some(port_map(&shape.ports)),
+        mounts: Some(shape.mounts.iter().map(|mount| engine_mount(spec, mount)).collect()),
+        restart_policy: Some(EngineRestart {
+            name: Some(restart_name(shape.restart)),
+            maximum_retry_count: None,
+        }),
+        memory,
+        // Equal to the memory limit: no swap beyond it.
+        memory_swap: memory,
+        nano_cpus: resources.cpu_millis.map(|millis| signed(millis.saturating_mul(1_000_000))),
+        shm_size: resources.shm_bytes.map(signed),
+        pids_limit: resources.pids,
+        log_config: Some(log_config()),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        cap_drop: Some(vec!["NET_RAW".to_owned()]),
+        ipc_mode: Some("private".to_owned()),
+        // A first process that reaps what the app leaves behind.
+        init: Some(true),
+        privileged: Some(false),
+        ..Default::default()
+    }
+}
+
+/// A log that neither blocks the app nor fills the disk (fault D36).
+fn log_config() -> HostConfigLogConfig {
+    let options = [
+        ("max-size", "10m"),
+        ("max-file", "3"),
+        ("mode", "non-blocking"),
+        ("max-buffer-size", "4m"),
+    ];
+    HostConfigLogConfig {
+        typ: Some("json-file".to_owned()),
+        config: Some(
+            options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        ),
+    }
+}
+
+/// The engine starts again what crashed, and not what somebody stopped (fault D31).
+fn restart_name(policy: RestartPolicy) -> RestartPolicyNameEnum {
+    match policy {
+        RestartPolicy::Always => RestartPolicyNameEnum::UNLESS_STOPPED,
+        RestartPolicy::OnFailure => RestartPolicyNameEnum::ON_FAILURE,
+        RestartPolicy::Never => RestartPolicyNameEnum::NO,
+    }
+}
+
+fn port_key(port: &PortBinding) -> String {
+    format!("{}/{}", port.container_port, port.protocol)
+}
+
+fn port_map(ports: &[PortBinding]) -> PortMap {
+    let mut map = PortMap::new();
+    for port in ports {
+        map.entry(port_key(port)).or_default().get_or_insert_default().push(EnginePort {
+            host_ip: Some(port.host_ip.clone()),
+            host_port: Some(port.host_port.to_string()),
+        });
+    }
+    map
+}
+
+/// A mount of the strict kind: a missing host path is an error, not a new folder (fault D43).
+fn engine_mount(spec: &ContainerSpec, mount: &Mount) -> EngineMount {
+    let base = EngineMount {
+        target: Some(mount.path.clone()),
+        read_only: Some(mount.read_only),
+        ..Default::default()
+    };
+    match &mount.source {
+        MountSource::Volume(name) => {
+            let labels = [
+                (label::INSTANCE.to_owned(), spec.instance.clone()),
+                (label::APP.to_owned(), spec.app.to_string()),
+            ];
+            let options = MountVolumeOptions {
+                labels: Some(labels.into_iter().collect()),
+                ..Default::default()
+            };
+            EngineMount {
+                typ: Some(MountType::VOLUME),
+                source: Some(name.clone()),
+                volume_options: Some(options),
+                ..base
+            }
+        }
+        MountSource::Host(path) => EngineMount {
+            typ: Some(MountType::BIND),
+            source: Some(path.clone()),
+            bind_options: Some(MountBindOptions {
+                propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+                ..Default::default()
+            }),
+            ..base
+        },
+        MountSource::Tmpfs(limit) => EngineMount {
+            typ: Some(MountType::TMPFS),
+            tmpfs_options: Some(MountTmpfsOptions {
+                size_bytes: limit.map(signed),
+                ..Default::default()
+            }),
+            ..base
+        },
+    }
+}
+
+fn signed(amount: u64) -> i64 {
+    i64::try_from(amount).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::model::{AppName, Resources, SpecHash};
+    use crate::plan::Shape;
+    use crate::state::ports_of_label;
+
+    fn spec() -> ContainerSpec {
+        let shape = Shape {
+            image: "x:1".to_owned(),
+            command: Command::Shell("python app.py".to_owned()),
+            env: [("A".to_owned(), "1".to_owned())].into(),
+            ports: ports_of_label("127.0.0.1:8001:80/tcp,127.0.0.1:8002:53/udp"),
+            mounts: vec![
+                Mount {
+                    path: "/data".to_owned(),
+                    source: MountSource::Host("/srv/data".to_owned()),
+                    read_only: true,
+                },
+                Mount {
+                    path: "/v".to_owned(),
+                    source: MountSource::Volume("vol".to_owned()),
+                    read_only: false,
+                },
+                Mount {
+                    path: "/t".to_owned(),
+                    source: MountSource::Tmpfs(Some(4096)),
+                    read_only: false,
+                },
+            ],
+            resources: Resources {
+                cpu_millis: Some(1500),
+                memory_bytes: Some(1 << 20),
+                shm_bytes: Some(1 << 16),
+                pids: Some(64),
+            },
+            restart: RestartPolicy::Always,
+            network: "berth".to_owned(),
+        };
+        let spec_hash = SpecHash::of(&shape);
+        ContainerSpec {
+            name: "chat-0".to_owned(),
+            instance: "home".to_owned(),
+            app: AppName::new("chat").unwrap(),
+            generation: 3,
+            spec_hash,
+            build: None,
+            commit: None,
+            fields: String::new(),
+            grace_s: 7,
+            shape,
+        }
+    }
+
+    fn body() -> Value {
+        serde_json::to_value(create_body(&spec())).unwrap()
+    }
+
+    #[test]
+    fn a_container_is_made_as_tight_as_the_security_page_says() {
+        let body = body();
+        let host = &body["HostConfig"];
+        assert_eq!(host["SecurityOpt"], json!(["no-new-privileges"]));
+        assert_eq!(host["CapDrop"], json!(["NET_RAW"]));
+        assert_eq!(host["IpcMode"], "private");
+        assert_eq!(host["Privileged"], false);
+        assert_eq!(host["NetworkMode"], "berth");
+        assert_eq!(host["RestartPolicy"]["Name"], "unless-stopped");
+        assert_eq!(host["LogConfig"]["Config"]["mode"], "non-blocking");
+        for absent in ["Binds", "CapAdd", "PidMode", "Devices", "VolumesFrom", "ExtraHosts"] {
+            assert!(host.get(absent).is_none(), "{absent}");
+        }
+    }
+
+    #[test]
+    fn limits_are_exact_and_leave_no_swap() {
+        let body = body();
+        let host = &body["HostConfig"];
+        assert_eq!((&host["Memory"], &host["MemorySwap"]), (&json!(1_048_576), &json!(1_048_576)));
+        assert_eq!(host["NanoCpus"], json!(1_500_000_000_u64));
+        assert_eq!((&host["PidsLimit"], &host["ShmSize"]), (&json!(64), &json!(65_536)));
+        assert_eq!(body["StopTimeout"], 7);
+    }
+
+    /// Fault D43.
+    #[test]
+    fn host_folders_are_strict_private_mounts() {
+        let body = body();
+        let mounts = &body["HostConfig"]["Mounts"];
+        assert_eq!(mounts[0]["Type"], "bind");
+        assert_eq!(mounts[0]["BindOptions"], json!({"Propagation": "rprivate"}));
+        assert_eq!(mounts[0]["ReadOnly"], true);
+        assert_eq!(mounts[1]["VolumeOptions"]["Labels"]["dev.berth.app"], "chat");
+        assert_eq!(mounts[2]["TmpfsOptions"]["SizeBytes"], 4096);
+    }
+
+    /// Faults P06, U09.
+    #[test]
+    fn ports_name_their_address_and_no_gpu_is_seen() {
+        let body = body();
+        let ports = &body["HostConfig"]["PortBindings"];
+        assert_eq!(ports["80/tcp"], json!([{"HostIp": "127.0.0.1", "HostPort": "8001"}]));
+        assert_eq!(ports["53/udp"], json!([{"HostIp": "127.0.0.1", "HostPort": "8002"}]));
+        assert_eq!(body["Env"], json!(["A=1", "NVIDIA_VISIBLE_DEVICES=void"]));
+        assert_eq!(body["Cmd"], json!(["exec python app.py"]));
+        assert_eq!(
+            body["NetworkingConfig"]["EndpointsConfig"]["berth"]["Aliases"],
+            json!(["chat"])
+        );
+    }
+
+    #[test]
+    fn an_image_keeps_its_own_command_unless_one_is_given() {
+        let words = |text: &str| vec![text.to_owned()];
+        assert_eq!(command_of(&Command::Image), (None, None));
+        let args = Command::Exec { command: Vec::new(), args: words("a") };
+        assert_eq!(command_of(&args), (None, Some(words("a"))));
+        let entry = Command::Exec { command: words("c"), args: Vec::new() };
+        assert_eq!(command_of(&entry), (Some(words("c")), None));
+    }
+}

@@ -1,0 +1,185 @@
+//! Pulls: the progress as lines, and the proof afterwards (faults D38, D39).
+
+use std::collections::BTreeMap;
+
+use bollard::models::CreateImageInfo;
+use bollard::query_parameters::CreateImageOptions;
+use futures_util::StreamExt as _;
+
+use super::super::{Error, LogSink};
+use super::Docker;
+use super::errors::is_false_end;
+use crate::model::ImageRef;
+
+impl Docker {
+    /// Pulls an image and answers its id.
+    pub(super) async fn pull_image(
+        &self,
+        reference: &ImageRef,
+        log: LogSink,
+    ) -> Result<String, Error> {
+        let limit = self.settings().pull_limit;
+        let late = |_| Error::Work(format!("it did not end within {} min", limit.as_secs() / 60));
+        let outcome = tokio::time::timeout(limit, self.follow_pull(reference, &log)).await;
+        outcome.map_err(late).and_then(|done| done).map_err(|error| explain(reference, error))?;
+        let name = split(reference.as_str()).inspected();
+        match self.image(&name).await? {
+            Some((id, _)) => Ok(id),
+            None => Err(explain(reference, Error::Work("it ended without an image".to_owned()))),
+        }
+    }
+
+    async fn follow_pull(&self, reference: &ImageRef, log: &LogSink) -> Result<(), Error> {
+        let parts = split(reference.as_str());
+        let options = CreateImageOptions {
+            from_image: Some(parts.name.to_owned()),
+            tag: Some(parts.digest.or(parts.tag).unwrap_or("latest").to_owned()),
+            ..Default::default()
+        };
+        let idle = self.settings().pull_idle_limit;
+        let mut items = std::pin::pin!(self.client().create_image(Some(options), None, None));
+        let mut progress = Progress::default();
+        loop {
+            let item = tokio::time::timeout(idle, items.next()).await.map_err(|_| {
+                Error::Work(format!("the registry was silent for {} s", idle.as_secs()))
+            })?;
+            match item {
+                None => return Ok(()),
+                Some(Ok(item)) => {
+                    if let Some(line) = progress.line(&item) {
+                        let _ = log.try_send(line);
+                    }
+                }
+                Some(Err(error)) if is_false_end(&error) => return Ok(()),
+                Some(Err(error)) => return Err(self.failure("pull", error)),
+            }
+        }
+    }
+}
+
+/// What the registry or the engine said, as a sentence about the image. What says nothing about the
+/// image, such as an engine that is gone, stays what it is.
+fn explain(reference: &ImageRef, error: Error) -> Error {
+    let message = match error {
+        Error::NotFound(message)
+        | Error::Conflict(message)
+        | Error::Refused { message, .. }
+        | Error::Failed { message, .. }
+        | Error::Work(message) => message,
+        other => return other,
+    };
+    let advice = if message.contains("toomanyrequests") || message.contains("429") {
+        " (the registry limits how often one may pull: wait, or sign in to it on this host)"
+    } else if message.contains("pull access denied") {
+        " (it does not exist there, or the engine is not signed in)"
+    } else {
+        ""
+    };
+    Error::Work(format!("failed to pull image `{reference}`: {}{advice}", message.trim()))
+}
+
+/// The parts of an image reference.
+struct Parts<'a> {
+    name: &'a str,
+    tag: Option<&'a str>,
+    digest: Option<&'a str>,
+}
+
+impl Parts<'_> {
+    /// The reference to inspect: by digest when there is one, since the tag may be elsewhere.
+    fn inspected(&self) -> String {
+        match (self.digest, self.tag) {
+            (Some(digest), _) => format!("{}@{digest}", self.name),
+            (None, Some(tag)) => format!("{}:{tag}", self.name),
+            (None, None) => self.name.to_owned(),
+        }
+    }
+}
+
+fn split(reference: &str) -> Parts<'_> {
+    let (rest, digest) = match reference.split_once('@') {
+        Some((rest, digest)) => (rest, Some(digest)),
+        None => (reference, None),
+    };
+    // A colon before the last slash belongs to the host's port.
+    match rest.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => Parts { name, tag: Some(tag), digest },
+        _ => Parts { name: rest, tag: None, digest },
+    }
+}
+
+/// Sums the layers up, and speaks at every twentieth part.
+#[derive(Default)]
+struct Progress {
+    layers: BTreeMap<String, (i64, i64)>,
+    told: i64,
+}
+
+impl Progress {
+    fn line(&mut self, item: &CreateImageInfo) -> Option<String> {
+        let status = item.status.as_deref()?;
+        let counted = item.progress_detail.as_ref().and_then(|at| Some((at.current?, at.total?)));
+        let Some(at) = counted else {
+            let id = item.id.as_ref().map(|id| format!("{id}: ")).unwrap_or_default();
+            return Some(format!("{id}{status}"));
+        };
+        if status != "Downloading" {
+            return None;
+        }
+        self.layers.insert(item.id.clone().unwrap_or_default(), at);
+        let done: i64 = self.layers.values().map(|(current, _)| current).sum();
+        let total: i64 = self.layers.values().map(|(_, total)| total).sum();
+        let twentieth = done.saturating_mul(20).checked_div(total)?;
+        if twentieth <= self.told {
+            return None;
+        }
+        self.told = twentieth;
+        Some(format!("downloading: {} % of {} MB", twentieth * 5, total / 1_000_000))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::ProgressDetail;
+
+    use super::*;
+
+    #[test]
+    fn a_reference_is_split_at_its_tag_and_not_at_a_port() {
+        let plain = split("h:5000/a/b:1.2");
+        assert_eq!((plain.name, plain.tag), ("h:5000/a/b", Some("1.2")));
+        let bare = split("h:5000/a");
+        assert_eq!((bare.name, bare.tag), ("h:5000/a", None));
+        let pinned = split("a:1@sha256:00");
+        assert_eq!(pinned.inspected(), "a@sha256:00");
+        assert_eq!((pinned.name, pinned.digest), ("a", Some("sha256:00")));
+    }
+
+    /// Fault D38.
+    #[test]
+    fn a_refused_pull_is_a_sentence_about_the_image() {
+        let image = ImageRef::parse("acme/x:1").unwrap();
+        let said = explain(&image, Error::NotFound("pull access denied for acme/x".to_owned()));
+        assert!(
+            said.to_string().starts_with("failed to pull image `acme/x:1`: pull access denied")
+        );
+        let lost = Error::Unreachable { address: String::new(), message: String::new() };
+        assert!(matches!(explain(&image, lost), Error::Unreachable { .. }));
+    }
+
+    #[test]
+    fn progress_is_told_in_steps() {
+        let mut progress = Progress::default();
+        let mut at = |current| {
+            progress.line(&CreateImageInfo {
+                id: Some("l".to_owned()),
+                status: Some("Downloading".to_owned()),
+                progress_detail: Some(ProgressDetail { current: Some(current), total: Some(1000) }),
+                ..Default::default()
+            })
+        };
+        assert_eq!(at(10), None);
+        assert_eq!(at(60).as_deref(), Some("downloading: 5 % of 0 MB"));
+        assert_eq!(at(70), None);
+    }
+}

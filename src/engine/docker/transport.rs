@@ -1,0 +1,419 @@
+//! The way to the engine: one connection per request, the API version in every path, every request
+//! counted.
+//!
+//! bollard 0.21.1 loses the version on the way and answers an unreachable socket only when it is
+//! made, so it is given this transport instead of its own. Requests that bollard decodes badly
+//! (lists with unknown words, event and log streams) use the transport directly.
+//!
+//! A connection lives as long as its exchange: dropping a request or its answer closes it, which is
+//! how a build is cancelled, and a replaced socket is found by the next request (fault D49).
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bollard::BollardRequest;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, header};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::super::{CallCounts, Error};
+use super::errors::{chain, is_version_refused, of_status, within};
+
+/// The lowest API version that Berth can work with: Docker Engine 20.10.
+const VERSION_MIN: ApiVersion = ApiVersion(1, 41);
+/// The highest API version that Berth was written for; a newer engine is asked to speak this one.
+const VERSION_MAX: ApiVersion = ApiVersion(1, 53);
+/// How long a connection may take to be made.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// How long a short answer may take.
+pub(super) const SHORT_LIMIT: Duration = Duration::from_secs(5);
+/// The longest answer that is taken. A list of 80 000 containers fits.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// Where an engine listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    Unix(PathBuf),
+    Tcp(String),
+}
+
+impl Address {
+    /// Reads `unix:///path` or `tcp://host:port`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if let Some(path) = text.strip_prefix("unix://") {
+            return path.starts_with('/').then(|| Self::Unix(PathBuf::from(path)));
+        }
+        let rest = text.strip_prefix("tcp://").or_else(|| text.strip_prefix("http://"))?;
+        let rest = rest.trim_end_matches('/');
+        let (host, port) = rest.rsplit_once(':')?;
+        (!host.is_empty() && port.parse::<u16>().is_ok()).then(|| Self::Tcp(rest.to_owned()))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Tcp(authority) => write!(f, "tcp://{authority}"),
+        }
+    }
+}
+
+/// A version of the engine's API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ApiVersion(u32, u32);
+
+impl ApiVersion {
+    fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Self(major.parse().ok()?, minor.parse().ok()?))
+    }
+
+    /// The version to speak with an engine that speaks `lowest` to `highest`.
+    fn agree(lowest: Option<Self>, highest: Self) -> Result<Self, Error> {
+        if highest < VERSION_MIN {
+            return Err(Error::Unsupported(format!(
+                "it speaks API {highest} at most, Berth needs {VERSION_MIN} (Docker Engine 20.10 or later)"
+            )));
+        }
+        if let Some(lowest) = lowest.filter(|lowest| VERSION_MAX < *lowest) {
+            return Err(Error::Unsupported(format!(
+                "it speaks API {lowest} at least, this Berth knows {VERSION_MAX}: use a newer Berth"
+            )));
+        }
+        Ok(highest.min(VERSION_MAX))
+    }
+}
+
+impl fmt::Display for ApiVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+/// What `/version` says, as far as it matters.
+#[derive(Default, serde::Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct VersionWire {
+    api_version: Option<String>,
+    #[serde(rename = "MinAPIVersion")]
+    min_api_version: Option<String>,
+}
+
+/// The way to one engine.
+pub(super) struct Transport {
+    address: Address,
+    version: Mutex<Option<ApiVersion>>,
+    negotiation: tokio::sync::Mutex<()>,
+    counts: Mutex<CallCounts>,
+}
+
+impl Transport {
+    pub(super) fn new(address: Address) -> Self {
+        Self {
+            address,
+            version: Mutex::default(),
+            negotiation: tokio::sync::Mutex::default(),
+            counts: Mutex::default(),
+        }
+    }
+
+    /// How many requests were sent, by kind.
+    pub(super) fn counts(&self) -> CallCounts {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The version that is spoken; asks the engine when it is not known (fault D16).
+    pub(super) async fn version(&self) -> Result<ApiVersion, Error> {
+        if let Some(version) = self.known_version() {
+            return Ok(version);
+        }
+        let _turn = self.negotiation.lock().await;
+        if let Some(version) = self.known_version() {
+            return Ok(version);
+        }
+        let version = within("version", SHORT_LIMIT, self.negotiate()).await?;
+        self.set_version(Some(version));
+        Ok(version)
+    }
+
+    async fn negotiate(&self) -> Result<ApiVersion, Error> {
+        let asked = self.exchange("version", empty(Method::GET, "/version")?);
+        let answer = Box::pin(asked).await?;
+        let body = body_of("version", answer).await?;
+        let wire: VersionWire = decode("version", &body)?;
+        let read = |text: Option<String>| text.as_deref().and_then(ApiVersion::parse);
+        let highest = read(wire.api_version).ok_or_else(|| Error::Broken {
+            call: "version",
+            message: "it does not say its API version".to_owned(),
+        })?;
+        ApiVersion::agree(read(wire.min_api_version), highest)
+    }
+
+    fn known_version(&self) -> Option<ApiVersion> {
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for the version again with the next request when `error` says that it is wrong.
+    pub(super) fn learn_from(&self, error: &Error) {
+        if is_version_refused(error) {
+            self.set_version(None);
+        }
+    }
+
+    fn set_version(&self, version: Option<ApiVersion>) {
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = version;
+    }
+
+    /// Gets a whole answer.
+    pub(super) async fn get(&self, call: &'static str, path: &str) -> Result<Bytes, Error> {
+        body_of(call, self.open(call, empty(Method::GET, path)?).await?).await
+    }
+
+    /// Posts JSON and takes the whole answer.
+    pub(super) async fn post(
+        &self,
+        call: &'static str,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<Bytes, Error> {
+        let request = with_body(Method::POST, path, Bytes::from(body.to_string()))?;
+        body_of(call, self.open(call, request).await?).await
+    }
+
+    /// Gets an answer whose body is read by the caller.
+    pub(super) async fn stream(&self, call: &'static str, path: &str) -> Result<Incoming, Error> {
+        Ok(self.open(call, empty(Method::GET, path)?).await?.into_body())
+    }
+
+    /// Sends a request with the version, and answers only what succeeded.
+    async fn open(
+        &self,
+        call: &'static str,
+        request: BollardRequest,
+    ) -> Result<Response<Incoming>, Error> {
+        let answer = self.send(call, request).await?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status().as_u16();
+        let body = body_of(call, answer).await?;
+        let error = of_status(status, said(&body));
+        self.learn_from(&error);
+        Err(error)
+    }
+
+    /// Puts the version into the path and sends.
+    async fn send(
+        &self,
+        call: &'static str,
+        mut request: BollardRequest,
+    ) -> Result<Response<Incoming>, Error> {
+        let version = self.version().await?;
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let versioned = format!("/v{version}{path}");
+        *request.uri_mut() = versioned.parse().map_err(|_| Error::Refused {
+            status: 400,
+            message: format!("bad path {versioned}"),
+        })?;
+        // Boxed: a whole HTTP connection is a large thing to carry through every future.
+        Box::pin(self.exchange(call, request)).await
+    }
+
+    /// Serves bollard. Its start and stop take 304 for success, which hides that nothing happened:
+    /// here it is an error with that status (fault D07).
+    pub(super) async fn serve(
+        &self,
+        request: BollardRequest,
+    ) -> Result<Response<Incoming>, bollard::errors::Error> {
+        let kind = kind_of(request.method(), request.uri().path());
+        let answer = self.send(kind, request).await.map_err(std::io::Error::other)?;
+        if answer.status() == hyper::StatusCode::NOT_MODIFIED {
+            return Err(bollard::errors::Error::DockerResponseServerError {
+                status_code: 304,
+                message: String::new(),
+            });
+        }
+        Ok(answer)
+    }
+
+    async fn exchange(
+        &self,
+        call: &'static str,
+        mut request: BollardRequest,
+    ) -> Result<Response<Incoming>, Error> {
+        let kind = kind_of(request.method(), request.uri().path());
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
+        request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("engine"));
+        let answer = match &self.address {
+            Address::Unix(path) => {
+                let stream = self.connected(UnixStream::connect(path)).await?;
+                talk(stream, request).await
+            }
+            Address::Tcp(authority) => {
+                let stream = self.connected(TcpStream::connect(authority)).await?;
+                talk(stream, request).await
+            }
+        };
+        answer.map_err(|error| {
+            self.set_version(None);
+            Error::Broken { call, message: chain(&error) }
+        })
+    }
+
+    async fn connected<S>(
+        &self,
+        connecting: impl Future<Output = std::io::Result<S>>,
+    ) -> Result<S, Error> {
+        let outcome = tokio::time::timeout(CONNECT_LIMIT, connecting).await;
+        let error = match outcome {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => error,
+            Err(_) => ErrorKind::TimedOut.into(),
+        };
+        self.set_version(None);
+        let message = match error.kind() {
+            ErrorKind::NotFound => "there is no such socket: is the engine running?".to_owned(),
+            ErrorKind::PermissionDenied => {
+                "permission denied: the user must be in the socket's group".to_owned()
+            }
+            ErrorKind::ConnectionRefused => "nobody listens: is the engine running?".to_owned(),
+            _ => error.to_string(),
+        };
+        Err(Error::Unreachable { address: self.address.to_string(), message })
+    }
+}
+
+/// One exchange on a connection of its own.
+async fn talk<S>(stream: S, request: BollardRequest) -> hyper::Result<Response<Incoming>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the exchange; what goes wrong on it is told to the request or to its body.
+    tokio::spawn(connection.with_upgrades());
+    sender.send_request(request).await
+}
+
+fn empty(method: Method, path: &str) -> Result<BollardRequest, Error> {
+    with_body(method, path, Bytes::new())
+}
+
+fn with_body(method: Method, path: &str, body: Bytes) -> Result<BollardRequest, Error> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(bollard::body_full(body))
+        .map_err(|error| Error::Refused { status: 400, message: error.to_string() })
+}
+
+async fn body_of(call: &'static str, answer: Response<Incoming>) -> Result<Bytes, Error> {
+    let body = Limited::new(answer.into_body(), BODY_BYTES_MAX).collect().await;
+    let broken = |error: Box<dyn std::error::Error + Send + Sync>| Error::Broken {
+        call,
+        message: chain(error.as_ref()),
+    };
+    body.map(http_body_util::Collected::to_bytes).map_err(broken)
+}
+
+/// Reads JSON.
+pub(super) fn decode<'a, T: serde::Deserialize<'a>>(
+    call: &'static str,
+    body: &'a [u8],
+) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| Error::Broken { call, message: error.to_string() })
+}
+
+/// The message of an answer that is an error.
+fn said(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Said {
+        message: String,
+    }
+    let plain = || String::from_utf8_lossy(body).trim().to_owned();
+    serde_json::from_slice(body).map_or_else(|_| plain(), |said: Said| said.message)
+}
+
+/// The name under which a request is counted.
+fn kind_of(method: &Method, path: &str) -> &'static str {
+    let mut parts: Vec<_> = path.split('/').skip(1).collect();
+    if parts.first().is_some_and(|part| part.starts_with("v1.")) {
+        parts.remove(0);
+    }
+    match (method.as_str(), parts.as_slice()) {
+        ("GET", ["containers", "json"]) => "list_containers",
+        ("GET", ["images", "json"]) => "list_images",
+        ("GET", ["containers", _, "json"]) => "inspect",
+        ("GET", ["containers", _, "logs"]) => "logs",
+        ("POST", ["containers", "create"]) => "create",
+        ("POST", ["containers", _, "start"]) => "start",
+        ("POST", ["containers", _, "stop"]) => "stop",
+        ("DELETE", ["containers", _]) => "remove",
+        (_, ["containers", _, "exec"] | ["exec", ..]) => "exec",
+        ("POST", ["images", "create"]) => "pull",
+        ("GET", ["images", .., "json"]) => "inspect_image",
+        ("DELETE", ["images", ..]) => "remove_image",
+        ("GET", ["networks", _]) => "inspect_network",
+        ("POST", ["networks", "create"]) => "create_network",
+        ("POST", ["build"]) => "build",
+        ("GET", ["events"]) => "events",
+        ("GET", ["version"]) => "version",
+        ("GET", ["info"]) => "info",
+        ("GET", ["_ping"]) => "ping",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_sockets_or_hosts_with_ports() {
+        assert!(matches!(Address::parse("unix:///run/x.sock"), Some(Address::Unix(_))));
+        assert_eq!(
+            Address::parse("tcp://127.0.0.1:2375"),
+            Some(Address::Tcp("127.0.0.1:2375".to_owned()))
+        );
+        for bad in ["", "unix://x", "tcp://", "tcp://host", "ssh://host:22", "/run/x.sock"] {
+            assert_eq!(Address::parse(bad), None, "{bad}");
+        }
+    }
+
+    /// Fault D16: too old or too new is said, anything between is agreed on.
+    #[test]
+    fn a_version_is_agreed_on_or_refused_with_a_sentence() {
+        let v = ApiVersion::parse;
+        let agree = |lowest, highest| ApiVersion::agree(v(lowest), v(highest).unwrap());
+        assert_eq!(agree("1.12", "1.41").unwrap(), ApiVersion(1, 41));
+        assert_eq!(agree("1.44", "1.57").unwrap(), VERSION_MAX);
+        assert!(matches!(agree("1.12", "1.40"), Err(Error::Unsupported(_))));
+        assert!(matches!(agree("1.60", "1.70"), Err(Error::Unsupported(_))));
+    }
+
+    #[test]
+    fn requests_are_counted_by_what_they_are() {
+        assert_eq!(kind_of(&Method::GET, "/v1.41/containers/json"), "list_containers");
+        assert_eq!(kind_of(&Method::GET, "/v1.41/images/berth/tiny:offline/json"), "inspect_image");
+        assert_eq!(kind_of(&Method::DELETE, "/v1.41/images/sha256:00"), "remove_image");
+        assert_eq!(kind_of(&Method::POST, "/containers/0a/start"), "start");
+    }
+
+    /// Fault D49: no socket is a sentence, at each call anew.
+    #[tokio::test]
+    async fn a_missing_socket_is_said_to_be_missing() {
+        let place = Address::parse("unix:///nonexistent/engine.sock").unwrap();
+        let outcome = Transport::new(place).get("list", "/containers/json").await;
+        assert!(matches!(outcome, Err(Error::Unreachable { message, .. })
+            if message.contains("no such socket")));
+    }
+}

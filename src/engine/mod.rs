@@ -1,0 +1,259 @@
+//! The engine: what runs containers. The one gateway to it; everything else speaks our words.
+//!
+//! # Guarantees
+//! - [`Engine::observe`] is complete or an error; never partial.
+//! - Every call ends within its deadline, head and body (faults D35, D09).
+//! - Only full ids of containers are sent, never names (fault D19).
+//!
+//! # Caveats
+//! An error whose [`Error::is_outcome_unknown`] is true may have changed the engine. The caller
+//! observes again and never repeats the call blindly (fault D01).
+
+pub mod docker;
+pub mod fake;
+pub mod fault;
+mod labels;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{future::BoxFuture, stream::BoxStream};
+
+use crate::model::{AppName, ImageRef, Reason, Timestamp};
+use crate::plan::{Call, Recipe};
+use crate::state::{ContainerId, Detail, World};
+
+/// Something that runs containers.
+pub trait Engine: Send + Sync + 'static {
+    /// Who it is. Answers quickly or fails; also the health check of the engine itself.
+    fn describe(&self) -> BoxFuture<'_, Result<About, Error>>;
+
+    /// Lists everything: at most two engine calls, however many containers there are.
+    fn observe(&self) -> BoxFuture<'_, Result<World, Error>>;
+
+    /// What only an inspection tells. None when the container is gone.
+    fn inspect<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<Detail>, Error>>;
+
+    /// Does one call. Stopping what is stopped, starting what runs and removing what is gone
+    /// succeed without an effect (faults D06, D07).
+    fn apply<'a>(&'a self, call: &'a ResolvedCall<'a>) -> BoxFuture<'a, Result<Applied, Error>>;
+
+    /// Builds an image from a tar stream, and proves that its tag resolves afterwards (D39, B04).
+    fn build<'a>(&'a self, request: BuildRequest<'a>) -> BoxFuture<'a, Result<String, Error>>;
+
+    /// Pulls an image, and proves that it is there afterwards. Answers its id.
+    fn pull<'a>(
+        &'a self,
+        reference: &'a ImageRef,
+        log: LogSink,
+    ) -> BoxFuture<'a, Result<String, Error>>;
+
+    /// Runs a command in a container and answers its exit code and the end of its output.
+    fn exec<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        command: &'a [String],
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<(i64, String), Error>>;
+
+    /// What happens on the engine, as hints. The first item is [`Hint::subscribed`]: what happens
+    /// from then on is told, so whoever lists after it misses nothing. Ends with an error when the
+    /// stream breaks; the caller subscribes again (faults D12, D13).
+    fn events(&self) -> BoxStream<'static, Result<Hint, Error>>;
+
+    /// A container's output.
+    fn logs<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        options: LogOptions,
+    ) -> BoxStream<'static, Result<Bytes, Error>>;
+}
+
+/// A call with its target resolved: a `Target` without an id was the plan's own `Create`.
+#[derive(Clone, Debug)]
+pub struct ResolvedCall<'a> {
+    /// The call.
+    pub call: &'a Call,
+    /// The container that it is about; none for `EnsureNetwork`, `Create` and `RemoveImage`.
+    pub id: Option<ContainerId>,
+}
+
+impl ResolvedCall<'_> {
+    /// The call's name, as counts and scripts use it.
+    pub fn kind(&self) -> &'static str {
+        match self.call {
+            Call::EnsureNetwork { .. } => "ensure_network",
+            Call::Create(_) => "create",
+            Call::Start(_) => "start",
+            Call::Stop { .. } => "stop",
+            Call::Remove(_) => "remove",
+            Call::RemoveImage { .. } => "remove_image",
+        }
+    }
+}
+
+/// What a call did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It changed the engine.
+    Changed,
+    /// All was so already.
+    AlreadySo,
+    /// It made this container.
+    Created(ContainerId),
+}
+
+/// Who the engine is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Its own id; another id behind the same socket is another engine (fault D48).
+    pub id: String,
+    /// Its version, such as `20.10.24`.
+    pub version: String,
+    /// The API version that is spoken, such as `1.41`.
+    pub api_version: String,
+}
+
+/// What a build is made from.
+pub struct BuildRequest<'a> {
+    /// The recipe; its tag is given to the image, with the instance's labels.
+    pub recipe: &'a Recipe,
+    /// Which Berth builds.
+    pub instance: &'a str,
+    /// The path of the Dockerfile within the context.
+    pub dockerfile: String,
+    /// The context as a tar stream.
+    pub context: BoxStream<'static, Result<Bytes, std::io::Error>>,
+    /// Where the log goes, line by line.
+    pub log: LogSink,
+}
+
+/// Takes the lines of a log. It never blocks; lines beyond its capacity are dropped.
+pub type LogSink = tokio::sync::mpsc::Sender<String>;
+
+/// Something happened to an app's container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// The app, when the event's labels name one of ours.
+    pub app: Option<AppName>,
+    /// What happened, in the engine's word: `die`, `start`, `destroy`, ….
+    pub action: String,
+    /// When, as the engine says.
+    pub at: Option<Timestamp>,
+    /// Whether something of ours may be missing now, so that the app should be looked at at once.
+    pub is_urgent: bool,
+}
+
+impl Hint {
+    /// The action of the first hint of every stream.
+    pub const SUBSCRIBED: &'static str = "subscribed";
+
+    /// The first hint of every stream: look at everything now.
+    pub fn subscribed() -> Self {
+        Self { app: None, action: Self::SUBSCRIBED.to_owned(), at: None, is_urgent: true }
+    }
+
+    /// Whether an action means that something of ours may be missing now. A `kill` is not one: it
+    /// may be a mere signal, and a `die` follows when it was not.
+    pub fn is_urgent_action(action: &str) -> bool {
+        matches!(action, "die" | "destroy" | "oom" | "stop" | "pause" | "rename")
+    }
+}
+
+/// Which part of a log.
+#[derive(Clone, Debug, Default)]
+pub struct LogOptions {
+    /// Whether to go on with what comes.
+    pub follow: bool,
+    /// How many of the last lines; none is all.
+    pub tail: Option<u64>,
+    /// From when on.
+    pub since: Option<Timestamp>,
+    /// Whether each line begins with its time.
+    pub timestamps: bool,
+}
+
+/// Why a call did not succeed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine does not answer.
+    #[error("the engine at {address} can't be reached: {message}")]
+    Unreachable {
+        /// Where it should be.
+        address: String,
+        /// What happened.
+        message: String,
+    },
+    /// The call took too long; the engine may still do it.
+    #[error("the engine did not answer `{call}` within {seconds} s")]
+    Timeout {
+        /// Which call.
+        call: &'static str,
+        /// Its deadline.
+        seconds: u64,
+    },
+    /// The answer broke off or made no sense; the engine may have done it.
+    #[error("the engine's answer to `{call}` broke off: {message}")]
+    Broken {
+        /// Which call.
+        call: &'static str,
+        /// What happened.
+        message: String,
+    },
+    /// What the call is about does not exist.
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// The image of a `Create` does not exist.
+    #[error("no such image: {0}")]
+    ImageMissing(String),
+    /// The name, or the thing itself, is in use.
+    #[error("conflict: {0}")]
+    Conflict(String),
+    /// A host port is bound by somebody else.
+    #[error("the port is in use: {0}")]
+    PortTaken(String),
+    /// The engine says that the call is wrong.
+    #[error("the engine refused ({status}): {message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// What it said.
+        message: String,
+    },
+    /// The engine failed.
+    #[error("the engine failed ({status}): {message}")]
+    Failed {
+        /// HTTP status.
+        status: u16,
+        /// What it said.
+        message: String,
+    },
+    /// The engine is too old or too new for this Berth.
+    #[error("the engine can't be used: {0}")]
+    Unsupported(String),
+    /// A build or pull failed by itself.
+    #[error("{0}")]
+    Work(String),
+}
+
+impl Error {
+    /// Whether the engine may have done it all the same.
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(self, Self::Timeout { .. } | Self::Broken { .. } | Self::Unreachable { .. })
+    }
+
+    /// The reason that a status shows.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Unreachable { .. } => Reason::EngineUnreachable,
+            Self::PortTaken(_) => Reason::PortTaken,
+            Self::ImageMissing(_) => Reason::ImagePresent,
+            Self::Conflict(_) => Reason::NameConflict,
+            _ => Reason::EngineError,
+        }
+    }
+}
+
+/// Counts of calls, by name: what a no-op pass costs is a promise.
+pub type CallCounts = BTreeMap<&'static str, u64>;

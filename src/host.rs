@@ -1,0 +1,94 @@
+//! What the host says: who listens on its ports, and whether Berth itself runs in a container.
+
+use std::{collections::BTreeSet, fs};
+
+use crate::model::Protocol;
+use crate::state::HostPort;
+
+/// The kernel's word for a listening TCP socket, and for an unconnected UDP one.
+const TCP_LISTEN: &str = "0A";
+const UDP_OPEN: &str = "07";
+
+/// Every host port on which something listens, whatever the address. What can't be read is left
+/// out: the start of a container is what finally tells (fault P02).
+pub fn listening_ports() -> BTreeSet<HostPort> {
+    let tables = [
+        ("/proc/net/tcp", Protocol::Tcp, TCP_LISTEN),
+        ("/proc/net/tcp6", Protocol::Tcp, TCP_LISTEN),
+        ("/proc/net/udp", Protocol::Udp, UDP_OPEN),
+        ("/proc/net/udp6", Protocol::Udp, UDP_OPEN),
+    ];
+    let mut ports = BTreeSet::new();
+    for (path, protocol, state) in tables {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        ports.extend(
+            text.lines()
+                .skip(1)
+                .filter_map(|line| port_of(line, state))
+                .map(|port| (protocol, port)),
+        );
+    }
+    ports
+}
+
+/// The local port of a line of such a table, when its socket is in `state`.
+/// Format: proc(5), `/proc/net/tcp`: number, local address, remote address, state, ….
+fn port_of(line: &str, state: &str) -> Option<u16> {
+    let mut words = line.split_whitespace().skip(1);
+    let local = words.next()?;
+    if words.nth(1)? != state {
+        return None;
+    }
+    u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()
+}
+
+/// The full id of the container that this process runs in; none outside of containers.
+///
+/// Sources: `/proc/self/cgroup` names it with cgroup v1 (cgroups(7)); with v2 the mounts that the
+/// engine makes for `/etc/hostname` lie in a folder named after it (`/proc/self/mountinfo`, proc(5)).
+pub fn own_container() -> Option<String> {
+    let cgroup = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let hostname = mounts.lines().filter(|line| line.contains("/hostname "));
+    cgroup.lines().chain(hostname).find_map(container_id_in)
+}
+
+fn container_id_in(line: &str) -> Option<String> {
+    let is_id = |part: &&str| {
+        part.len() == 64 && part.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
+    };
+    let found = line.split(|c: char| !c.is_ascii_alphanumeric()).find(is_id);
+    found.map(ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listening_sockets_are_found_by_their_port() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(listening_ports().contains(&(Protocol::Tcp, port)));
+    }
+
+    /// Fault D23.
+    #[test]
+    fn the_own_container_is_found_in_what_the_kernel_says() {
+        let id = "0123456789abcdef".repeat(4);
+        let v1 = format!("12:pids:/docker/{id}");
+        let v2 = format!("661 651 254:1 /var/lib/docker/containers/{id}/hostname /etc/hostname rw");
+        let systemd = format!("0::/system.slice/docker-{id}.scope");
+        for line in [v1, v2, systemd] {
+            assert_eq!(container_id_in(&line), Some(id.clone()));
+        }
+        assert_eq!(container_id_in("12:pids:/user.slice"), None);
+    }
+
+    #[test]
+    fn a_connected_socket_is_not_listening() {
+        let line = "   1: 0100007F:1F41 0100007F:9C40 01 00000000:00000000 00:00000000 00000000";
+        assert_eq!(port_of(line, TCP_LISTEN), None);
+        assert_eq!(port_of(&line.replace(" 01 ", " 0A "), TCP_LISTEN), Some(8001));
+    }
+}

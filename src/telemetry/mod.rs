@@ -1,0 +1,6 @@
+//! What Berth says about itself: its log, and its metrics.
+
+pub mod logging;
+pub mod metrics;
+
+pub use metrics::Metrics;

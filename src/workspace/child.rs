@@ -1,0 +1,150 @@
+//! Runs the git worker: a process of its own, because nothing else can be killed when a server
+//! stalls or a library does not come back (faults G01, G20).
+
+use std::{
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{Child, ChildStdout, Command},
+    sync::mpsc,
+    time::timeout,
+};
+
+use super::{
+    Settings,
+    error::Error,
+    protocol::{Answer, Job, Message},
+};
+
+/// The most that a worker may say. More is not an answer of ours.
+const OUTPUT_BYTES_MAX: u64 = 64 << 20;
+/// How much of what a dying worker wrote is kept.
+const LAST_WORDS_MAX: u64 = 4096;
+/// How long a killed worker may need to be gone.
+const DEATH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Has the worker do `job`. Dropping the future kills the worker.
+pub(super) async fn run(
+    settings: &Settings,
+    job: &Job,
+    progress: &mpsc::Sender<String>,
+) -> Result<Answer, Error> {
+    let failed = |message: String| Error::Failed { url: job.shown.clone(), message };
+    let mut line = serde_json::to_vec(job).map_err(|error| failed(error.to_string()))?;
+    line.push(b'\n');
+    let mut child = command(settings)
+        .spawn()
+        .map_err(|error| failed(format!("the git worker can't be started: {error}")))?;
+    let (Some(mut stdin), Some(stdout), Some(stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(failed("the git worker has no pipes".to_owned()));
+    };
+    // A worker that died at once tells more by its end than by the broken pipe.
+    let _ = stdin.write_all(&line).await;
+    let last_words = async {
+        let mut text = Vec::new();
+        let _ = stderr.take(LAST_WORDS_MAX).read_to_end(&mut text).await;
+        String::from_utf8_lossy(&text).trim().to_owned()
+    };
+    let talk = listen(settings, job, stdout, progress);
+    let heard = match timeout(settings.deadline, talk).await {
+        Ok(heard) => heard,
+        Err(_) => Err(Error::Timeout {
+            url: job.shown.clone(),
+            seconds: settings.deadline.as_secs(),
+            message: "all of it took too long".to_owned(),
+        }),
+    };
+    match heard {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => {
+            let words = timeout(DEATH_TIMEOUT, last_words).await.unwrap_or_default();
+            let status = timeout(DEATH_TIMEOUT, child.wait()).await;
+            Err(end_of(job, status.ok().and_then(Result::ok), &words))
+        }
+        Err(error) => {
+            end(&mut child).await;
+            Err(error)
+        }
+    }
+}
+
+fn command(settings: &Settings) -> Command {
+    let mut command = Command::new(&settings.program);
+    command
+        .arg0("berth")
+        .arg(super::worker::COMMAND)
+        .env_clear()
+        .envs(&settings.env)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    command
+}
+
+/// Passes progress on until there is an answer. None when the worker ended without one.
+async fn listen(
+    settings: &Settings,
+    job: &Job,
+    stdout: ChildStdout,
+    progress: &mpsc::Sender<String>,
+) -> Result<Option<Answer>, Error> {
+    let failed = |message: String| Error::Failed { url: job.shown.clone(), message };
+    let mut lines = BufReader::new(stdout.take(OUTPUT_BYTES_MAX)).lines();
+    let mut last = "there was no sign of life".to_owned();
+    loop {
+        let line = match timeout(settings.idle, lines.next_line()).await {
+            Ok(Ok(Some(line))) => line,
+            Ok(Ok(None)) => return Ok(None),
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(_) => {
+                let seconds = settings.idle.as_secs();
+                return Err(Error::Timeout { url: job.shown.clone(), seconds, message: last });
+            }
+        };
+        match serde_json::from_str(&line) {
+            Ok(Message::Alive) => {}
+            Ok(Message::Progress(text)) => {
+                last = format!("nothing happened after “{text}”");
+                // Progress that nobody reads is not worth waiting for.
+                let _ = progress.try_send(text);
+            }
+            Ok(Message::Note(text)) => {
+                let _ = progress.try_send(text);
+            }
+            Ok(Message::Done(answer)) => return Ok(Some(answer)),
+            Ok(Message::Failed(error)) => return Err(error),
+            Err(error) => {
+                return Err(failed(format!("the git worker's words make no sense: {error}")));
+            }
+        }
+    }
+}
+
+async fn end(child: &mut Child) {
+    let _ = child.start_kill();
+    let _ = timeout(DEATH_TIMEOUT, child.wait()).await;
+}
+
+/// The error of a worker that ended without an answer.
+fn end_of(job: &Job, status: Option<ExitStatus>, words: &str) -> Error {
+    use std::os::unix::process::ExitStatusExt as _;
+    let file_too_large = rustix::process::Signal::XFSZ.as_raw();
+    if status.and_then(|status| status.signal()) == Some(file_too_large) {
+        return Error::TooLarge(format!(
+            "a file of the transfer exceeds {} bytes",
+            job.limits.transfer_bytes
+        ));
+    }
+    let how = status.map_or_else(|| "it is not known how".to_owned(), |status| status.to_string());
+    let words = if words.is_empty() { String::new() } else { format!(": {words}") };
+    let message = format!("the git worker ended without an answer ({how}){words}");
+    Error::Failed { url: job.shown.clone(), message }
+}

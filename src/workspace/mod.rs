@@ -1,0 +1,325 @@
+//! An app's folder on the host: the code that its image is built from, and the data it keeps.
+//!
+//! ```text
+//! <root>/<app>/code/            the checkout, swapped as a whole
+//! <root>/<app>/data/            what the app keeps
+//! <root>/<app>/metadata.json    what is known about both
+//! <root>/<app>/.berth/          the mirror of the repository, staging, the build log
+//! ```
+//!
+//! # Guarantees
+//! - `code/` is always one complete commit. A fetch that fails, is cancelled or is killed leaves
+//!   the commit before in place (faults G08, G09, B10).
+//! - `data/` is made when it is missing, and never removed or cleaned.
+//! - Git runs in a process of its own that can be killed; it never asks for anything, reads no
+//!   configuration of the host and runs no code of a repository (faults G01, G02, G06, G19).
+//!
+//! # Caveats
+//! Whoever changes files in `code/` by hand keeps the change until the next new commit.
+
+mod build_log;
+mod child;
+pub mod context;
+mod error;
+pub mod ignore;
+mod metadata;
+mod place;
+mod protocol;
+pub mod worker;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard, mpsc};
+
+pub use build_log::BuildLog;
+pub use error::Error;
+pub use metadata::Metadata;
+
+use crate::model::{AppName, GitSource, GitUrl};
+use crate::state::{Checkout, DetectedFile};
+use protocol::{Answer, Job, Limits, Origin};
+
+/// The variables that say how to reach the network. The worker's environment holds nothing else.
+const NETWORK_VARIABLES: [&str; 9] = [
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// How workspaces are kept.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The program that has the git worker: this one.
+    pub program: PathBuf,
+    /// The environment of the git worker.
+    pub env: BTreeMap<String, String>,
+    /// Whether repositories may be folders of this machine.
+    pub is_local_allowed: bool,
+    /// How long a fetch may take.
+    pub deadline: Duration,
+    /// How long a fetch may make no progress.
+    pub idle: Duration,
+    /// How long a server may take to accept a connection.
+    pub connect_timeout: Duration,
+    /// How long a server may be silent.
+    pub server_timeout: Duration,
+    /// How much one fetch may transfer.
+    pub transfer_bytes_max: u64,
+    /// How much one checkout may hold.
+    pub tree_bytes_max: u64,
+    /// How much one file may hold.
+    pub file_bytes_max: u64,
+    /// How many files one checkout may have.
+    pub files_max: u64,
+    /// How long a build log may become.
+    pub log_bytes_max: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            program: PathBuf::from("/proc/self/exe"),
+            env: BTreeMap::new(),
+            is_local_allowed: false,
+            deadline: Duration::from_mins(15),
+            idle: Duration::from_mins(1),
+            connect_timeout: Duration::from_secs(10),
+            server_timeout: Duration::from_secs(30),
+            transfer_bytes_max: 4 << 30,
+            tree_bytes_max: 8 << 30,
+            file_bytes_max: 512 << 20,
+            files_max: 200_000,
+            log_bytes_max: 10 << 20,
+        }
+    }
+}
+
+/// The variables of this process that the git worker should have: proxies and certificates.
+pub fn network_environment() -> BTreeMap<String, String> {
+    let read = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
+    NETWORK_VARIABLES.iter().filter_map(|name| read(name)).collect()
+}
+
+/// The folder of all workspaces.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    root: PathBuf,
+    settings: Arc<Settings>,
+    /// One fetch at a time for each app.
+    turns: Arc<Mutex<BTreeMap<AppName, Arc<Turn<()>>>>>,
+    /// Held while a `metadata.json` is read, changed and written.
+    writing: Arc<Mutex<()>>,
+}
+
+impl Workspace {
+    /// The workspaces below `root`.
+    pub fn new(root: PathBuf, settings: Settings) -> Self {
+        Self {
+            root: absolute(root),
+            settings: Arc::new(settings),
+            turns: Arc::default(),
+            writing: Arc::default(),
+        }
+    }
+
+    /// The folder of an app.
+    pub fn folder(&self, app: &AppName) -> PathBuf {
+        self.root.join(app.as_str())
+    }
+
+    /// The folder of an app's code.
+    pub fn code_dir(&self, app: &AppName) -> PathBuf {
+        self.folder(app).join(place::CODE)
+    }
+
+    /// The folder of what an app keeps.
+    pub fn data_dir(&self, app: &AppName) -> PathBuf {
+        self.folder(app).join(place::DATA)
+    }
+
+    /// Where the log of an app's last build is. The one before has `.1` at its end.
+    pub fn build_log_path(&self, app: &AppName) -> PathBuf {
+        self.folder(app).join(place::AREA).join("build.log")
+    }
+
+    /// Starts the log of a build.
+    pub fn open_log(&self, app: &AppName) -> Result<BuildLog, Error> {
+        let path = self.build_log_path(app);
+        self.make_folders(app)
+            .and_then(|()| BuildLog::create(&path, self.settings.log_bytes_max))
+            .map_err(|error| Error::disk(&path, &error))
+    }
+
+    /// Makes an app's folders; `data/` belongs to `uid`, when one is given. What is inside
+    /// `data/` is not touched.
+    pub fn prepare(&self, app: &AppName, uid: Option<u32>) -> Result<(), Error> {
+        let data = self.data_dir(app);
+        let own = || match uid {
+            Some(uid) if fs::metadata(&data)?.uid() != uid => {
+                std::os::unix::fs::chown(&data, Some(uid), Some(uid))
+            }
+            _ => Ok(()),
+        };
+        self.make_folders(app).and_then(|()| own()).map_err(|error| Error::disk(&data, &error))
+    }
+
+    /// The checkout in place. None when there is none, or when it can't be trusted: it is to be
+    /// fetched then.
+    pub fn load(&self, app: &AppName) -> Option<Checkout> {
+        let folder = self.folder(app);
+        place::is_in_order(&folder).then(|| metadata::read(&folder))??.checkout
+    }
+
+    /// What is known about an app's workspace.
+    pub fn read_metadata(&self, app: &AppName) -> Option<Metadata> {
+        metadata::read(&self.folder(app))
+    }
+
+    /// Changes what is known about an app's workspace. Nothing is written when `change` changes
+    /// nothing. `checkout` is kept by [`Workspace::fetch`] alone.
+    pub fn update_metadata(
+        &self,
+        app: &AppName,
+        change: impl FnOnce(&mut Metadata),
+    ) -> Result<(), Error> {
+        let folder = self.folder(app);
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = metadata::read(&folder);
+        let mut new = known.clone().unwrap_or_default();
+        change(&mut new);
+        new.checkout = known.as_ref().and_then(|known| known.checkout.clone());
+        if known.as_ref() == Some(&new) {
+            return Ok(());
+        }
+        fs::create_dir_all(&folder)
+            .and_then(|()| metadata::write(&folder, &new))
+            .map_err(|error| Error::disk(&folder.join(metadata::FILE), &error))
+    }
+
+    /// Brings `code/` to the commit that `source` names now.
+    ///
+    /// Relative local addresses are relative to `manifests`. Dropping the future ends the work
+    /// and leaves what was there before; only the last step, the swap, is always finished.
+    pub async fn fetch(
+        &self,
+        app: &AppName,
+        source: &GitSource,
+        manifests: &Path,
+        look_for: &[String],
+        progress: mpsc::Sender<String>,
+    ) -> Result<Checkout, Error> {
+        let origin = self.origin(source, manifests)?;
+        let turn = self.turn(app).lock_owned().await;
+        self.make_folders(app).map_err(|error| Error::disk(&self.folder(app), &error))?;
+        let job = Job {
+            area: self.folder(app).join(place::AREA),
+            origin,
+            shown: error::redact(source.url.as_str()),
+            reference: source.reference.clone(),
+            path: source.path.clone(),
+            depth: source.depth.unwrap_or(1),
+            look_for: look_for.to_vec(),
+            have: self.load(app).map(|checkout| checkout.tree),
+            limits: self.limits(),
+        };
+        let answer = child::run(&self.settings, &job, &progress).await?;
+        self.put(app, source, answer, turn).await
+    }
+
+    /// Puts what the worker made in place. Runs to its end even when nobody waits for it.
+    async fn put(
+        &self,
+        app: &AppName,
+        source: &GitSource,
+        answer: Answer,
+        turn: OwnedMutexGuard<()>,
+    ) -> Result<Checkout, Error> {
+        let checkout = Checkout {
+            url: source.url.as_str().to_owned(),
+            reference: source.reference.clone(),
+            path: source.path.clone(),
+            commit: answer.commit,
+            tree: answer.tree,
+            files: answer.files.into_iter().map(|path| DetectedFile { path }).collect(),
+        };
+        let folder = self.folder(app);
+        let writing = Arc::clone(&self.writing);
+        let put = move || {
+            let done = {
+                let _writing = writing.lock().unwrap_or_else(PoisonError::into_inner);
+                place::put(&folder, answer.staged.as_deref(), &checkout)
+            };
+            let old = done.map_err(|error| Error::disk(&folder, &error))?;
+            // The next fetch clears away what can't be removed now.
+            tokio::task::spawn_blocking(move || {
+                let _ = old.map(|old| place::remove(&old));
+                drop(turn);
+            });
+            Ok(checkout)
+        };
+        tokio::task::spawn_blocking(put).await.unwrap_or_else(|error| {
+            Err(Error::Disk { path: self.root.display().to_string(), message: error.to_string() })
+        })
+    }
+
+    fn turn(&self, app: &AppName) -> Arc<Turn<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(app.clone()).or_default())
+    }
+
+    /// Where the repository is, when the operator's rules allow it.
+    fn origin(&self, source: &GitSource, manifests: &Path) -> Result<Origin, Error> {
+        let shown = error::redact(source.url.as_str());
+        match &source.url {
+            GitUrl::Http(url) => Ok(Origin::Http(url.clone())),
+            GitUrl::Local(path) if self.settings.is_local_allowed => {
+                Ok(Origin::Local(absolute(manifests.to_owned()).join(path)))
+            }
+            GitUrl::Local(_) => Err(Error::NotAllowed {
+                url: shown,
+                message: "the operator does not allow repositories on this machine".to_owned(),
+            }),
+            GitUrl::Ssh(_) => Err(Error::Auth {
+                url: shown,
+                message: "keys for ssh are not supported yet: use an https address".to_owned(),
+            }),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let settings = &self.settings;
+        let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        Limits {
+            transfer_bytes: settings.transfer_bytes_max,
+            tree_bytes: settings.tree_bytes_max,
+            file_bytes: settings.file_bytes_max,
+            files: settings.files_max,
+            connect_timeout_ms: millis(settings.connect_timeout),
+            server_timeout_ms: millis(settings.server_timeout),
+        }
+    }
+
+    fn make_folders(&self, app: &AppName) -> io::Result<()> {
+        let folder = self.folder(app);
+        fs::create_dir_all(folder.join(place::DATA))?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join(place::AREA))
+    }
+}
+
+/// The worker's current folder is not ours, so it gets absolute paths only.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}

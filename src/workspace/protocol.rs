@@ -1,0 +1,79 @@
+//! What Berth and its git worker say to each other: one line of JSON per message.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+
+/// What the worker is asked to do: one line on its standard input. When that input ends, the
+/// worker ends itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Job {
+    /// The app's hidden folder. The worker writes nowhere else.
+    pub(super) area: PathBuf,
+    /// Where the repository is.
+    pub(super) origin: Origin,
+    /// The repository's address as it may be shown.
+    pub(super) shown: String,
+    /// The branch, tag or full commit; none is the remote's HEAD.
+    pub(super) reference: Option<String>,
+    /// The folder inside the repository.
+    pub(super) path: String,
+    /// How many commits to fetch; zero is all.
+    pub(super) depth: u32,
+    /// Paths to look for beside the first level.
+    pub(super) look_for: Vec<String>,
+    /// The tree that is in place; it is not written again.
+    pub(super) have: Option<String>,
+    /// The limits.
+    pub(super) limits: Limits,
+}
+
+/// Where a repository is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Origin {
+    /// Behind smart HTTP.
+    Http(String),
+    /// In a folder of this machine; read in place.
+    Local(PathBuf),
+}
+
+/// What a worker may use.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Limits {
+    pub(super) transfer_bytes: u64,
+    pub(super) tree_bytes: u64,
+    pub(super) file_bytes: u64,
+    pub(super) files: u64,
+    pub(super) connect_timeout_ms: u32,
+    pub(super) server_timeout_ms: u32,
+}
+
+/// What the worker says: lines on its standard output.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Message {
+    /// It went on, and this is how far it is.
+    Progress(String),
+    /// Something that a person should know, although it does not stop the work.
+    Note(String),
+    /// It still works.
+    Alive,
+    /// It is done.
+    Done(Answer),
+    /// It failed.
+    Failed(Error),
+}
+
+/// What the worker found.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Answer {
+    /// The commit.
+    pub(super) commit: String,
+    /// The tree at the wanted path.
+    pub(super) tree: String,
+    /// Its first-level files, and those looked for, that exist.
+    pub(super) files: Vec<String>,
+    /// Where the tree was written; none when it is in place already.
+    pub(super) staged: Option<PathBuf>,
+}

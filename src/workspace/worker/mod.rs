@@ -1,0 +1,168 @@
+//! The git worker: a process that Berth starts for one fetch and may kill at any moment.
+//!
+//! It reads one [`Job`] from its standard input, writes below the app's hidden folder only, and
+//! says what it found on its standard output. It ends itself when its input ends, which is when
+//! Berth is gone.
+
+mod export;
+mod failure;
+mod links;
+mod local;
+mod names;
+mod remote;
+mod report;
+mod tree;
+
+use std::{
+    fs::{self, File},
+    io::{self, BufRead as _, Read as _},
+    path::Path,
+    process::ExitCode,
+};
+
+use git2::{ConfigLevel, Repository};
+use rustix::process::{Resource, Rlimit};
+
+use self::{failure::Failure, report::Report};
+use super::{
+    error::Error,
+    place,
+    protocol::{Answer, Job, Limits, Message, Origin},
+};
+
+/// The hidden subcommand that starts a worker.
+pub const COMMAND: &str = "git-worker";
+
+/// How much memory a worker may have mapped.
+const ADDRESS_BYTES_MAX: u64 = 16 << 30;
+/// How much of the packs is mapped at a time.
+const WINDOW_BYTES_MAX: usize = 1 << 30;
+
+/// The worker's `main`: the program calls it when its first argument is [`COMMAND`].
+pub fn main() -> ExitCode {
+    let report = Report::default();
+    let message = match read_job().map_err(|error| error.to_string()) {
+        Ok(job) => match run(&job, &report) {
+            Ok(answer) => Message::Done(answer),
+            Err(error) => Message::Failed(error),
+        },
+        Err(message) => Message::Failed(Error::Failed { url: String::new(), message }),
+    };
+    report::send(&message);
+    ExitCode::SUCCESS
+}
+
+fn read_job() -> io::Result<Job> {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    let job = serde_json::from_str(&line)?;
+    std::thread::Builder::new().spawn(|| {
+        let _ = io::stdin().lock().read_to_end(&mut Vec::new());
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    })?;
+    Ok(job)
+}
+
+fn run(job: &Job, report: &Report) -> Result<Answer, Error> {
+    let on_disk = |error: io::Error| Error::disk(&job.area, &error);
+    let failed = |message: String| Error::Failed { url: job.shown.clone(), message };
+    limit_process(&job.limits).map_err(on_disk)?;
+    set_git_options(job).map_err(|error| failed(error.message().to_owned()))?;
+    // One worker at a time for each app: one that was killed may need a moment to be gone.
+    let lock = File::create(job.area.join("lock")).map_err(on_disk)?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+        .map_err(|error| on_disk(error.into()))?;
+    let first = once(job, report);
+    let second = match first {
+        Err(Failure::Mirror(why)) if matches!(job.origin, Origin::Http(_)) => {
+            report::note(format!("the mirror of {} is made anew: {why}", job.shown));
+            remote::forget(&job.area).map_err(on_disk)?;
+            once(job, report)
+        }
+        first => first,
+    };
+    second.map_err(|failure| match failure {
+        Failure::Told(error) => error,
+        Failure::Mirror(why) | Failure::Refused(why) => failed(why),
+    })
+}
+
+fn once(job: &Job, report: &Report) -> Result<Answer, Failure> {
+    clear_leftovers(&job.area).map_err(|error| Error::disk(&job.area, &error))?;
+    let (repository, commit) = match &job.origin {
+        Origin::Http(url) => remote::fetch(job, url, report)?,
+        Origin::Local(path) => local::open_at(job, path)?,
+    };
+    let commit = repository.find_commit(commit).map_err(Failure::mirror)?;
+    let tree = tree::at(&repository, &commit, job)?;
+    let id = tree.id().to_string();
+    let files = tree::files(&tree, &job.look_for);
+    let staged = if job.have.as_ref() == Some(&id) {
+        None
+    } else {
+        let staged = job.area.join(format!("new-{}", commit.id()));
+        export::export(&repository, &tree, &staged, &job.limits, report)?;
+        Some(staged)
+    };
+    Ok(Answer { commit: commit.id().to_string(), tree: id, files, staged })
+}
+
+fn limit_process(limits: &Limits) -> io::Result<()> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let both = |value: u64| Rlimit { current: Some(value), maximum: Some(value) };
+    let file_bytes = limits.transfer_bytes.saturating_mul(2).max(1 << 20);
+    rustix::process::setrlimit(Resource::Core, both(0))?;
+    rustix::process::setrlimit(Resource::Fsize, both(file_bytes))?;
+    let known = rustix::process::getrlimit(Resource::As).maximum;
+    let bytes = known.map_or(ADDRESS_BYTES_MAX, |known| known.min(ADDRESS_BYTES_MAX));
+    Ok(rustix::process::setrlimit(Resource::As, both(bytes))?)
+}
+
+/// No configuration of the host applies (fault G19), and no server may be silent for ever (G01).
+fn set_git_options(job: &Job) -> Result<(), git2::Error> {
+    git2::opts::strict_hash_verification(true);
+    let millis = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    let levels =
+        [ConfigLevel::ProgramData, ConfigLevel::System, ConfigLevel::XDG, ConfigLevel::Global];
+    #[expect(unsafe_code, reason = "the library's options are global to the process")]
+    // SAFETY: no other thread of this process has called the library yet.
+    unsafe {
+        for level in levels {
+            git2::opts::set_search_path(level, "")?;
+        }
+        git2::opts::set_server_connect_timeout_in_milliseconds(millis(
+            job.limits.connect_timeout_ms,
+        ))?;
+        git2::opts::set_server_timeout_in_milliseconds(millis(job.limits.server_timeout_ms))?;
+        git2::opts::set_mwindow_mapped_limit(WINDOW_BYTES_MAX)?;
+        // A repository of this machine may belong to another user. The operator has allowed it,
+        // only its objects are read, and nothing that it says is run (fault G07).
+        if matches!(job.origin, Origin::Local(_)) {
+            git2::opts::set_verify_owner_validation(false)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what an attempt that failed or was killed has left (fault G09).
+fn clear_leftovers(area: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(area)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("new-") || name.starts_with("old-") {
+            report::alive_while(|| place::remove(&entry.path())).flatten()?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens a repository without looking above its folder.
+fn open(path: &Path) -> Result<Repository, git2::Error> {
+    Repository::open_ext(
+        path,
+        git2::RepositoryOpenFlags::NO_SEARCH,
+        std::iter::empty::<&std::ffi::OsStr>(),
+    )
+}

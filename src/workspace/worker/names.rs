@@ -1,0 +1,82 @@
+//! The names that a repository may use: for its references, and for its files.
+
+use git2::Oid;
+
+/// The commit, when `reference` is a full commit id.
+pub(super) fn full_commit(reference: &str) -> Option<Oid> {
+    let is_full = reference.len() == 40 && reference.chars().all(|c| c.is_ascii_hexdigit());
+    is_full.then(|| Oid::from_str(reference).ok())?
+}
+
+/// The full names that `reference` may stand for: a branch first, as `git clone` does.
+pub(super) fn full_references(reference: &str) -> Vec<String> {
+    let mut names = vec![format!("refs/heads/{reference}"), format!("refs/tags/{reference}")];
+    if reference.starts_with("refs/") {
+        names.insert(0, reference.to_owned());
+    }
+    names
+}
+
+/// What to say about a reference that looks like a commit id that was shortened.
+pub(super) fn shortened(reference: &str) -> &'static str {
+    let is_hex = reference.chars().all(|c| c.is_ascii_hexdigit());
+    if (7..40).contains(&reference.len()) && is_hex {
+        "; a commit must be written with all 40 digits"
+    } else {
+        ""
+    }
+}
+
+/// Why a file or folder of this name is never written (faults G06, G14).
+pub(super) fn problem(name: &[u8]) -> Option<&'static str> {
+    if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') {
+        return Some("has a name that leads elsewhere");
+    }
+    if name.contains(&0) || 255 < name.len() {
+        return Some("has a name that no file can have");
+    }
+    let text = String::from_utf8_lossy(name).to_lowercase();
+    // Some file systems leave out invisible characters, and what follows a colon, a dot or a
+    // space at the end.
+    let visible: String = text.chars().filter(|c| !is_invisible(*c)).collect();
+    let plain = visible.split(':').next().unwrap_or("").trim_end_matches(['.', ' ']);
+    (plain == ".git" || plain == "git~1").then_some("has the name of git's own folder")
+}
+
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
+}
+
+/// The form in which two names are the same for a file system that ignores case.
+pub(super) fn folded(name: &[u8]) -> Vec<u8> {
+    match std::str::from_utf8(name) {
+        Ok(text) => text.to_lowercase().into_bytes(),
+        Err(_) => name.to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Faults G06, G14.
+    #[test]
+    fn names_that_mean_something_else_elsewhere_are_refused() {
+        for bad in ["", ".", "..", "a/b", ".git", ".GIT", ".git. ", ".g\u{200c}it", "GIT~1"] {
+            assert!(problem(bad.as_bytes()).is_some(), "{bad:?}");
+        }
+        assert!(problem(b".git::$INDEX_ALLOCATION").is_some());
+        assert!(problem(b"a\0b").is_some());
+        for good in [".gitignore", ".github", "git", "ä", "a b", "...", "-x"] {
+            assert!(problem(good.as_bytes()).is_none(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn a_commit_is_written_in_full() {
+        assert!(full_commit(&"a1".repeat(20)).is_some());
+        assert!(full_commit("a1a1a1a").is_none());
+        assert!(shortened("a1a1a1a").contains("40 digits"));
+        assert_eq!(shortened("main"), "");
+    }
+}

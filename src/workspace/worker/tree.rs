@@ -1,0 +1,77 @@
+//! Finds an app's folder and its telling files in a commit.
+
+use std::{collections::BTreeSet, path::Path};
+
+use git2::{Commit, ObjectType, Repository, Tree};
+
+use super::failure::Failure;
+use crate::workspace::error::Error;
+use crate::workspace::protocol::Job;
+
+/// How many names an error lists.
+const NAMES_MAX: usize = 8;
+/// How many first-level files are told.
+const FILES_MAX: usize = 4096;
+
+/// The tree at the path that the job names.
+pub(super) fn at<'r>(
+    repository: &'r Repository,
+    commit: &Commit<'r>,
+    job: &Job,
+) -> Result<Tree<'r>, Failure> {
+    let mut tree = commit.tree().map_err(Failure::mirror)?;
+    let mut walked = Vec::new();
+    for part in job.path.split('/').filter(|part| !part.is_empty()) {
+        let next = tree
+            .get_name(part)
+            .filter(|entry| entry.kind() == Some(ObjectType::Tree))
+            .map(|entry| entry.id());
+        let Some(next) = next else {
+            return Err(missing(commit, job, &tree, &walked).into());
+        };
+        tree = repository.find_tree(next).map_err(Failure::mirror)?;
+        walked.push(part);
+    }
+    Ok(tree)
+}
+
+fn missing(commit: &Commit<'_>, job: &Job, tree: &Tree<'_>, walked: &[&str]) -> Error {
+    let folders = tree
+        .iter()
+        .filter(|entry| entry.kind() == Some(ObjectType::Tree))
+        .map(|entry| String::from_utf8_lossy(entry.name_bytes()).into_owned());
+    let place =
+        if walked.is_empty() { "there".to_owned() } else { format!("in {}", walked.join("/")) };
+    let hint = match list(folders) {
+        Some(names) => format!("; folders {place}: {names}"),
+        None => format!("; there are no folders {place}"),
+    };
+    let commit = commit.id().to_string().get(..7).unwrap_or_default().to_owned();
+    Error::PathNotFound { path: job.path.clone(), commit, hint }
+}
+
+/// The first names of a list, for an error.
+pub(super) fn list(names: impl Iterator<Item = String>) -> Option<String> {
+    let names: BTreeSet<_> = names.collect();
+    let more = if NAMES_MAX < names.len() { ", …" } else { "" };
+    let shown: Vec<_> = names.iter().take(NAMES_MAX).map(String::as_str).collect();
+    (!shown.is_empty()).then(|| format!("{}{more}", shown.join(", ")))
+}
+
+/// The files of the first level, and those of `look_for`, that exist.
+pub(super) fn files(tree: &Tree<'_>, look_for: &[String]) -> Vec<String> {
+    let first_level = tree
+        .iter()
+        .filter(|entry| entry.kind() == Some(ObjectType::Blob))
+        .filter_map(|entry| std::str::from_utf8(entry.name_bytes()).ok().map(ToOwned::to_owned))
+        .take(FILES_MAX);
+    let is_file = |path: &&String| {
+        let entry = tree.get_path(Path::new(path)).ok();
+        entry.is_some_and(|entry| entry.kind() == Some(ObjectType::Blob))
+    };
+    first_level
+        .chain(look_for.iter().filter(is_file).cloned())
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
+}

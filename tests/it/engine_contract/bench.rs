@@ -1,0 +1,350 @@
+//! A bench for one engine: what a test needs, made the same way for the fake and for the real one.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use berth::clock::Clock;
+use berth::engine::docker::{Docker, Settings};
+use berth::engine::fake::{Behaviour, Fake, Outcome, Script};
+use berth::engine::{Applied, BuildRequest, Engine, Error, LogOptions, ResolvedCall};
+use berth::model::{
+    AppName, Command, PortBinding, Protocol, Resources, RestartPolicy, SpecHash, label,
+};
+use berth::plan::{Call, ContainerSpec, Dockerfile, Recipe, Shape, Target};
+use berth::state::{Container, ContainerId, container_name};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+
+/// A shell with busybox; `compose/base/tiny.sh` makes it.
+const IMAGE: &str = "berth/tiny:offline";
+const SOCKET: &str = "unix:///var/run/docker.sock";
+
+/// Counts the benches of this process, so that each has an instance of its own.
+static BENCHES: AtomicU32 = AtomicU32::new(0);
+
+pub(crate) struct Bench {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) instance: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Fake(Fake),
+    Docker(Docker, String),
+}
+
+impl Bench {
+    fn instance() -> String {
+        let nth = BENCHES.fetch_add(1, Ordering::Relaxed);
+        format!("contract-{}-{nth}", std::process::id())
+    }
+
+    pub(crate) fn fake() -> Self {
+        let instance = Self::instance();
+        let fake = Fake::new(&instance, Clock::System);
+        fake.add_image(IMAGE, Behaviour::default());
+        Self { engine: Arc::new(fake.clone()), instance, kind: Kind::Fake(fake) }
+    }
+
+    /// The real engine; none where there is none and none is demanded.
+    pub(crate) async fn docker() -> Option<Self> {
+        let host = std::env::var("BERTH_TEST_ENGINE").unwrap_or_else(|_| SOCKET.to_owned());
+        let instance = Self::instance();
+        let docker = Docker::connect(Settings::new(&host, &instance)).unwrap();
+        let missing = match docker.observe().await {
+            Ok(world) if world.image_id(IMAGE).is_some() => None,
+            Ok(_) => Some(format!("no image {IMAGE}: run compose/base/tiny.sh")),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(missing) = missing {
+            let is_required = std::env::var("BERTH_REQUIRE_ENGINE").is_ok_and(|value| value == "1");
+            assert!(!is_required, "BERTH_REQUIRE_ENGINE=1, but: {missing}");
+            let _ = writeln!(std::io::stderr(), "left out: {missing}");
+            return None;
+        }
+        Some(Self { engine: Arc::new(docker.clone()), instance, kind: Kind::Docker(docker, host) })
+    }
+
+    pub(crate) fn real(&self) -> Option<&Docker> {
+        match &self.kind {
+            Kind::Docker(docker, _) => Some(docker),
+            Kind::Fake(_) => None,
+        }
+    }
+
+    fn as_fake(&self) -> Option<&Fake> {
+        match &self.kind {
+            Kind::Fake(fake) => Some(fake),
+            Kind::Docker(..) => None,
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "reads better at the call")]
+    pub(crate) fn image(&self) -> &'static str {
+        IMAGE
+    }
+
+    #[expect(clippy::unused_self, reason = "reads better at the call")]
+    pub(crate) fn app(&self, name: &str) -> AppName {
+        AppName::new(name).unwrap()
+    }
+
+    pub(crate) fn network(&self) -> String {
+        format!("{}-net", self.instance)
+    }
+
+    pub(crate) fn spec(&self, app: &str) -> ContainerSpec {
+        let shape = Shape {
+            image: IMAGE.to_owned(),
+            command: Command::Shell("sleep 600".to_owned()),
+            env: BTreeMap::from([("INSTANCE".to_owned(), self.instance.clone())]),
+            ports: Vec::new(),
+            mounts: Vec::new(),
+            resources: Resources::default(),
+            restart: RestartPolicy::Never,
+            network: self.network(),
+        };
+        let spec_hash = SpecHash::of(&shape);
+        let app = self.app(app);
+        ContainerSpec {
+            name: container_name(&app, &spec_hash),
+            instance: self.instance.clone(),
+            app,
+            generation: 1,
+            spec_hash,
+            build: None,
+            commit: None,
+            fields: String::new(),
+            grace_s: 2,
+            shape,
+        }
+    }
+
+    pub(crate) fn spec_that_exits(&self, app: &str, code: i64) -> ContainerSpec {
+        self.spec_doing(app, &format!("exit {code}"), Behaviour::exits(code))
+    }
+
+    pub(crate) fn spec_that_says(&self, app: &str, lines: &[&str]) -> ContainerSpec {
+        let says: Vec<_> = lines.iter().map(|line| (*line).to_owned()).collect();
+        let echoes: Vec<_> = lines.iter().map(|line| format!("echo {line}; ")).collect();
+        let behaviour = Behaviour { says, ..Behaviour::default() };
+        self.spec_doing(app, &format!("{}sleep 600", echoes.concat()), behaviour)
+    }
+
+    /// The fake's programs are images, the real one's are command lines.
+    fn spec_doing(&self, app: &str, line: &str, behaviour: Behaviour) -> ContainerSpec {
+        let mut spec = self.spec(app);
+        spec.shape.command = Command::Shell(line.to_owned());
+        if let Some(fake) = self.as_fake() {
+            spec.shape.image = format!("fake/{app}:1");
+            fake.add_image(&spec.shape.image, behaviour);
+        }
+        spec
+    }
+
+    pub(crate) async fn apply(
+        &self,
+        call: &Call,
+        id: Option<ContainerId>,
+    ) -> Result<Applied, Error> {
+        self.engine.apply(&ResolvedCall { call, id }).await
+    }
+
+    pub(crate) async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId, Error> {
+        self.apply(&Call::EnsureNetwork { name: self.network() }, None).await?;
+        match self.apply(&Call::Create(Box::new(spec.clone())), None).await? {
+            Applied::Created(id) => Ok(id),
+            other => panic!("a create answered {other:?}"),
+        }
+    }
+
+    pub(crate) async fn run(&self, spec: &ContainerSpec) -> Result<ContainerId, Error> {
+        let id = self.create(spec).await?;
+        self.start(&id).await?;
+        Ok(id)
+    }
+
+    fn target(id: &ContainerId) -> Target {
+        Target { id: Some(id.clone()), name: String::new() }
+    }
+
+    pub(crate) async fn start(&self, id: &ContainerId) -> Result<Applied, Error> {
+        self.apply(&Call::Start(Self::target(id)), Some(id.clone())).await
+    }
+
+    pub(crate) async fn stop(&self, id: &ContainerId) -> Result<Applied, Error> {
+        let call = Call::Stop { target: Self::target(id), grace_s: 2 };
+        self.apply(&call, Some(id.clone())).await
+    }
+
+    pub(crate) async fn remove(&self, id: &ContainerId) -> Result<Applied, Error> {
+        self.apply(&Call::Remove(Self::target(id)), Some(id.clone())).await
+    }
+
+    pub(crate) async fn container(&self, id: &ContainerId) -> Option<Container> {
+        let world = self.engine.observe().await.unwrap();
+        world.containers.into_iter().find(|container| container.id == *id)
+    }
+
+    pub(crate) async fn ours(&self) -> Vec<Container> {
+        let mut all = self.engine.observe().await.unwrap().containers;
+        all.retain(|container| container.ownership.app().is_some());
+        all
+    }
+
+    /// A port that nobody holds at present.
+    #[expect(clippy::unused_self, reason = "reads better at the call")]
+    pub(crate) fn free_port(&self) -> PortBinding {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        PortBinding {
+            host_ip: "127.0.0.1".to_owned(),
+            host_port: listener.local_addr().unwrap().port(),
+            container_port: 80,
+            protocol: Protocol::Tcp,
+        }
+    }
+
+    pub(crate) fn recipe(&self, app: &str, line: &str) -> Recipe {
+        Recipe {
+            app: self.app(app),
+            tree: self.instance.clone(),
+            commit: String::new(),
+            dockerfile: Dockerfile::Generated(format!("FROM {IMAGE}\n{line}\n")),
+            target: None,
+            args: BTreeMap::new(),
+            base: None,
+            ca_bundle: None,
+            rebuilds: 0,
+            why: String::new(),
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "reads better at the call")]
+    pub(crate) fn dockerfile(&self, recipe: &Recipe) -> String {
+        match &recipe.dockerfile {
+            Dockerfile::Generated(text) => text.clone(),
+            Dockerfile::InSource(path) => panic!("{path} is not made by this bench"),
+        }
+    }
+
+    pub(crate) async fn build(&self, recipe: &Recipe) -> (Result<String, Error>, Vec<String>) {
+        let tar = tar_of(&self.dockerfile(recipe));
+        let pieces: Vec<_> =
+            tar.chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        self.build_from(recipe, futures_util::stream::iter(pieces).boxed()).await
+    }
+
+    pub(crate) async fn build_from(
+        &self,
+        recipe: &Recipe,
+        context: BoxStream<'static, Result<Bytes, std::io::Error>>,
+    ) -> (Result<String, Error>, Vec<String>) {
+        let (log, mut lines) = tokio::sync::mpsc::channel(1000);
+        let request = BuildRequest {
+            recipe,
+            instance: &self.instance,
+            dockerfile: "Dockerfile".to_owned(),
+            context,
+            log,
+        };
+        let built = self.engine.build(request).await;
+        (built, std::iter::from_fn(|| lines.try_recv().ok()).collect())
+    }
+
+    /// The fake can't read a Dockerfile: it is told what the build will say.
+    pub(crate) fn next_build_says(&self, recipe: &Recipe, line: &str) {
+        let script = Script { log: vec![line.to_owned()], ..Script::default() };
+        if let Some(fake) = self.as_fake() {
+            fake.script_build(&recipe.app, script);
+        }
+    }
+
+    pub(crate) fn next_build_fails(&self, recipe: &Recipe, message: &str) {
+        let outcome = Outcome::Fails(message.to_owned());
+        if let Some(fake) = self.as_fake() {
+            fake.script_build(&recipe.app, Script { outcome, ..Script::default() });
+        }
+    }
+
+    /// The fake runs no commands: it is told what they answer.
+    pub(crate) fn next_command_answers(&self, app: &str, code: i64, output: &str) {
+        let exec = (code, output.to_owned());
+        if let Some(fake) = self.as_fake() {
+            fake.behaves(&self.app(app), &Behaviour { exec, ..Behaviour::default() });
+        }
+    }
+
+    /// Whether some container of the real engine runs a command that contains `marker`.
+    pub(crate) async fn is_running(&self, marker: &str) -> bool {
+        let Kind::Docker(_, host) = &self.kind else { return false };
+        let client = bollard::Docker::connect_with_host(host).unwrap();
+        let all = client
+            .list_containers(None::<bollard::query_parameters::ListContainersOptions>)
+            .await
+            .unwrap();
+        all.iter().any(|one| one.command.as_ref().is_some_and(|line| line.contains(marker)))
+    }
+
+    /// A whole log as text.
+    pub(crate) async fn log(&self, id: &ContainerId, options: LogOptions) -> String {
+        let pieces: Vec<_> = self.engine.logs(id, options).collect().await;
+        let bytes: Vec<u8> = pieces.into_iter().flat_map(|piece| piece.unwrap()).collect();
+        String::from_utf8(bytes).unwrap()
+    }
+}
+
+/// A context that holds only a Dockerfile.
+pub(crate) fn tar_of(dockerfile: &str) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(dockerfile.len() as u64);
+    header.set_mode(0o644);
+    builder.append_data(&mut header, "Dockerfile", dockerfile.as_bytes()).unwrap();
+    builder.into_inner().unwrap()
+}
+
+/// Removes what the test made, whether it passed or not.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let Kind::Docker(_, host) = &self.kind else { return };
+        let (host, instance) = (host.clone(), self.instance.clone());
+        let swept = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(sweep(&host, &instance));
+        });
+        swept.join().unwrap();
+    }
+}
+
+async fn sweep(host: &str, instance: &str) {
+    use bollard::query_parameters::{
+        ListContainersOptions, ListImagesOptions, ListNetworksOptions, RemoveContainerOptions,
+        RemoveImageOptions,
+    };
+    let client = bollard::Docker::connect_with_host(host).unwrap();
+    let labelled = |key: &str, value: &str| {
+        Some([("label".to_owned(), vec![format!("{key}={value}")])].into_iter().collect())
+    };
+    for whose in [instance.to_owned(), format!("{instance}-other")] {
+        let filters = labelled(label::INSTANCE, &whose);
+        let options = ListContainersOptions { all: true, filters, ..Default::default() };
+        for container in client.list_containers(Some(options)).await.unwrap() {
+            let options = RemoveContainerOptions { force: true, ..Default::default() };
+            let _ = client.remove_container(&container.id.unwrap(), Some(options)).await;
+        }
+    }
+    let options = ListNetworksOptions { filters: labelled(label::INSTANCE, instance) };
+    for network in client.list_networks(Some(options)).await.unwrap() {
+        let _ = client.remove_network(&network.id.unwrap()).await;
+    }
+    let filters = labelled(label::IMAGE_INSTANCE, instance);
+    // Also what a failed build left without a tag.
+    let options = ListImagesOptions { all: false, filters, ..Default::default() };
+    for image in client.list_images(Some(options)).await.unwrap() {
+        let options = RemoveImageOptions { force: true, ..Default::default() };
+        let _ = client.remove_image(&image.id, Some(options), None).await;
+    }
+}
