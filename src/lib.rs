@@ -34,3 +34,25 @@ pub mod telemetry;
 pub mod engine;
 pub mod source;
 pub mod workspace;
+
+// Who is next, and what is known.
+pub mod queue;
+pub mod record;
+
+// The hands.
+pub mod execute;
+pub mod health;
+
+// One pass for one app; from a reading to what is desired.
+pub mod intake;
+pub mod reconcile;
+
+// The loop, and the face.
+pub mod controller;
+pub mod server;
+
+// Every option; the wiring; the verbs.
+pub mod config;
+pub mod daemon;
+
+pub mod cli;

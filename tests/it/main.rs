@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
 
+mod api;
+mod cli;
+mod convergence;
 mod dockerignore;
 mod engine_contract;
 mod manifest;
 mod plan;
 mod plan_props;
+mod rig;
 mod sim;
 mod source;
 mod workspace;

@@ -1,0 +1,151 @@
+//! How a command ends: what is said, and the exit code.
+
+use std::{error::Error as _, io, process::ExitCode};
+
+use serde_json::Value;
+
+use crate::server::client;
+
+/// How a command ended, as its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// 0: done; no differences; ready.
+    Done = 0,
+    /// 1: what was asked about is not so, or an operation failed.
+    NotSo = 1,
+    /// 2: wrong use, or the manifests have mistakes.
+    Trouble = 2,
+    /// 3: there is no such app.
+    NotFound = 3,
+    /// 4: it took too long.
+    TimedOut = 4,
+    /// 5: the controller or the engine can't be reached.
+    Unreachable = 5,
+    /// 6: refused.
+    Refused = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub(super) enum Error {
+    /// Something to tell.
+    Said(Box<Said>),
+    /// Nobody reads what is written any more.
+    Pipe,
+}
+
+/// What went wrong, why, and what to do.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// The exit code.
+    pub(super) exit: Exit,
+    /// A slug for it, when there is one.
+    pub(super) code: Option<String>,
+    /// What, in one line.
+    pub(super) what: String,
+    /// Why, line by line.
+    pub(super) why: Vec<String>,
+    /// What to do.
+    pub(super) fix: Option<String>,
+}
+
+impl Error {
+    pub(super) fn new(exit: Exit, what: impl Into<String>) -> Self {
+        let what = what.into();
+        Self::Said(Box::new(Said { exit, code: None, what, why: Vec::new(), fix: None }))
+    }
+
+    pub(super) fn why(mut self, why: impl Into<String>) -> Self {
+        if let Self::Said(said) = &mut self {
+            said.why.push(why.into());
+        }
+        self
+    }
+
+    pub(super) fn fix(mut self, fix: impl Into<String>) -> Self {
+        if let Self::Said(said) = &mut self {
+            said.fix = Some(fix.into());
+        }
+        self
+    }
+
+    /// The exit code.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Said(said) => said.exit,
+            Self::Pipe => Exit::Done,
+        }
+    }
+
+    /// What a server answered instead of what was asked for.
+    pub(super) fn of_answer(status: u16, body: &[u8]) -> Self {
+        let exit = match status {
+            404 => Exit::NotFound,
+            401 | 403 | 409 | 421 | 429 => Exit::Refused,
+            400..500 => Exit::Trouble,
+            502..505 => Exit::Unreachable,
+            _ => Exit::NotSo,
+        };
+        let Ok(problem) = serde_json::from_slice::<Value>(body) else {
+            return Self::new(
+                exit,
+                format!("the server answered {status}, which is not Berth's way"),
+            )
+            .fix("check that --server or BERTH_SERVER names a Berth");
+        };
+        let text = |name: &str| problem.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+        let what = text("detail").unwrap_or_else(|| format!("the server answered {status}"));
+        let mistakes = problem.get("errors").and_then(Value::as_array);
+        let why = mistakes.into_iter().flatten().map(mistake).collect();
+        let code = text("code");
+        let fix = match code.as_deref() {
+            Some("app.not-found") => Some("`berth get` lists the apps".to_owned()),
+            Some("app.no-container") => Some("`berth logs --build` shows its build".to_owned()),
+            _ => None,
+        };
+        Self::Said(Box::new(Said { exit, code, what, why, fix }))
+    }
+}
+
+fn mistake(mistake: &Value) -> String {
+    let text = |name: &str| mistake.get(name).and_then(Value::as_str).unwrap_or_default();
+    let line = mistake.get("line").and_then(Value::as_u64).unwrap_or_default();
+    let help = mistake.get("help").and_then(Value::as_str);
+    let help = help.map(|help| format!(" (help: {help})")).unwrap_or_default();
+    format!("{}:{line}: {}: {}{help}", text("file"), text("path"), text("message"))
+}
+
+impl From<client::Error> for Error {
+    fn from(error: client::Error) -> Self {
+        let exit = match error {
+            client::Error::Address(_) | client::Error::Request(_) => Exit::Trouble,
+            _ => Exit::Unreachable,
+        };
+        let mut said = Self::new(exit, error.to_string());
+        let mut cause = error.source();
+        while let Some(source) = cause {
+            said = said.why(source.to_string());
+            cause = source.source();
+        }
+        if matches!(error, client::Error::Unreachable { .. }) {
+            said = said
+                .fix("start it with `berth run`, or name another with --server or BERTH_SERVER");
+        }
+        said
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Pipe,
+            _ => Self::new(Exit::NotSo, error.to_string()),
+        }
+    }
+}

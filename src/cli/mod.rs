@@ -1,0 +1,162 @@
+//! The command line: one file per verb.
+//!
+//! Standard output carries the answer, standard error everything else. Exit codes are promises,
+//! see [`Exit`].
+
+mod act;
+mod apply;
+mod config;
+mod confirm;
+mod delete;
+mod document;
+mod error;
+mod events;
+mod flags;
+mod get;
+mod logs;
+mod output;
+mod plan;
+mod run;
+mod schema;
+mod server;
+mod sse;
+mod status;
+mod table;
+mod validate;
+mod version;
+mod wait;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub use error::Exit;
+
+use error::Error;
+use output::Output;
+
+/// Keeps the apps that manifests describe running, on plain Docker.
+#[derive(Debug, Parser)]
+#[command(name = "berth", version, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    /// The controller to ask.
+    #[arg(long, global = true, env = "BERTH_SERVER", default_value = "http://127.0.0.1:8000")]
+    server: String,
+    /// When to use colours.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Color {
+    /// On a terminal, unless `NO_COLOR` is set; always with `CLICOLOR_FORCE`.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the controller.
+    Run(run::Args),
+    /// List the apps, or show one.
+    Get(get::Args),
+    /// Show how an app stands, on one screen.
+    Status(status::Args),
+    /// Show what the next pass would do, and why; exit code 1 says that it would do something.
+    Plan(plan::Args),
+    /// Check manifests without a controller.
+    Validate(validate::Args),
+    /// Show what an app writes, or what its build wrote.
+    Logs(logs::Args),
+    /// Show what happened.
+    Events(events::Args),
+    /// Put manifests into the watched folder: create apps, or replace them.
+    Apply(apply::Args),
+    /// Remove an app's manifest, and with it the app; its data stays.
+    Delete(delete::Args),
+    /// Start an app that was stopped.
+    Start(act::Args),
+    /// Stop an app, and keep it stopped.
+    Stop(act::Args),
+    /// Stop and start an app.
+    Restart(act::Args),
+    /// Build an app from scratch.
+    Rebuild(act::Args),
+    /// Look at an app and its repository now, and try again what failed.
+    Reconcile(act::Args),
+    /// Go on with the removals that are held back.
+    Confirm,
+    /// Wait until an app is ready, or gone.
+    Wait(wait::Args),
+    /// Print the JSON Schema of manifests.
+    Schema,
+    /// Show the controller's configuration.
+    Config(config::Args),
+    /// Print the version.
+    Version(version::Args),
+}
+
+/// Runs the command line and answers its exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let mut output = Output::new(cli.color);
+    let ended = perform(cli, &mut output).unwrap_or_else(|error| output.fail(&error));
+    ended.into()
+}
+
+fn perform(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
+    if let Verb::Run(args) = cli.verb {
+        return run::run(args, output);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(ask(cli, output))
+}
+
+async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
+    let server = server::Server::new(&cli.server)?;
+    match cli.verb {
+        Verb::Run(args) => run::run(args, output),
+        Verb::Get(args) => get::run(&args, &server, output).await,
+        Verb::Status(args) => status::run(&args, &server, output).await,
+        Verb::Plan(args) => plan::run(&args, &server, output).await,
+        Verb::Validate(args) => validate::run(&args, output),
+        Verb::Logs(args) => logs::run(&args, &server, output).await,
+        Verb::Events(args) => events::run(&args, &server, output).await,
+        Verb::Apply(args) => apply::run(&args, &server, output).await,
+        Verb::Delete(args) => delete::run(&args, &server, output).await,
+        Verb::Start(args) => act::run("start", &args, &server, output).await,
+        Verb::Stop(args) => act::run("stop", &args, &server, output).await,
+        Verb::Restart(args) => act::run("restart", &args, &server, output).await,
+        Verb::Rebuild(args) => act::run("rebuild", &args, &server, output).await,
+        Verb::Reconcile(args) => act::run("reconcile", &args, &server, output).await,
+        Verb::Confirm => confirm::run(&server, output).await,
+        Verb::Wait(args) => wait::run(&args, &server, output).await,
+        Verb::Schema => schema::run(output),
+        Verb::Config(args) => config::run(args, output),
+        Verb::Version(args) => version::run(&args, output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,174 @@
+//! Where answers and remarks go, and what they may look like.
+
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal as _, Write as _},
+};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+
+use super::{
+    Color,
+    error::{Error, Exit},
+};
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const HELP: Style = AnsiColor::Cyan.on_default().bold();
+const GOOD: Style = AnsiColor::Green.on_default();
+const BUSY: Style = AnsiColor::Yellow.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
+const QUIET: Style = Style::new().dimmed();
+
+/// Standard output and standard error.
+#[derive(Debug)]
+pub(super) struct Output {
+    out: AutoStream<io::Stdout>,
+    err: AutoStream<io::Stderr>,
+    is_terminal: bool,
+}
+
+impl Output {
+    pub(super) fn new(color: Color) -> Self {
+        let choice = match color {
+            Color::Auto => ColorChoice::Auto,
+            Color::Always => ColorChoice::AlwaysAnsi,
+            Color::Never => ColorChoice::Never,
+        };
+        Self {
+            out: AutoStream::new(io::stdout(), choice),
+            err: AutoStream::new(io::stderr(), choice),
+            is_terminal: io::stdout().is_terminal(),
+        }
+    }
+
+    /// Whether a person reads along.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// Whether remarks may have colours.
+    pub(super) fn has_colour_in_remarks(&self) -> bool {
+        self.err.current_choice() != ColorChoice::Never
+    }
+
+    /// Writes a line of the answer. Only styles that this program made may be in it.
+    pub(super) fn line(&mut self, line: &str) -> Result<(), Error> {
+        Ok(writeln!(self.out, "{line}")?)
+    }
+
+    /// Writes a part of the answer, as it is, and at once.
+    pub(super) fn raw(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        // The stream below would take out what looks like a colour.
+        let mut out = self.out.as_inner();
+        out.write_all(bytes)?;
+        Ok(out.flush()?)
+    }
+
+    /// Says something that is not the answer.
+    pub(super) fn remark(&mut self, text: &str) {
+        // When nobody hears it, there is nobody to tell that.
+        let _ = writeln!(self.err, "{text}");
+    }
+
+    /// Says something that somebody should look at.
+    pub(super) fn warn(&mut self, text: &str) {
+        self.remark(&format!("{WARNING}warning{WARNING:#}: {}", plain(text)));
+    }
+
+    /// Says what went wrong.
+    pub(super) fn fail(&mut self, error: &Error) -> Exit {
+        let Error::Said(said) = error else { return error.exit() };
+        let code = said.code.as_ref().map(|code| format!("[{}]", plain(code))).unwrap_or_default();
+        let mut text = format!("{ERROR}error{code}{ERROR:#}: {}", plain(&said.what));
+        for why in &said.why {
+            let _ = write!(text, "\n  {}", plain(why));
+        }
+        if let Some(fix) = &said.fix {
+            let _ = write!(text, "\n{HELP}help{HELP:#}: {}", plain(fix));
+        }
+        self.remark(&text);
+        said.exit
+    }
+}
+
+/// A phase with its colour.
+pub(super) fn phase(phase: &str) -> String {
+    let style = match phase {
+        "Running" => GOOD,
+        "Failed" | "Degraded" => BAD,
+        "Paused" => QUIET,
+        _ => BUSY,
+    };
+    format!("{style}{}{style:#}", plain(phase))
+}
+
+/// `text` with everything in it that could steer a terminal written as its code (fault H07).
+pub(super) fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c == '\n' || c == '\t' {
+            shown.push(' ');
+        } else if is_steering(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Several lines, each of them plain.
+pub(super) fn plain_lines(text: &str) -> String {
+    text.lines().map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// A log's line for a terminal: colours stay, everything else that could steer it does not.
+pub(super) fn log_line(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(c) = rest.chars().next() {
+        if let Some(length) = colour_length(rest) {
+            shown.push_str(&rest[..length]);
+            rest = &rest[length..];
+            continue;
+        }
+        rest = &rest[c.len_utf8()..];
+        if c == '\t' || !is_steering(c) {
+            shown.push(c);
+        } else if !(c == '\r' && rest.is_empty()) {
+            shown.extend(c.escape_default());
+        }
+    }
+    if shown.contains('\u{1b}') {
+        shown.push_str("\u{1b}[0m");
+    }
+    shown
+}
+
+/// How long the colour sequence is that `text` begins with.
+fn colour_length(text: &str) -> Option<usize> {
+    let inner = text.strip_prefix("\u{1b}[")?;
+    let end = inner.find(|c: char| !(c.is_ascii_digit() || c == ';' || c == ':'))?;
+    inner[end..].starts_with('m').then_some("\u{1b}[".len() + end + 1)
+}
+
+fn is_steering(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fault H07: what comes from outside must not steer the terminal.
+    #[test]
+    fn escapes_from_outside_are_shown_and_not_obeyed() {
+        assert_eq!(plain("a\u{1b}[2Jb\nc\u{202e}"), "a\\u{1b}[2Jb c\\u{202e}");
+        assert_eq!(log_line("\u{1b}[31mred\u{1b}[2J"), "\u{1b}[31mred\\u{1b}[2J\u{1b}[0m");
+        assert_eq!(log_line("\u{1b}]0;title\u{7}x\r"), "\\u{1b}]0;title\\u{7}x");
+        assert_eq!(log_line("50 %\r100 %"), "50 %\\r100 %");
+    }
+}

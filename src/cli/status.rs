@@ -1,0 +1,117 @@
+//! `berth status`: how one app stands, on one screen.
+
+use serde_json::Value;
+
+use super::{
+    document::{ago, list, revision, text},
+    error::{Error, Exit},
+    get::origin,
+    output::{Output, log_line, phase, plain},
+    server::{Server, app_name},
+    table,
+};
+use crate::model::AppName;
+
+/// How many events and lines of the log are shown.
+const SHOWN: usize = 10;
+
+/// What it takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The app.
+    #[arg(value_parser = app_name)]
+    name: AppName,
+}
+
+pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
+    let name = &args.name;
+    let app = server.get(&format!("/api/v1/apps/{name}")).await?;
+    head(&app, output)?;
+    section("Conditions", &conditions(&app), output)?;
+    section("Plan", &plan(&app), output)?;
+    let events = format!("/api/v1/events/recent?app={name}&limit={SHOWN}");
+    if let Ok(events) = server.get(&events).await {
+        section("Events", &recent(&events), output)?;
+    }
+    section("Log", &log(name, server).await, output)?;
+    Ok(if text(&app, "/status/phase") == "Running" { Exit::Done } else { Exit::NotSo })
+}
+
+fn head(app: &Value, output: &mut Output) -> Result<(), Error> {
+    let status = |name: &str| plain(text(app, &format!("/status/{name}")));
+    output.line(&format!(
+        "{}: {} ({}) for {}",
+        plain(text(app, "/metadata/name")),
+        phase(text(app, "/status/phase")),
+        status("reason"),
+        ago(text(app, "/status/since")),
+    ))?;
+    let ports: Vec<_> = list(app, "/status/ports").iter().map(port).collect();
+    let container: String = status("containerId").chars().take(12).collect();
+    for (title, value) in [
+        ("Message", status("message")),
+        ("URL", status("url")),
+        ("Manifest", plain(&origin(app))),
+        ("Revision", plain(&revision(app))),
+        ("Image", status("image")),
+        ("Container", container),
+        ("Ports", ports.join(", ")),
+    ] {
+        if !value.is_empty() {
+            output.line(format!("  {title:<10} {value}").trim_end())?;
+        }
+    }
+    Ok(())
+}
+
+fn port(port: &Value) -> String {
+    let number = |name: &str| port.pointer(name).and_then(Value::as_u64).unwrap_or_default();
+    let (host, container) = (number("/hostPort"), number("/containerPort"));
+    format!("{}:{host} -> {container}/{}", text(port, "/hostIp"), text(port, "/protocol"))
+}
+
+fn conditions(app: &Value) -> Vec<String> {
+    let row = |condition: &Value| {
+        ["/type", "/status", "/reason", "/message"].map(|name| text(condition, name).to_owned())
+    };
+    let rows: Vec<_> = list(app, "/status/conditions").iter().map(|c| row(c).to_vec()).collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    table::lines(&["TYPE", "HOLDS", "REASON", "MESSAGE"], &rows)
+}
+
+fn plan(app: &Value) -> Vec<String> {
+    let waits = list(app, "/status/plan/waits").iter().map(|wait| ("waits", wait));
+    let refusals = list(app, "/status/plan/refusals").iter().map(|refusal| ("refused", refusal));
+    let said = waits.chain(refusals);
+    said.map(|(word, said)| format!("{word}: {}", plain(text(said, "/message")))).collect()
+}
+
+fn recent(events: &Value) -> Vec<String> {
+    let line = |event: &Value| {
+        let (at, message) = (ago(text(event, "/at")), plain(text(event, "/message")));
+        format!("{at} ago  {}  {message}", plain(text(event, "/reason")))
+    };
+    list(events, "/items").iter().map(line).collect()
+}
+
+/// The end of the app's log; nothing when there is none.
+async fn log(name: &AppName, server: &Server) -> Vec<String> {
+    let path = format!("/api/v1/apps/{name}/logs?tail={SHOWN}");
+    let Ok(parts) = server.follow(&path, "text/plain").await else { return Vec::new() };
+    let Ok(answer) = parts.whole().await else { return Vec::new() };
+    String::from_utf8_lossy(&answer.body).lines().map(log_line).collect()
+}
+
+fn section(title: &str, lines: &[String], output: &mut Output) -> Result<(), Error> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    output.line("")?;
+    output.line(&format!("{title}:"))?;
+    for line in lines {
+        output.line(&format!("  {line}"))?;
+    }
+    Ok(())
+}

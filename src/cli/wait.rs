@@ -1,0 +1,145 @@
+//! `berth wait`: until an app is ready, or gone.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{
+    document::{condition, text},
+    error::{Error, Exit},
+    output::{Output, plain},
+    server::{Server, app_name},
+};
+use crate::model::{AppName, format_duration, parse_duration};
+
+/// How often the app is looked at.
+const LOOK: Duration = Duration::from_millis(300);
+/// How long an app may be unknown that was registered a moment ago.
+const UNKNOWN_MAX: Duration = Duration::from_secs(5);
+
+/// What it takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The app.
+    #[arg(value_parser = app_name)]
+    name: AppName,
+    /// For what: `condition=Ready`, another condition, `condition=Ready=False`, or `delete`.
+    #[arg(long = "for", value_name = "WHAT", default_value = "condition=Ready", value_parser = goal)]
+    goal: Goal,
+    /// For how long.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    timeout: Duration,
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Goal {
+    Condition { kind: String, status: String },
+    Delete,
+}
+
+pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
+    let path = format!("/api/v1/apps/{}", args.name);
+    let start = tokio::time::Instant::now();
+    loop {
+        let app = match server.get(&path).await {
+            Ok(app) => Some(app),
+            Err(error) if error.exit() == Exit::NotFound => {
+                if args.goal != Goal::Delete && UNKNOWN_MAX.min(args.timeout) <= start.elapsed() {
+                    return Err(error);
+                }
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        if is_reached(&args.goal, app.as_ref()) {
+            output.line(&format!("app/{} {}", args.name, said(&args.goal)))?;
+            return Ok(Exit::Done);
+        }
+        if let Some(app) = app.filter(|app| is_hopeless(&args.goal, app)) {
+            return Err(standing(Exit::NotSo, &args.name, &app));
+        }
+        if args.timeout <= start.elapsed() {
+            let waited = format_duration(args.timeout);
+            let what = format!("`{}` is not so after {waited}", args.name);
+            return Err(Error::new(Exit::TimedOut, what)
+                .fix(format!("`berth status {}` says how it stands", args.name)));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn is_reached(goal: &Goal, app: Option<&Value>) -> bool {
+    match (goal, app) {
+        (Goal::Delete, app) => app.is_none(),
+        (Goal::Condition { .. }, None) => false,
+        (Goal::Condition { kind, status }, Some(app)) => {
+            let is_current =
+                app.pointer("/metadata/generation") == app.pointer("/status/observedGeneration");
+            is_current && condition(app, kind) == Some(status)
+        }
+    }
+}
+
+/// Whether waiting longer is of no use: only a change by a person helps a failed app.
+fn is_hopeless(goal: &Goal, app: &Value) -> bool {
+    matches!(goal, Goal::Condition { status, .. } if status == "True")
+        && text(app, "/status/phase") == "Failed"
+}
+
+fn standing(exit: Exit, name: &AppName, app: &Value) -> Error {
+    let (phase, reason) = (text(app, "/status/phase"), text(app, "/status/reason"));
+    let error = Error::new(exit, format!("`{name}` is {} ({})", plain(phase), plain(reason)));
+    error.why(text(app, "/status/message")).fix(format!("`berth status {name}` says more"))
+}
+
+fn said(goal: &Goal) -> String {
+    match goal {
+        Goal::Delete => "is gone".to_owned(),
+        Goal::Condition { kind, status } if status == "True" => format!("is {kind}"),
+        Goal::Condition { kind, status } => format!("has {kind}={status}"),
+    }
+}
+
+fn goal(text: &str) -> Result<Goal, String> {
+    if text == "delete" {
+        return Ok(Goal::Delete);
+    }
+    let wrong = || "write `condition=Ready`, `condition=Ready=False` or `delete`".to_owned();
+    let condition = text.strip_prefix("condition=").ok_or_else(wrong)?;
+    let (kind, status) = condition.split_once('=').unwrap_or((condition, "True"));
+    let kinds = ["Accepted", "SourceReady", "ImageReady", "Available", "Ready", "Progressing"];
+    let kind = kinds.iter().find(|known| known.eq_ignore_ascii_case(kind)).ok_or_else(wrong)?;
+    let statuses = ["True", "False", "Unknown"];
+    let status =
+        statuses.iter().find(|known| known.eq_ignore_ascii_case(status)).ok_or_else(wrong)?;
+    Ok(Goal::Condition { kind: (*kind).to_owned(), status: (*status).to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goal_is_a_known_condition_or_deletion() {
+        let ready = |status: &str| Goal::Condition { kind: "Ready".into(), status: status.into() };
+        assert_eq!(goal("condition=ready"), Ok(ready("True")));
+        assert_eq!(goal("condition=Ready=False"), Ok(ready("False")));
+        assert_eq!(goal("delete"), Ok(Goal::Delete));
+        for wrong in ["", "ready", "condition=Happy", "condition=Ready=Maybe"] {
+            assert!(goal(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_status_about_an_older_manifest_does_not_count() {
+        let app = serde_json::json!({
+            "metadata": {"generation": 2},
+            "status": {
+                "observedGeneration": 1,
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        });
+        assert!(!is_reached(&goal("condition=Ready").unwrap(), Some(&app)));
+    }
+}

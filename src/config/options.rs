@@ -1,0 +1,118 @@
+//! The table of options: what each is called, everywhere, and what it is when nobody says.
+
+/// How an option is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One value.
+    Value,
+    /// A flag without a value.
+    Flag,
+    /// Any number of values.
+    List,
+}
+
+/// One option.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionRow {
+    /// Its name: the flag without dashes, and the key in a file.
+    pub name: &'static str,
+    /// What help calls its value.
+    pub value: &'static str,
+    /// How it is given.
+    pub kind: Kind,
+    /// Environment variables, the first that is set wins.
+    pub env: &'static [&'static str],
+    /// What it is when nobody says; empty is not set.
+    pub default: &'static str,
+    /// What it does.
+    pub help: &'static str,
+}
+
+const fn row(
+    name: &'static str,
+    value: &'static str,
+    env: &'static [&'static str],
+    default: &'static str,
+    help: &'static str,
+) -> OptionRow {
+    OptionRow { name, value, kind: Kind::Value, env, default, help }
+}
+
+/// Every option of `berth run`.
+pub const OPTIONS: &[OptionRow] = &[
+    row("manifests", "DIR", &["BERTH_MANIFESTS"], "./manifests", "The watched folder of manifests"),
+    row("state-dir", "DIR", &["BERTH_STATE_DIR"], "/var/lib/berth", "Where Berth keeps its state"),
+    row(
+        "workspaces",
+        "DIR",
+        &["BERTH_WORKSPACES"],
+        "/opt/dockerstore",
+        "The folder that holds each app's code and data",
+    ),
+    row(
+        "model-store",
+        "DIR",
+        &["BERTH_MODEL_STORE", "MODEL_STORAGE_PATH"],
+        "/var/lib/berth/models",
+        "The folder of the model store (not used yet)",
+    ),
+    row(
+        "listen",
+        "ADDR:PORT",
+        &["BERTH_LISTEN"],
+        "127.0.0.1:8000",
+        "Where the interface listens; SERVER_HOST and SERVER_PORT are honoured too",
+    ),
+    row(
+        "base-image",
+        "REF",
+        &["BERTH_BASE_IMAGE"],
+        "python:3.12-slim",
+        "The base of the Dockerfiles that Berth writes",
+    ),
+    row("engine", "ENGINE", &["BERTH_ENGINE"], "docker", "What runs containers: docker or fake"),
+    row(
+        "docker-host",
+        "URL",
+        &["BERTH_DOCKER_HOST", "DOCKER_HOST"],
+        "unix:///var/run/docker.sock",
+        "Where the engine listens",
+    ),
+    row("ports", "RANGE", &["BERTH_PORTS"], "8001-8999", "The host ports that apps are given"),
+    row("resync", "DURATION", &["BERTH_RESYNC"], "30s", "How often everything is looked at"),
+    OptionRow {
+        name: "allow-local-git",
+        value: "",
+        kind: Kind::Flag,
+        env: &["BERTH_ALLOW_LOCAL_GIT"],
+        default: "false",
+        help: "Let manifests name repositories that are folders of this machine",
+    },
+    row(
+        "publish",
+        "WHERE",
+        &["BERTH_PUBLISH"],
+        "loopback",
+        "Who reaches the apps' ports when a manifest does not say: loopback or lan",
+    ),
+    row(
+        "instance",
+        "NAME",
+        &["BERTH_INSTANCE"],
+        "default",
+        "Which Berth this is, when several share an engine",
+    ),
+    OptionRow {
+        name: "allow-host-mount",
+        value: "PATH",
+        kind: Kind::List,
+        env: &["BERTH_ALLOW_HOST_MOUNT"],
+        default: "",
+        help: "A host path below which manifests may mount; may be repeated",
+    },
+    row("ca-bundle", "FILE", &["BERTH_CA_BUNDLE"], "", "A CA bundle that builds may ask for"),
+    row("log-format", "FORMAT", &["BERTH_LOG_FORMAT"], "text", "How log lines look: text or json"),
+    row("log", "FILTER", &["BERTH_LOG"], "info", "What is logged, such as berth=debug"),
+    row("workers", "N", &["BERTH_WORKERS"], "8", "How many short engine calls are made at once"),
+    row("max-builds", "N", &["BERTH_MAX_BUILDS"], "2", "How many images are built at once"),
+];

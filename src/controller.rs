@@ -1,0 +1,371 @@
+//! The loop: events, ticks and commands become keys; keys become passes.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::StreamExt as _;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc, watch},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::engine::Hint;
+use crate::execute::Finished;
+use crate::intake::{Intake, Taken};
+use crate::manifest::Severity;
+use crate::model::{AppName, Reason};
+use crate::queue::Turn;
+use crate::reconcile::Reconciler;
+use crate::record::{Command, CommandEnvelope, CommandError, Event};
+use crate::source::Source;
+use crate::state::{Desired, Request, Want};
+
+/// How many passes run at once. A pass mostly waits; the engine's calls have limits of their own.
+const PASSES_AT_ONCE: usize = 256;
+/// A hint about something that is not urgent is acted on after this pause, with others.
+const HINT_PAUSE: Duration = Duration::from_millis(100);
+/// The pause before a broken event stream is opened again.
+const EVENTS_PAUSE: Duration = Duration::from_secs(1);
+/// How long passes may take to end when Berth stops.
+const STOP_WAIT: Duration = Duration::from_secs(20);
+/// Figures of the queue are taken so often.
+const GAUGE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the loop is made of.
+pub struct Controller {
+    reconciler: Arc<Reconciler>,
+    intake: Arc<Mutex<Intake>>,
+    desired: watch::Sender<Arc<Desired>>,
+    resync: Duration,
+    stop: CancellationToken,
+}
+
+impl Controller {
+    /// A controller that does not run yet.
+    pub fn new(
+        reconciler: Arc<Reconciler>,
+        desired: watch::Sender<Arc<Desired>>,
+        resync: Duration,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { reconciler, intake: Arc::default(), desired, resync, stop }
+    }
+
+    /// Runs until it is told to stop. Apps go on running.
+    pub async fn run(
+        self,
+        source: Box<dyn Source>,
+        finished: mpsc::UnboundedReceiver<Finished>,
+        commands: mpsc::Receiver<CommandEnvelope>,
+    ) {
+        let this = Arc::new(self);
+        let (rescan, rescans) = mpsc::channel(1);
+        let parts = TaskTracker::new();
+        parts.spawn(Arc::clone(&this).watch_source(source, rescans));
+        parts.spawn(Arc::clone(&this).watch_engine());
+        parts.spawn(Arc::clone(&this).tick());
+        parts.spawn(Arc::clone(&this).gauge());
+        parts.spawn(Arc::clone(&this).take_finished(finished));
+        parts.spawn(Arc::clone(&this).take_commands(commands, rescan));
+        parts.close();
+        let passes = this.dispatch().await;
+        passes.close();
+        let _ = tokio::time::timeout(STOP_WAIT, passes.wait()).await;
+        let _ = tokio::time::timeout(STOP_WAIT, parts.wait()).await;
+    }
+
+    /// Takes keys as they become due, each into a task of its own.
+    async fn dispatch(&self) -> TaskTracker {
+        let passes = TaskTracker::new();
+        let limit = Arc::new(tokio::sync::Semaphore::new(PASSES_AT_ONCE));
+        loop {
+            let Ok(permit) = Arc::clone(&limit).acquire_owned().await else { return passes };
+            let turn = tokio::select! {
+                () = self.stop.cancelled() => return passes,
+                turn = self.reconciler.queue.next() => turn,
+            };
+            passes.spawn(run_pass(Arc::clone(&self.reconciler), turn, permit));
+        }
+    }
+
+    /// Reads the manifests whenever they may have changed.
+    async fn watch_source(
+        self: Arc<Self>,
+        mut source: Box<dyn Source>,
+        mut rescans: mpsc::Receiver<()>,
+    ) {
+        let description = source.describe();
+        self.reconciler.record.update_overview(|overview| overview.source = description);
+        loop {
+            let reading = source.snapshot().await.map_err(|error| error.to_string());
+            let now = self.reconciler.clock.now();
+            let error = reading.as_ref().err().cloned();
+            self.reconciler.record.update_overview(|overview| {
+                if error.is_none() {
+                    overview.source_read_at = Some(now);
+                }
+                overview.source_error = error;
+            });
+            let known = self.known().await;
+            let taken = self.intake().take(reading, known, &self.reconciler.ledger);
+            self.publish(taken);
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = source.changed() => {}
+                Some(()) = rescans.recv() => {}
+            }
+        }
+    }
+
+    fn intake(&self) -> std::sync::MutexGuard<'_, Intake> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The apps that exist on the engine; none when it does not answer.
+    async fn known(&self) -> Option<BTreeSet<AppName>> {
+        let world = self.reconciler.observer.fresh(Instant::now()).await;
+        world.ok().map(|world| world.apps())
+    }
+
+    fn publish(&self, taken: Taken) {
+        let Taken { desired, changed, diagnostics } = taken;
+        let before = self.reconciler.record.overview().hold;
+        let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+        self.reconciler.metrics.manifest_errors(errors);
+        let hold = desired.hold.clone();
+        self.reconciler
+            .metrics
+            .removals_held(matches!(hold, Some(crate::state::Hold::Brake { .. })));
+        if let Some(hold) = hold.as_ref().filter(|hold| before.as_ref() != Some(*hold)) {
+            let message = hold.message();
+            if desired.revision.is_empty() {
+                tracing::debug!(hold = message, "manifests not read yet");
+            } else {
+                tracing::warn!(hold = message, "removals held back");
+                self.tell(Reason::RemovalHeld, message);
+            }
+        }
+        self.reconciler.record.update_overview(|overview| {
+            overview.hold = hold;
+            overview.diagnostics = diagnostics;
+        });
+        self.desired.send_replace(desired);
+        for app in &changed {
+            self.reconciler.queue.ask(app, Duration::ZERO);
+        }
+    }
+
+    fn tell(&self, reason: Reason, message: String) {
+        let at = self.reconciler.clock.now();
+        let event = Event { id: 0, at, app: None, is_warning: true, reason, message };
+        self.reconciler.record.tell(event);
+    }
+
+    /// Listens to the engine. Whatever it says, or leaves unsaid, only means: look.
+    async fn watch_engine(self: Arc<Self>) {
+        loop {
+            let mut events = self.reconciler.engine.events();
+            loop {
+                let hint = tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    hint = events.next() => hint,
+                };
+                let Some(Ok(hint)) = hint else { break };
+                self.take_hint(&hint).await;
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(EVENTS_PAUSE) => {}
+            }
+        }
+    }
+
+    async fn take_hint(&self, hint: &Hint) {
+        match &hint.app {
+            Some(app) if hint.is_urgent => {
+                self.reconciler.note_trouble(app);
+                self.reconciler.queue.ask(app, Duration::ZERO);
+            }
+            Some(app) => self.reconciler.queue.ask(app, HINT_PAUSE),
+            None if hint.action == Hint::SUBSCRIBED => {
+                self.reconciler.observer.doubt();
+                self.ask_all(HINT_PAUSE).await;
+            }
+            None => {}
+        }
+    }
+
+    /// Looks at everything every now and then, whatever was or was not heard.
+    async fn tick(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(self.resync);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                _ = ticks.tick() => self.ask_all(Duration::ZERO).await,
+            }
+        }
+    }
+
+    async fn ask_all(&self, pause: Duration) {
+        let observer = &self.reconciler.observer;
+        let Ok(world) = observer.fresh(Instant::now()).await else {
+            return self.ask_known(&BTreeSet::new(), pause);
+        };
+        let known = world.apps();
+        let taken = self.intake().fold(Some(known.clone()), &self.reconciler.ledger);
+        self.publish(taken);
+        let now = self.reconciler.clock.now();
+        self.reconciler.record.update_overview(|overview| overview.resynced_at = Some(now));
+        self.ask_known(&known, pause);
+    }
+
+    fn ask_known(&self, known: &BTreeSet<AppName>, pause: Duration) {
+        let desired = Arc::clone(&self.desired.borrow());
+        let mut all = known.clone();
+        all.extend(desired.apps.keys().cloned());
+        all.extend(desired.removals.iter().cloned());
+        for app in &all {
+            self.reconciler.queue.ask(app, pause);
+        }
+    }
+
+    async fn gauge(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(GAUGE_PAUSE);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let (depth, oldest) = self.reconciler.queue.load();
+            self.reconciler.metrics.queue(depth, oldest);
+        }
+    }
+
+    async fn take_finished(self: Arc<Self>, mut finished: mpsc::UnboundedReceiver<Finished>) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                done = finished.recv() => match done {
+                    Some(done) => self.reconciler.finish(done),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn take_commands(
+        self: Arc<Self>,
+        mut commands: mpsc::Receiver<CommandEnvelope>,
+        rescan: mpsc::Sender<()>,
+    ) {
+        loop {
+            let (command, answer) = tokio::select! {
+                () = self.stop.cancelled() => return,
+                command = commands.recv() => match command {
+                    Some(command) => command,
+                    None => return,
+                },
+            };
+            let done = self.obey(command, &rescan).await;
+            let _ = answer.send(done);
+        }
+    }
+
+    async fn obey(
+        &self,
+        command: Command,
+        rescan: &mpsc::Sender<()>,
+    ) -> Result<String, CommandError> {
+        let ledger = &self.reconciler.ledger;
+        let (app, told) = match command {
+            Command::Start(app) => {
+                self.must_exist(&app)?;
+                ledger.update(&app, |facts| facts.is_paused = false);
+                (app, "starting")
+            }
+            Command::Stop(app) => {
+                self.must_exist(&app)?;
+                ledger.update(&app, |facts| facts.is_paused = true);
+                (app, "stopping; it stays stopped until `berth start`")
+            }
+            Command::Restart(app) => {
+                self.must_exist(&app)?;
+                ledger.update(&app, |facts| facts.request = Some(Request::Restart));
+                (app, "restarting")
+            }
+            Command::Rebuild(app) => {
+                self.must_exist(&app)?;
+                self.rebuild(&app);
+                (app, "building from scratch")
+            }
+            Command::Reconcile(app) => {
+                self.must_exist(&app)?;
+                ledger.update(&app, |facts| {
+                    let has_failed = !facts.failures.is_empty() || facts.bad_revision.is_some();
+                    facts.failures.clear();
+                    let ask = if has_failed { Request::Retry } else { Request::Fetch };
+                    facts.request = Some(ask);
+                    facts.bad_revision = None;
+                });
+                (app, "looking at it now")
+            }
+            Command::Confirm => return self.confirm().await,
+            Command::Rescan => {
+                let _ = rescan.try_send(());
+                return Ok("reading the manifests now".to_owned());
+            }
+        };
+        self.reconciler.queue.ask(&app, Duration::ZERO);
+        Ok(told.to_owned())
+    }
+
+    fn rebuild(&self, app: &AppName) {
+        let desired = Arc::clone(&self.desired.borrow());
+        let is_git = desired.app(app).is_some_and(|app| app.spec.git().is_some());
+        self.reconciler.ledger.update(app, |facts| {
+            if is_git {
+                facts.rebuilds += 1;
+            }
+            facts.pulled_generation = None;
+            facts.bad_revision = None;
+            facts.failures.clear();
+        });
+    }
+
+    fn must_exist(&self, app: &AppName) -> Result<(), CommandError> {
+        let want = self.desired.borrow().want(app);
+        match want {
+            Want::Present(_) | Want::Invalid { .. } => Ok(()),
+            Want::Absent | Want::Held(_) => Err(CommandError::NotFound(app.clone())),
+        }
+    }
+
+    async fn confirm(&self) -> Result<String, CommandError> {
+        let apps = self.intake().confirm().ok_or(CommandError::NothingToConfirm)?;
+        let known = self.known().await;
+        let taken = self.intake().fold(known, &self.reconciler.ledger);
+        self.publish(taken);
+        let names: Vec<_> = apps.iter().map(AppName::as_str).collect();
+        Ok(format!("removing {}", names.join(", ")))
+    }
+}
+
+/// One pass in a task of its own: one that panics takes nobody with it (fault T04).
+async fn run_pass(reconciler: Arc<Reconciler>, turn: Turn, permit: OwnedSemaphorePermit) {
+    let app = turn.app.clone();
+    let pass = {
+        let reconciler = Arc::clone(&reconciler);
+        tokio::spawn(async move { reconciler.pass(&turn).await })
+    };
+    let is_panicked = pass.await.is_err();
+    reconciler.queue.done(&app);
+    if is_panicked {
+        tracing::error!(app = app.as_str(), "pass panicked");
+        reconciler.queue.ask(&app, Duration::from_secs(60));
+    }
+    drop(permit);
+}

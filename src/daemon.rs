@@ -1,0 +1,328 @@
+//! The daemon: the only place where the parts are put together.
+
+use std::{
+    io,
+    os::linux::net::SocketAddrExt as _,
+    os::unix::net::{SocketAddr, UnixListener},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{Config, EngineChoice};
+use crate::controller::Controller;
+use crate::engine::{Engine, docker::Docker, docker::Settings as DockerSettings, fake::Fake};
+use crate::execute::{Executor, JobSettings, Jobs};
+use crate::health::Prober;
+use crate::host;
+use crate::manifest;
+use crate::model::Digest;
+use crate::queue::Queue;
+use crate::reconcile::{Observer, Reconciler};
+use crate::record::{Record, file::Folder, ledger::Ledger};
+use crate::server::{Parts, Server, Settings as ServerSettings};
+use crate::source::{Directory, Source, directory::Options};
+use crate::state::{ContainerId, Desired, Policy};
+use crate::telemetry::Metrics;
+use crate::workspace::{Settings as WorkspaceSettings, Workspace, network_environment};
+
+/// State is written at most so often.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
+/// How many commands may wait.
+const COMMANDS_WAITING: usize = 64;
+
+/// Why Berth could not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] crate::record::file::Error),
+    /// The engine's address.
+    #[error(transparent)]
+    Engine(#[from] crate::engine::Error),
+    /// Another Berth of this instance runs on this engine.
+    #[error(
+        "another Berth of the instance `{instance}` runs on this engine: stop it, or give this one another name with --instance"
+    )]
+    InstanceTaken {
+        /// The instance.
+        instance: String,
+    },
+    /// The server.
+    #[error(transparent)]
+    Server(#[from] crate::server::Error),
+    /// The metrics.
+    #[error("the metrics could not be set up: {0}")]
+    Metrics(String),
+    /// A file or folder.
+    #[error("{what}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// What is put together: a controller and its server, not yet running.
+pub struct Daemon {
+    controller: Controller,
+    reconciler: Arc<Reconciler>,
+    source: Box<dyn Source>,
+    finished: mpsc::UnboundedReceiver<crate::execute::Finished>,
+    commands: mpsc::Receiver<crate::record::CommandEnvelope>,
+    command_sender: crate::record::CommandSender,
+    stop: CancellationToken,
+}
+
+/// What a daemon is made from, with everything that differs between a test and the real thing.
+pub struct Plant {
+    /// What runs containers.
+    pub engine: Arc<dyn Engine>,
+    /// Where manifests come from.
+    pub source: Box<dyn Source>,
+    /// What was kept.
+    pub ledger: Arc<Ledger>,
+    /// The apps' folders.
+    pub workspace: Arc<Workspace>,
+    /// What the operator set.
+    pub policy: Policy,
+    /// What long work needs to know.
+    pub jobs: JobSettings,
+    /// The time.
+    pub clock: Clock,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// How often everything is looked at.
+    pub resync: Duration,
+    /// Ends it.
+    pub stop: CancellationToken,
+}
+
+impl Daemon {
+    /// Puts the parts together.
+    pub fn new(plant: Plant) -> Self {
+        let Plant { engine, source, ledger, workspace, policy, jobs, clock, metrics, resync, stop } =
+            plant;
+        let record = Arc::new(Record::default());
+        let queue = Arc::new(Queue::default());
+        let (jobs, finished) =
+            Jobs::new(Arc::clone(&engine), Arc::clone(&workspace), jobs, clock.clone());
+        let (desired, desired_now) = watch::channel(Arc::new(Desired::default()));
+        let reconciler = Arc::new(Reconciler {
+            observer: Observer::new(
+                Arc::clone(&engine),
+                Arc::clone(&ledger),
+                Arc::clone(&record),
+                Arc::clone(&metrics),
+            ),
+            executor: Executor::new(
+                Arc::clone(&engine),
+                Arc::clone(&workspace),
+                Arc::clone(&jobs),
+                Arc::clone(&metrics),
+            ),
+            prober: Prober::new(Arc::clone(&engine), Arc::clone(&queue), clock.clone()),
+            engine,
+            jobs,
+            desired: desired_now,
+            ledger,
+            record,
+            queue,
+            workspace,
+            policy,
+            clock,
+            metrics,
+            placing: tokio::sync::Mutex::default(),
+            passes: std::sync::Mutex::default(),
+        });
+        let controller = Controller::new(Arc::clone(&reconciler), desired, resync, stop.clone());
+        let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
+        Self { controller, reconciler, source, finished, commands, command_sender, stop }
+    }
+
+    /// Where it is written how things stand.
+    pub fn record(&self) -> Arc<Record> {
+        Arc::clone(&self.reconciler.record)
+    }
+
+    /// Where commands are sent.
+    pub fn commands(&self) -> crate::record::CommandSender {
+        self.command_sender.clone()
+    }
+
+    /// Runs until it is told to stop.
+    pub async fn run(self) {
+        self.controller.run(self.source, self.finished, self.commands).await;
+        self.stop.cancel();
+    }
+}
+
+/// Runs Berth until SIGTERM or SIGINT. Apps go on running.
+pub async fn run(config: Config) -> Result<(), Error> {
+    let clock = Clock::System;
+    let folder = Folder::open(&config.state_dir)?;
+    let (kept, told) = folder.load(clock.now())?;
+    if let Some(told) = told {
+        tracing::warn!(told, "state not readable");
+    }
+    let ledger = Arc::new(Ledger::new(kept));
+    let engine = engine(&config, &clock)?;
+    let _lease = lease(&config, engine.as_ref()).await?;
+    let version = env!("CARGO_PKG_VERSION");
+    let metrics = Metrics::new(version).map_err(|error| Error::Metrics(error.to_string()))?;
+    let metrics = Arc::new(metrics);
+    let stop = CancellationToken::new();
+    let plant = plant(&config, engine, Arc::clone(&ledger), Arc::clone(&metrics), stop.clone())?;
+    let engine = Arc::clone(&plant.engine);
+    let daemon = Daemon::new(plant);
+    let parts = Parts {
+        record: daemon.record(),
+        engine,
+        commands: daemon.commands(),
+        metrics,
+        clock: clock.clone(),
+        manifests: config.manifests.clone(),
+        workspaces: config.workspaces.clone(),
+        model_store: config.model_store.clone(),
+        resync: config.resync,
+        version: version.to_owned(),
+        schema: manifest::schema,
+    };
+    let server = Server::bind(ServerSettings::new(config.listen), parts).await?;
+    announce(&config, &server);
+    let saver = tokio::spawn(save(folder, Arc::clone(&ledger), stop.clone()));
+    tokio::spawn(watch_signals(stop.clone()));
+    let serving = tokio::spawn(server.run(stop.clone()));
+    daemon.run().await;
+    let _ = serving.await;
+    let _ = saver.await;
+    tracing::info!("stopped; the apps go on running");
+    Ok(())
+}
+
+fn announce(config: &Config, server: &Server) {
+    tracing::info!(
+        address = format!("http://{}/", server.address()),
+        manifests = %config.manifests.display(),
+        instance = config.instance,
+        publish = ?config.publish,
+        "berth is running"
+    );
+}
+
+fn engine(config: &Config, clock: &Clock) -> Result<Arc<dyn Engine>, Error> {
+    Ok(match config.engine {
+        EngineChoice::Docker => {
+            let settings = DockerSettings::new(&config.docker_host, &config.instance);
+            Arc::new(Docker::connect(settings)?)
+        }
+        EngineChoice::Fake => Arc::new(Fake::new(&config.instance, clock.clone())),
+    })
+}
+
+/// Claims the instance on this engine, for as long as the answer lives. The kernel lets it go when
+/// the process ends, however it ends (fault D22). An engine that does not answer yet can't be
+/// claimed; the state folder's lock still holds.
+async fn lease(config: &Config, engine: &dyn Engine) -> Result<Option<UnixListener>, Error> {
+    let Ok(about) = engine.describe().await else { return Ok(None) };
+    let name =
+        format!("berth/{}/{}", Digest::of_bytes(about.id.as_bytes()).short(16), config.instance);
+    let wrong = |source| Error::Io { what: "failed to claim the instance".to_owned(), source };
+    let address = SocketAddr::from_abstract_name(name.as_bytes()).map_err(wrong)?;
+    match UnixListener::bind_addr(&address) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Err(Error::InstanceTaken { instance: config.instance.clone() })
+        }
+        Err(error) => Err(wrong(error)),
+    }
+}
+
+fn plant(
+    config: &Config,
+    engine: Arc<dyn Engine>,
+    ledger: Arc<Ledger>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> Result<Plant, Error> {
+    let ca_bundle = config.ca_bundle.as_deref().map(read_bundle).transpose()?;
+    let mut jobs = JobSettings::new(&config.instance, &config.manifests);
+    jobs.builds = config.builds_max;
+    jobs.calls = config.workers;
+    jobs.ca_bundle.clone_from(&ca_bundle);
+    let settings = WorkspaceSettings {
+        env: network_environment(),
+        is_local_allowed: config.is_local_git_allowed,
+        ..WorkspaceSettings::default()
+    };
+    Ok(Plant {
+        engine,
+        source: Box::new(Directory::new(&config.manifests, Options::default())),
+        ledger,
+        workspace: Arc::new(Workspace::new(config.workspaces.clone(), settings)),
+        policy: policy(config, ca_bundle.as_deref()),
+        jobs,
+        clock: Clock::System,
+        metrics,
+        resync: config.resync,
+        stop,
+    })
+}
+
+fn read_bundle(path: &Path) -> Result<Arc<[u8]>, Error> {
+    let what = format!("failed to read the CA bundle {}", path.display());
+    std::fs::read(path).map(Arc::from).map_err(|source| Error::Io { what, source })
+}
+
+fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
+    Policy {
+        instance: config.instance.clone(),
+        network: "berth".to_owned(),
+        publish: config.publish,
+        ports: config.ports,
+        base_image: config.base_image.clone(),
+        is_local_git_allowed: config.is_local_git_allowed,
+        workspaces: config.workspaces.display().to_string(),
+        host_mounts: config.host_mounts.clone(),
+        ca_bundle: ca_bundle.map(Digest::of_bytes),
+        own_container: host::own_container().map(ContainerId::new),
+    }
+}
+
+/// Writes the state soon after it has changed, and once more at the end.
+async fn save(folder: Folder, ledger: Arc<Ledger>, stop: CancellationToken) {
+    let folder = Arc::new(folder);
+    let mut is_last = false;
+    while !is_last {
+        tokio::select! {
+            () = stop.cancelled() => is_last = true,
+            () = ledger.changed() => {
+                let _ = tokio::time::timeout(SAVE_PAUSE, stop.cancelled()).await;
+            }
+        }
+        let (folder, kept) = (Arc::clone(&folder), ledger.kept());
+        let saved = tokio::task::spawn_blocking(move || folder.save(&kept)).await;
+        if let Ok(Err(error)) = saved {
+            tracing::warn!(%error, "state not written");
+        }
+    }
+}
+
+async fn watch_signals(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    stop.cancel();
+}

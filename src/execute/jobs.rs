@@ -1,0 +1,295 @@
+//! Long work: fetching, building, pulling. It runs beside the passes, bounded, one piece for each
+//! app, and is ended when it is no longer wanted.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::AbortHandle,
+    time::Instant,
+};
+
+use crate::clock::Clock;
+use crate::engine::{BuildRequest, Engine};
+use crate::model::{AppName, Reason};
+use crate::plan::{Recipe, Work};
+use crate::state::{Checkout, RunningWork, WorkKind};
+use crate::workspace::{BuildLog, Workspace};
+
+/// How many lines of a log may wait to be written.
+const LOG_LINES_WAITING: usize = 1024;
+
+/// What work needs to know, and how much of it runs at once.
+#[derive(Clone, Debug)]
+pub struct JobSettings {
+    /// Which Berth this is.
+    pub instance: String,
+    /// The manifest folder, for repositories whose address is relative to it.
+    pub manifests: PathBuf,
+    /// The operator's CA bundle, for builds that ask for it.
+    pub ca_bundle: Option<Arc<[u8]>>,
+    /// Short engine calls: more at once only makes each of them slower.
+    pub calls: usize,
+    /// Clones and fetches.
+    pub fetches: usize,
+    /// Builds.
+    pub builds: usize,
+    /// Pulls.
+    pub pulls: usize,
+}
+
+impl JobSettings {
+    /// The settings of an instance, with the usual limits.
+    pub fn new(instance: &str, manifests: &Path) -> Self {
+        Self {
+            instance: instance.to_owned(),
+            manifests: manifests.to_owned(),
+            ca_bundle: None,
+            calls: 8,
+            fetches: 4,
+            builds: 2,
+            pulls: 2,
+        }
+    }
+}
+
+/// Long work that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The app.
+    pub app: AppName,
+    /// What was done.
+    pub kind: WorkKind,
+    /// What it was done from.
+    pub input: String,
+    /// What came of it.
+    pub result: Result<Done, JobError>,
+    /// How long it took, without the wait for its turn.
+    pub took: Duration,
+}
+
+/// Long work that succeeded.
+#[derive(Debug)]
+pub enum Done {
+    /// The checkout is in place.
+    Fetched(Checkout),
+    /// The image is there.
+    Built,
+    /// The image is there.
+    Pulled,
+}
+
+/// Why long work failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct JobError {
+    /// In one word.
+    pub reason: Reason,
+    /// In a sentence.
+    pub message: String,
+    /// Whether only a change by a person can help.
+    pub is_permanent: bool,
+}
+
+struct Job {
+    id: u64,
+    work: RunningWork,
+    progress: Arc<Mutex<Option<String>>>,
+    task: AbortHandle,
+}
+
+#[derive(Default)]
+struct Running {
+    jobs: BTreeMap<AppName, Job>,
+    next_id: u64,
+}
+
+/// The long work of all apps.
+pub struct Jobs {
+    engine: Arc<dyn Engine>,
+    workspace: Arc<Workspace>,
+    settings: JobSettings,
+    clock: Clock,
+    finished: mpsc::UnboundedSender<Finished>,
+    running: Mutex<Running>,
+    fetches: Arc<Semaphore>,
+    builds: Arc<Semaphore>,
+    pulls: Arc<Semaphore>,
+}
+
+impl Jobs {
+    /// No work yet. What ends is sent to `finished`.
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        workspace: Arc<Workspace>,
+        settings: JobSettings,
+        clock: Clock,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Finished>) {
+        let (finished, receiver) = mpsc::unbounded_channel();
+        let jobs = Self {
+            engine,
+            workspace,
+            fetches: Arc::new(Semaphore::new(settings.fetches)),
+            builds: Arc::new(Semaphore::new(settings.builds)),
+            pulls: Arc::new(Semaphore::new(settings.pulls)),
+            settings,
+            clock,
+            finished,
+            running: Mutex::default(),
+        };
+        (Arc::new(jobs), receiver)
+    }
+
+    /// What it was made with.
+    pub fn settings(&self) -> &JobSettings {
+        &self.settings
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The work of an app that is under way.
+    pub fn running(&self, app: &AppName) -> Option<RunningWork> {
+        let running = self.lock();
+        let job = running.jobs.get(app)?;
+        let progress = job.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(RunningWork { progress, ..job.work.clone() })
+    }
+
+    /// Begins work; other work of the app is ended.
+    pub fn start(self: &Arc<Self>, app: &AppName, work: &Work) {
+        let progress = Arc::new(Mutex::new(None));
+        let mut running = self.lock();
+        running.next_id += 1;
+        let id = running.next_id;
+        let task = {
+            let (jobs, app, work) = (Arc::clone(self), app.clone(), work.clone());
+            let progress = Arc::clone(&progress);
+            tokio::spawn(async move { jobs.run(id, app, work, progress).await })
+        };
+        let work = RunningWork {
+            kind: work.kind(),
+            input: work.input(),
+            since: self.clock.now(),
+            progress: None,
+        };
+        let job = Job { id, work, progress, task: task.abort_handle() };
+        if let Some(old) = running.jobs.insert(app.clone(), job) {
+            old.task.abort();
+        }
+    }
+
+    /// Ends an app's work of this kind; answers whether there was any.
+    pub fn cancel(&self, app: &AppName, kind: WorkKind) -> bool {
+        let mut running = self.lock();
+        if running.jobs.get(app).is_none_or(|job| job.work.kind != kind) {
+            return false;
+        }
+        if let Some(job) = running.jobs.remove(app) {
+            job.task.abort();
+        }
+        true
+    }
+
+    async fn run(
+        self: Arc<Self>,
+        id: u64,
+        app: AppName,
+        work: Work,
+        progress: Arc<Mutex<Option<String>>>,
+    ) {
+        let gate = match work.kind() {
+            WorkKind::Fetch => &self.fetches,
+            WorkKind::Build => &self.builds,
+            WorkKind::Pull => &self.pulls,
+        };
+        let waits = "waits for its turn: others are at work".to_owned();
+        if gate.available_permits() == 0 {
+            *progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(waits);
+        }
+        let Ok(_permit) = gate.acquire().await else { return };
+        let start = Instant::now();
+        let (log, lines) = mpsc::channel(LOG_LINES_WAITING);
+        let is_build = work.kind() == WorkKind::Build;
+        let file = if is_build { self.workspace.open_log(&app).ok() } else { None };
+        let (file, writer) = file.map(BuildLog::into_sink).unzip();
+        let keeper = tokio::spawn(keep_log(lines, file, progress));
+        let result = self.work(&app, &work, log).await;
+        let _ = keeper.await;
+        if let Some(writer) = writer {
+            let _ = writer.await;
+        }
+        let mut running = self.lock();
+        if running.jobs.get(&app).is_some_and(|job| job.id == id) {
+            running.jobs.remove(&app);
+        }
+        drop(running);
+        let (kind, input, took) = (work.kind(), work.input(), start.elapsed());
+        let _ = self.finished.send(Finished { app, kind, input, result, took });
+    }
+
+    async fn work(
+        &self,
+        app: &AppName,
+        work: &Work,
+        log: mpsc::Sender<String>,
+    ) -> Result<Done, JobError> {
+        match work {
+            Work::Fetch { source, look_for } => {
+                let manifests = &self.settings.manifests;
+                let fetched = self.workspace.fetch(app, source, manifests, look_for, log).await;
+                fetched.map(Done::Fetched).map_err(|error| JobError {
+                    reason: error.reason(),
+                    message: error.to_string(),
+                    is_permanent: error.is_permanent(),
+                })
+            }
+            Work::Build(recipe) => self.build(recipe, log).await.map(|()| Done::Built),
+            Work::Pull { reference } => {
+                let pulled = self.engine.pull(reference, log).await;
+                pulled.map(|_| Done::Pulled).map_err(|error| JobError {
+                    reason: Reason::PullFailed,
+                    message: error.to_string(),
+                    is_permanent: false,
+                })
+            }
+        }
+    }
+
+    async fn build(&self, recipe: &Recipe, log: mpsc::Sender<String>) -> Result<(), JobError> {
+        let failed = |message: String| JobError {
+            reason: Reason::BuildFailed,
+            message,
+            is_permanent: false,
+        };
+        let code = self.workspace.code_dir(&recipe.app);
+        let (dockerfile, context) =
+            super::context::of(recipe, code, self.settings.ca_bundle.as_deref());
+        let instance = self.settings.instance.as_str();
+        let request = BuildRequest { recipe, instance, dockerfile, context, log };
+        let built = self.engine.build(request).await;
+        built.map(|_| ()).map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// Takes the lines of a log: all into the file, the last one as progress.
+async fn keep_log(
+    mut lines: mpsc::Receiver<String>,
+    file: Option<mpsc::Sender<String>>,
+    progress: Arc<Mutex<Option<String>>>,
+) {
+    while let Some(line) = lines.recv().await {
+        if let Some(file) = &file {
+            let _ = file.send(line.clone()).await;
+        }
+        if !line.trim().is_empty() {
+            *progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Carrying out a plan: one step after the other, without a decision of its own.
+
+mod context;
+mod jobs;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+
+use crate::engine::{Applied, Engine, Error, ResolvedCall};
+use crate::model::{AppName, Reason};
+use crate::plan::{Call, Outcome, Plan, PlannedStep, Step, StepFailure, Target, render_step};
+use crate::state::ContainerId;
+use crate::telemetry::Metrics;
+use crate::workspace::Workspace;
+pub use jobs::{Done, Finished, JobError, JobSettings, Jobs};
+
+/// How many stops may be waiting for their grace periods at once.
+const STOPS_AT_ONCE: usize = 64;
+
+/// Carries out plans.
+pub struct Executor {
+    engine: Arc<dyn Engine>,
+    workspace: Arc<Workspace>,
+    jobs: Arc<Jobs>,
+    metrics: Arc<Metrics>,
+    calls: Semaphore,
+    stops: Semaphore,
+}
+
+impl Executor {
+    /// An executor for this engine.
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        workspace: Arc<Workspace>,
+        jobs: Arc<Jobs>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let calls = Semaphore::new(jobs.settings().calls);
+        let stops = Semaphore::new(STOPS_AT_ONCE);
+        Self { engine, workspace, jobs, metrics, calls, stops }
+    }
+
+    /// Does a plan's steps in order, up to the first that fails.
+    pub async fn execute(&self, plan: &Plan, uid: Option<u32>) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut created = None;
+        for planned in &plan.steps {
+            let done = match &planned.step {
+                Step::Call(call) => self.call(&plan.app, call, uid, &mut created).await,
+                Step::Work(work) => {
+                    self.jobs.start(&plan.app, work);
+                    Ok(true)
+                }
+                Step::Cancel(kind) => Ok(self.jobs.cancel(&plan.app, *kind)),
+            };
+            self.tell(&plan.app, planned, done.as_ref().err());
+            match done {
+                Ok(changed) => outcome.changed += usize::from(changed),
+                Err(error) => {
+                    outcome.failure = Some(failure(planned, &error));
+                    return outcome;
+                }
+            }
+        }
+        outcome
+    }
+
+    fn tell(&self, app: &AppName, planned: &PlannedStep, error: Option<&Error>) {
+        let step = render_step(&planned.step);
+        let action = action(&planned.step);
+        match error {
+            None => {
+                self.metrics.step(action, "ok");
+                let cause = planned.cause.as_str();
+                let is_work = matches!(planned.step, Step::Work(_));
+                let done = if is_work { "begun" } else { "done" };
+                tracing::info!(app = app.as_str(), step, cause, done, "step");
+            }
+            Some(error) => {
+                self.metrics.step(action, "failed");
+                tracing::warn!(app = app.as_str(), step, %error, "step failed");
+            }
+        }
+    }
+
+    /// Does one call; answers whether it changed something.
+    async fn call(
+        &self,
+        app: &AppName,
+        call: &Call,
+        uid: Option<u32>,
+        created: &mut Option<ContainerId>,
+    ) -> Result<bool, Error> {
+        let resolve = |target: &Target| target.id.clone().or_else(|| created.clone());
+        let (gate, id) = match call {
+            Call::Stop { target, .. } => (&self.stops, resolve(target)),
+            Call::Start(target) | Call::Remove(target) => (&self.calls, resolve(target)),
+            Call::Create(_) => {
+                self.workspace.prepare(app, uid).map_err(|error| Error::Work(error.to_string()))?;
+                (&self.calls, None)
+            }
+            Call::EnsureNetwork { .. } | Call::RemoveImage { .. } => (&self.calls, None),
+        };
+        let _permit = gate.acquire().await.map_err(|error| Error::Work(error.to_string()))?;
+        match self.engine.apply(&ResolvedCall { call, id }).await? {
+            Applied::AlreadySo => Ok(false),
+            Applied::Changed => Ok(true),
+            Applied::Created(id) => {
+                *created = Some(id);
+                Ok(true)
+            }
+        }
+    }
+}
+
+fn failure(planned: &PlannedStep, error: &Error) -> StepFailure {
+    StepFailure {
+        step: render_step(&planned.step),
+        reason: match error {
+            Error::ImageMissing(_) => Reason::EngineError,
+            other => other.reason(),
+        },
+        message: error.to_string(),
+        is_outcome_unknown: error.is_outcome_unknown(),
+    }
+}
+
+/// The step's word in the metrics.
+fn action(step: &Step) -> &'static str {
+    match step {
+        Step::Work(work) => match work.kind() {
+            crate::state::WorkKind::Fetch => "fetch",
+            crate::state::WorkKind::Build => "build",
+            crate::state::WorkKind::Pull => "pull",
+        },
+        Step::Cancel(_) => "cancel",
+        Step::Call(call) => match call {
+            Call::EnsureNetwork { .. } => "network",
+            Call::Create(_) => "create",
+            Call::Start(_) => "start",
+            Call::Stop { .. } => "stop",
+            Call::Remove(_) => "remove",
+            Call::RemoveImage { .. } => "remove-image",
+        },
+    }
+}
+
+/// The pause before a pass that failed `attempts` times in a row is tried again.
+pub fn backoff(attempts: u32) -> Duration {
+    let doubled = 1_u64 << attempts.saturating_sub(1).min(6);
+    Duration::from_secs(doubled.min(60))
+}

@@ -1,0 +1,469 @@
+//! One pass for one app: look, plan, check, carry out, say how it stands.
+
+mod finish;
+mod observer;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::execute::{Executor, Jobs, backoff};
+use crate::health::{Prober, Reach};
+use crate::host;
+use crate::model::{App, AppName, ConditionStatus, ConditionType, Reason, Source};
+use crate::plan::{
+    Claims, Input, Outcome, Plan, Step, Verb, Work, check, place_ports, plan, render,
+};
+use crate::queue::{Queue, Turn};
+use crate::record::{Entry, Event, Record, ledger::Facts, ledger::Ledger};
+use crate::state::{
+    AppState, BadRevision, Container, ContainerState, Desired, HealthSeen, Placement, Policy,
+    Request, Want, World,
+};
+use crate::status::{Status, Summary, blind, summarize};
+use crate::telemetry::Metrics;
+use crate::workspace::Workspace;
+pub use observer::Observer;
+
+/// After a pass that changed something, the app is looked at again so soon.
+const AFTER_CHANGE: Duration = Duration::from_millis(20);
+/// So long after something happened to an app its containers are inspected in every pass.
+const TROUBLE: Duration = Duration::from_secs(60);
+
+/// All that a pass needs.
+pub struct Reconciler {
+    /// What runs containers.
+    pub engine: Arc<dyn Engine>,
+    /// What sees them.
+    pub observer: Observer,
+    /// What does the steps.
+    pub executor: Executor,
+    /// Long work.
+    pub jobs: Arc<Jobs>,
+    /// What checks health.
+    pub prober: Arc<Prober>,
+    /// What is desired.
+    pub desired: watch::Receiver<Arc<Desired>>,
+    /// What is known between passes.
+    pub ledger: Arc<Ledger>,
+    /// Where it is written how things stand.
+    pub record: Arc<Record>,
+    /// Who is looked at next.
+    pub queue: Arc<Queue>,
+    /// The apps' folders.
+    pub workspace: Arc<Workspace>,
+    /// What the operator set.
+    pub policy: Policy,
+    /// The time.
+    pub clock: Clock,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// Held while ports are given: no two apps choose at the same time.
+    pub placing: tokio::sync::Mutex<()>,
+    /// How often each app's passes failed in a row, and when its last pass ended.
+    pub passes: std::sync::Mutex<BTreeMap<AppName, PassMemory>>,
+}
+
+/// What is remembered of an app's last pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PassMemory {
+    failures: u32,
+    ended: Option<Instant>,
+    troubled: Option<Instant>,
+}
+
+impl Reconciler {
+    /// Looks at one app and does what is to be done.
+    pub async fn pass(&self, turn: &Turn) {
+        let start = Instant::now();
+        let app = &turn.app;
+        let not_before = self.memory(app).ended.map_or(turn.due, |ended| ended.max(turn.due));
+        let outcome = match self.observer.fresh(not_before).await {
+            Ok(world) => self.look(app, &world).await,
+            Err(error) => {
+                self.lose_sight(app, error.reason(), &error.to_string());
+                "unseen"
+            }
+        };
+        let is_failed = matches!(outcome, "failed" | "unseen");
+        let failures = self.remember(app, is_failed);
+        if is_failed {
+            self.queue.ask(app, backoff(failures));
+        }
+        self.metrics.reconciled(outcome, start.elapsed());
+    }
+
+    fn memory(&self, app: &AppName) -> PassMemory {
+        let passes = self.passes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        passes.get(app).copied().unwrap_or_default()
+    }
+
+    /// Something happened to the app: it is looked at closely for a while.
+    pub fn note_trouble(&self, app: &AppName) {
+        let mut passes = self.passes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        passes.entry(app.clone()).or_default().troubled = Some(Instant::now());
+        drop(passes);
+        self.prober.forget(app);
+    }
+
+    fn remember(&self, app: &AppName, is_failed: bool) -> u32 {
+        let mut passes = self.passes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let memory = passes.entry(app.clone()).or_default();
+        memory.failures = if is_failed { memory.failures + 1 } else { 0 };
+        memory.ended = Some(Instant::now());
+        memory.failures
+    }
+
+    /// A pass with the engine in sight. Answers the outcome's word.
+    async fn look(&self, app: &AppName, world: &Arc<World>) -> &'static str {
+        let want = self.desired.borrow().want(app);
+        let state = self.state(app, &want, world).await;
+        let (policy, now) = (&self.policy, self.clock.now());
+        let input = Input { app, want: &want, world, state: &state, policy, now };
+        let plan = plan(&input);
+        let problems = check(&input, &plan);
+        if !problems.is_empty() {
+            tracing::error!(app = app.as_str(), ?problems, plan = render(&plan), "plan refused");
+            let message = format!("Berth refused its own plan: {}", problems.join("; "));
+            self.lose_sight(app, Reason::EngineError, &message);
+            return "failed";
+        }
+        if let Some(left) = self.observer.grace_left().filter(|_| !plan.is_empty()) {
+            let message = "the engine came back just now; its containers get a moment to start";
+            self.lose_sight(app, Reason::EngineUnreachable, message);
+            self.queue.ask(app, left);
+            return "waiting";
+        }
+        if is_over(&want, &plan) {
+            self.forget(app);
+            return "forgotten";
+        }
+        self.watch_health(app, &want, &plan, world);
+        let uid = as_app(&want).and_then(|app| app.spec.workspace.uid);
+        let outcome = self.executor.execute(&plan, uid).await;
+        self.settle(&input, &plan, &outcome);
+        self.write(&input, &plan, &outcome);
+        self.ask_again(&input, &plan, &outcome);
+        match (&outcome.failure, plan.is_empty()) {
+            (Some(_), _) => "failed",
+            (None, true) => "unchanged",
+            (None, false) => "changed",
+        }
+    }
+
+    async fn state(&self, app: &AppName, want: &Want, world: &World) -> AppState {
+        let facts = self.ledger.facts(app).unwrap_or_default();
+        let health = self.prober.seen(app);
+        let trouble = self.memory(app).troubled;
+        let is_troubled = trouble.is_some_and(|since| since.elapsed() < TROUBLE);
+        let mut details = BTreeMap::new();
+        for container in world.containers_of(app) {
+            let is_steady = match health.get(&container.id) {
+                Some(seen) => matches!(seen, HealthSeen::Healthy { .. }),
+                None => as_app(want).is_some_and(|app| app.spec.health.check.is_none()),
+            };
+            if container.state == ContainerState::Running && is_steady && !is_troubled {
+                continue;
+            }
+            if let Ok(Some(detail)) = self.engine.inspect(&container.id).await {
+                details.insert(container.id.clone(), detail);
+            }
+        }
+        let is_git = as_app(want).is_some_and(|app| app.spec.git().is_some());
+        AppState {
+            generation: facts.generation.max(1),
+            checkout: if is_git { self.workspace.load(app) } else { None },
+            checked_at: facts.checked_at,
+            work: self.jobs.running(app),
+            placement: self.place(app, want, world, &facts).await,
+            failures: facts.failures,
+            health,
+            details,
+            ready: self.ready(want),
+            is_paused: facts.is_paused,
+            request: facts.request,
+            bad_revision: facts.bad_revision,
+            rebuilds: facts.rebuilds,
+            pulled_generation: facts.pulled_generation,
+        }
+    }
+
+    /// Gives the app its host ports: those that it has, as long as nobody else holds them.
+    async fn place(&self, name: &AppName, want: &Want, world: &World, facts: &Facts) -> Placement {
+        let Some(app) = as_app(want).filter(|app| !app.spec.ports.is_empty()) else {
+            return Placement::default();
+        };
+        let _guard = self.placing.lock().await;
+        let mut claims = Claims::default();
+        for container in world.containers_of(name) {
+            for port in &container.ports {
+                claims.own.insert((port.protocol, port.container_port), port.host_port);
+            }
+        }
+        claims.own.extend(&facts.ports);
+        claims.taken = self.ledger.ports_of_others(name, self.clock.now());
+        self.claim_for_elders(app, &mut claims);
+        let mut bound_by_engine = BTreeSet::new();
+        for container in &world.containers {
+            let is_own = container.ownership.app() == Some(name);
+            for port in &container.ports {
+                bound_by_engine.insert((port.protocol, port.host_port));
+                if !is_own {
+                    let holder = format!("container {}", container.name);
+                    claims.taken.insert((port.protocol, port.host_port), holder);
+                }
+            }
+        }
+        for port in host::listening_ports() {
+            if !bound_by_engine.contains(&port) {
+                let holder = "a program of this host".to_owned();
+                claims.taken.entry(port).or_insert(holder);
+            }
+        }
+        let placement = place_ports(app, &claims, &self.policy);
+        if placement.problem.is_none() {
+            let bindings = placement.bindings.iter();
+            let ports = bindings.map(|b| ((b.protocol, b.container_port), b.host_port)).collect();
+            self.ledger.update(name, |facts| facts.ports = ports);
+        }
+        placement
+    }
+
+    /// Two apps that ask for the same fixed port: the one that has it keeps it, else the first by
+    /// name gets it, every time (fault P05).
+    fn claim_for_elders(&self, app: &App, claims: &mut Claims) {
+        let desired = Arc::clone(&self.desired.borrow());
+        let mine: BTreeSet<_> = claims.own.values().copied().collect();
+        for (name, _) in desired.apps.range(..app.name.clone()) {
+            let Some(elder) = desired.app(name) else { continue };
+            for port in &elder.spec.ports {
+                if let Some(fixed) = port.host_port.filter(|fixed| !mine.contains(fixed)) {
+                    let holder = format!("app {name}");
+                    claims.taken.entry((port.protocol, fixed)).or_insert(holder);
+                }
+            }
+        }
+    }
+
+    fn ready(&self, want: &Want) -> BTreeSet<AppName> {
+        let Some(app) = as_app(want) else { return BTreeSet::new() };
+        let is_ready = |name: &&AppName| {
+            self.record.entry(name).is_some_and(|entry| {
+                let ready = entry.status.condition(ConditionType::Ready);
+                ready.is_some_and(|ready| ready.status == ConditionStatus::True)
+            })
+        };
+        app.spec.depends_on.iter().filter(is_ready).cloned().collect()
+    }
+
+    /// Has the wanted container checked, as long as it runs.
+    fn watch_health(&self, app: &AppName, want: &Want, plan: &Plan, world: &World) {
+        let spec = as_app(want);
+        let mine = world.containers_of(app);
+        let runs = |container: &&&Container| container.state == ContainerState::Running;
+        let is_current = |container: &&&Container| Some(&container.id) == plan.current.as_ref();
+        let container = mine.iter().find(|c| is_current(c) && runs(c));
+        let container = container.or_else(|| mine.iter().rev().find(runs));
+        let (Some(spec), Some(container)) = (spec, container) else {
+            return self.prober.forget(app);
+        };
+        if spec.spec.health.check.is_none() {
+            return self.prober.forget(app);
+        }
+        let address = container.networks.get(&self.policy.network).cloned().flatten();
+        let published = container.ports.iter().map(|p| (p.container_port, p.host_port)).collect();
+        let reach = Reach { address, published };
+        self.prober.watch(app, &container.id, reach, &spec.spec.health);
+    }
+
+    /// Writes down what the pass decided: a version given up, a request done.
+    fn settle(&self, input: &Input<'_>, plan: &Plan, outcome: &Outcome) {
+        let app = input.app;
+        if let Some(failure) = &outcome.failure {
+            self.settle_failure(input, plan, failure);
+        }
+        let is_failed = outcome.failure.is_some();
+        let has_kept = 1 < input.containers().len();
+        let given_up = plan.gives_up.as_ref().zip(plan.wanted.as_ref());
+        if let Some((refusal, hash)) = given_up {
+            let bad = BadRevision {
+                spec_hash: hash.clone(),
+                reason: refusal.reason,
+                message: refusal.message.clone(),
+                at: input.now,
+            };
+            self.ledger.update(app, |facts| facts.bad_revision = Some(bad));
+            self.tell(app, true, Reason::RolledBack, refusal.message.clone());
+        }
+        let request = input.state.request;
+        let fetches =
+            plan.steps.iter().any(|step| matches!(step.step, Step::Work(Work::Fetch { .. })));
+        let is_done = match request {
+            None => false,
+            Some(Request::Restart | Request::Retry) => !is_failed,
+            Some(Request::Fetch) => fetches || !is_git(input.want),
+        };
+        if is_done {
+            self.ledger.update(app, |facts| {
+                if facts.request == request {
+                    facts.request = None;
+                }
+                if request == Some(Request::Retry) && !has_kept {
+                    facts.bad_revision = None;
+                }
+            });
+        }
+    }
+
+    /// A step failed: a port that somebody else holds is given up, and a version that can't be
+    /// started while an old one is kept is given up too.
+    fn settle_failure(&self, input: &Input<'_>, plan: &Plan, failure: &crate::plan::StepFailure) {
+        if failure.reason == Reason::PortTaken {
+            self.ledger.burn(input.app, &input.state.placement.bindings, input.now);
+            return;
+        }
+        let is_start = failure.step.starts_with("start ");
+        let has_kept = !input.containers().is_empty();
+        if !is_start || failure.is_outcome_unknown || !has_kept || plan.verb != Verb::Replace {
+            return;
+        }
+        if let Some(hash) = &plan.wanted {
+            let bad = BadRevision {
+                spec_hash: hash.clone(),
+                reason: failure.reason,
+                message: failure.message.clone(),
+                at: input.now,
+            };
+            self.ledger.update(input.app, |facts| facts.bad_revision = Some(bad));
+        }
+    }
+
+    fn write(&self, input: &Input<'_>, plan: &Plan, outcome: &Outcome) {
+        let app = input.app;
+        let before = self.record.entry(app);
+        let previous = before.as_ref().map(|entry| &entry.status);
+        let status = summarize(Summary { input: *input, plan, outcome, previous });
+        let is_new = previous
+            .is_none_or(|before| (before.phase, before.reason) != (status.phase, status.reason));
+        if is_new {
+            let is_warning =
+                matches!(status.phase, crate::model::Phase::Degraded | crate::model::Phase::Failed);
+            self.tell(
+                app,
+                is_warning,
+                status.reason,
+                format!("{}: {}", status.phase, status.message),
+            );
+            self.note_metadata(input, &status);
+        }
+        let became_ready = is_ready(&status) && !previous.is_some_and(is_ready);
+        self.record.write(Entry {
+            name: app.clone(),
+            app: self.desired.borrow().app(app).cloned(),
+            generation: input.state.generation,
+            status,
+            plan: Arc::new(plan.clone()),
+            revision: 0,
+        });
+        if became_ready {
+            self.wake_dependents(app);
+        }
+    }
+
+    fn note_metadata(&self, input: &Input<'_>, status: &Status) {
+        if as_app(input.want).is_none() {
+            return;
+        }
+        let noted = self.workspace.update_metadata(input.app, |metadata| {
+            metadata.image.clone_from(&status.image);
+            metadata.port = status.ports.first().map(|port| port.host_port);
+            metadata.url.clone_from(&status.url);
+            metadata.health = Some(status.reason.to_string());
+            metadata.updated_at = Some(input.now);
+        });
+        if let Err(error) = noted {
+            tracing::warn!(app = input.app.as_str(), %error, "metadata not written");
+        }
+    }
+
+    fn wake_dependents(&self, app: &AppName) {
+        let desired = Arc::clone(&self.desired.borrow());
+        for name in desired.apps.keys() {
+            if desired.app(name).is_some_and(|other| other.spec.depends_on.contains(app)) {
+                self.queue.ask(name, Duration::ZERO);
+            }
+        }
+    }
+
+    fn tell(&self, app: &AppName, is_warning: bool, reason: Reason, message: String) {
+        let app = Some(app.clone());
+        self.record.tell(Event { id: 0, at: self.clock.now(), app, is_warning, reason, message });
+    }
+
+    fn ask_again(&self, input: &Input<'_>, plan: &Plan, outcome: &Outcome) {
+        if outcome.failure.is_some() {
+            return;
+        }
+        let has_called = plan.steps.iter().any(|step| matches!(step.step, Step::Call(_)));
+        if has_called {
+            self.queue.ask(input.app, AFTER_CHANGE);
+        } else if let Some(at) = plan.next_look() {
+            self.queue.ask(input.app, at.since(input.now).max(AFTER_CHANGE));
+        }
+    }
+
+    fn lose_sight(&self, app: &AppName, reason: Reason, message: &str) {
+        let before = self.record.entry(app);
+        let previous = before.as_ref().map(|entry| &entry.status);
+        let status = blind(previous, reason, message, self.clock.now());
+        let desired = Arc::clone(&self.desired.borrow());
+        self.record.write(Entry {
+            name: app.clone(),
+            app: desired.app(app).cloned(),
+            generation: before.as_ref().map_or(1, |entry| entry.generation),
+            status,
+            plan: before
+                .map_or_else(|| Arc::new(Plan::empty(app.clone())), |e| Arc::clone(&e.plan)),
+            revision: 0,
+        });
+    }
+
+    fn forget(&self, app: &AppName) {
+        self.prober.forget(app);
+        self.ledger.forget(app, self.clock.now());
+        if self.record.entry(app).is_some() {
+            let message = "removed; its workspace and volumes are kept".to_owned();
+            self.tell(app, false, Reason::Removing, message);
+        }
+        self.record.forget(app);
+        self.metrics.forget_app(app);
+        self.passes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(app);
+    }
+}
+
+fn is_ready(status: &Status) -> bool {
+    let ready = status.condition(ConditionType::Ready);
+    ready.is_some_and(|ready| ready.status == ConditionStatus::True)
+}
+
+fn as_app(want: &Want) -> Option<&Arc<App>> {
+    match want {
+        Want::Present(app) | Want::Invalid { last_good: Some(app), .. } => Some(app),
+        Want::Invalid { .. } | Want::Absent | Want::Held(_) => None,
+    }
+}
+
+fn is_git(want: &Want) -> bool {
+    as_app(want).is_some_and(|app| matches!(app.spec.source, Source::Git(_)))
+}
+
+/// Whether an app is gone and nothing of it is left.
+fn is_over(want: &Want, plan: &Plan) -> bool {
+    matches!(want, Want::Absent) && plan.is_empty() && plan.waits.is_empty()
+}

@@ -1,0 +1,126 @@
+//! One observation for all passes that can share it.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::engine::{Engine, Error};
+use crate::record::{Record, ledger::Ledger};
+use crate::state::World;
+use crate::telemetry::Metrics;
+
+/// How long after an outage nothing is changed: the engine starts containers again by itself, and
+/// what it lists in the meantime is not how things will be (fault D14).
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Lists everything, at most once for all who ask at the same time.
+pub struct Observer {
+    engine: Arc<dyn Engine>,
+    record: Arc<Record>,
+    metrics: Arc<Metrics>,
+    ledger: Arc<Ledger>,
+    latest: tokio::sync::Mutex<Option<(Instant, Arc<World>)>>,
+    is_known: AtomicBool,
+    is_down: AtomicBool,
+    recovered: Mutex<Option<Instant>>,
+}
+
+impl Observer {
+    /// Nothing is observed yet.
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        ledger: Arc<Ledger>,
+        record: Arc<Record>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            engine,
+            ledger,
+            record,
+            metrics,
+            is_known: AtomicBool::new(false),
+            latest: tokio::sync::Mutex::default(),
+            is_down: AtomicBool::new(false),
+            recovered: Mutex::default(),
+        }
+    }
+
+    /// What the engine lists, asked for at `not_before` or later.
+    pub async fn fresh(&self, not_before: Instant) -> Result<Arc<World>, Error> {
+        let mut latest = self.latest.lock().await;
+        if let Some((asked, world)) = latest.as_ref()
+            && not_before <= *asked
+        {
+            return Ok(Arc::clone(world));
+        }
+        let asked = Instant::now();
+        match self.look().await {
+            Ok(world) => {
+                let world = Arc::new(world);
+                *latest = Some((asked, Arc::clone(&world)));
+                self.seen(asked);
+                Ok(world)
+            }
+            Err(error) => {
+                self.lost(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Has the engine's identity checked again before it is next believed.
+    pub fn doubt(&self) {
+        self.is_known.store(false, Ordering::SeqCst);
+    }
+
+    /// Lists everything, on the engine that all that is known is about. Another engine behind the
+    /// same address is not looked at: what it lacks was never removed (fault D48).
+    async fn look(&self) -> Result<World, Error> {
+        if !self.is_known.load(Ordering::SeqCst) {
+            let about = self.engine.describe().await?;
+            if let Some(known) = self.ledger.note_engine(&about.id) {
+                return Err(Error::Unsupported(format!(
+                    "another engine answers at this address (its id is {}, the known one is {known}): nothing is changed there; give it its own --state-dir, or remove `engineId` from the state file if it is the same host",
+                    about.id
+                )));
+            }
+            self.record.update_overview(|overview| overview.engine = Some(about));
+            self.is_known.store(true, Ordering::SeqCst);
+        }
+        self.engine.observe().await
+    }
+
+    /// How long nothing may be changed yet, because the engine came back just now.
+    pub fn grace_left(&self) -> Option<Duration> {
+        let recovered = (*self.recovered.lock().unwrap_or_else(PoisonError::into_inner))?;
+        GRACE.checked_sub(recovered.elapsed()).filter(|left| !left.is_zero())
+    }
+
+    /// Whether the engine answered last.
+    pub fn is_up(&self) -> bool {
+        !self.is_down.load(Ordering::SeqCst)
+    }
+
+    fn seen(&self, at: Instant) {
+        if self.is_down.swap(false, Ordering::SeqCst) {
+            *self.recovered.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+            tracing::info!("engine answers again");
+        }
+        self.metrics.engine_up(true);
+        self.record.update_overview(|overview| overview.engine_error = None);
+    }
+
+    fn lost(&self, error: &Error) {
+        self.doubt();
+        if !self.is_down.swap(true, Ordering::SeqCst) {
+            tracing::warn!(%error, "engine lost");
+        }
+        self.metrics.engine_up(false);
+        let error = error.to_string();
+        self.record.update_overview(|overview| overview.engine_error = Some(error));
+    }
+}

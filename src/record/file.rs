@@ -1,0 +1,168 @@
+//! State files: small, whole, replaced at once; never trusted to be there.
+//!
+//! The truth is in the manifests and in the labels of the engine's objects. What is kept here are
+//! hints: without them Berth takes over what runs and removes nothing (faults T01, D42).
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write as _},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Timestamp;
+
+/// The format that this Berth writes. A newer one is not read and not overwritten (fault T02).
+const FORMAT: u32 = 1;
+
+/// What is kept over restarts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Kept {
+    /// The format.
+    pub format: u32,
+    /// The engine that all this is about (fault D48).
+    pub engine_id: Option<String>,
+    /// The manifest folder's identity.
+    pub folder: Option<String>,
+    /// What is kept of each app.
+    pub apps: BTreeMap<String, KeptApp>,
+}
+
+/// What is kept of one app.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct KeptApp {
+    /// The generation of its manifest.
+    pub generation: u64,
+    /// The digest of its spec at that generation.
+    pub spec_digest: String,
+    /// Whether a person stopped it.
+    pub is_paused: bool,
+    /// How often a person asked for a build from scratch.
+    pub rebuilds: u64,
+    /// The generation for which its image was pulled.
+    pub pulled_generation: Option<u64>,
+    /// The version that failed last.
+    pub bad_revision: Option<KeptBadRevision>,
+    /// Its host ports: container port and protocol, and the host port.
+    pub ports: Vec<(u16, String, u16)>,
+    /// The file that held its last good manifest, and that file's text.
+    pub last_good: Option<(String, String)>,
+}
+
+/// A version that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptBadRevision {
+    /// Its shape.
+    pub spec_hash: String,
+    /// Why it failed.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Why state files can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder can't be made or written to.
+    #[error("can't use the state folder {path}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another Berth runs on it.
+    #[error(
+        "another Berth runs on the state folder {0}: stop it, or give this one its own with --state-dir"
+    )]
+    Locked(PathBuf),
+    /// A newer Berth wrote it.
+    #[error(
+        "{path} was written by a newer Berth (format {found}, this one knows {FORMAT}): install that version, or move the file away to start without it"
+    )]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+}
+
+/// The folder of state files, locked for this process.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl Folder {
+    /// Makes and locks the folder.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let wrong = |source| Error::Folder { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(wrong)?;
+        let lock = File::create(path.join("lock")).map_err(wrong)?;
+        let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        match rustix::fs::flock(&lock, operation) {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock.into() }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked(path.to_owned())),
+            Err(errno) => Err(wrong(errno.into())),
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.path.join("state.json")
+    }
+
+    /// Reads what is kept. A file that is absent or makes no sense is no state; the latter is put
+    /// aside, never deleted. Says in a sentence what happened, when that is worth telling.
+    pub fn load(&self, now: Timestamp) -> Result<(Kept, Option<String>), Error> {
+        let path = self.file();
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok((Kept::default(), None));
+            }
+            Err(source) => return Err(Error::Folder { path, source }),
+        };
+        match serde_json::from_slice::<Kept>(&text) {
+            Ok(kept) if FORMAT < kept.format => Err(Error::Newer { path, found: kept.format }),
+            Ok(kept) => Ok((kept, None)),
+            Err(error) => {
+                let aside = self.path.join(format!("state.json.corrupt-{}", now.as_millis()));
+                let wrong = |source| Error::Folder { path: path.clone(), source };
+                fs::rename(&path, &aside).map_err(wrong)?;
+                let told = format!(
+                    "{} made no sense ({error}) and was put aside as {}; what runs is taken over",
+                    path.display(),
+                    aside.display()
+                );
+                Ok((Kept::default(), Some(told)))
+            }
+        }
+    }
+
+    /// Writes what is kept: to a new file, to disk, then in place of the old one.
+    pub fn save(&self, kept: &Kept) -> io::Result<()> {
+        let kept = Kept { format: FORMAT, ..kept.clone() };
+        replace(&self.file(), &serde_json::to_vec(&kept)?)
+    }
+}
+
+/// Puts a file in place as a whole: after a crash there is the old one or the new one.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}

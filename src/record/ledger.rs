@@ -1,0 +1,288 @@
+//! The ledger: what Berth knows about each app between two passes, beside what the engine lists.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use super::file::{Kept, KeptApp, KeptBadRevision};
+use crate::model::{AppName, Digest, PortBinding, Protocol, Reason, SpecHash, Timestamp};
+use crate::state::{BadRevision, Failure, HostPort, Request, WorkKind};
+
+/// How long a host port stays with nobody after its app is gone (fault P10).
+const QUARANTINE: Duration = Duration::from_secs(60);
+/// How long a host port that somebody else holds is not tried again (fault P02).
+const BURNED: Duration = Duration::from_secs(300);
+
+/// What is known about one app.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The generation of its manifest.
+    pub generation: u64,
+    /// The digest of its spec at that generation.
+    pub spec_digest: String,
+    /// Whether a person stopped it.
+    pub is_paused: bool,
+    /// How often a person asked for a build from scratch.
+    pub rebuilds: u64,
+    /// The generation for which its image was pulled.
+    pub pulled_generation: Option<u64>,
+    /// The version that failed last.
+    pub bad_revision: Option<BadRevision>,
+    /// Its host ports, by container port.
+    pub ports: BTreeMap<(Protocol, u16), u16>,
+    /// The file that held its last good manifest, and that file's text.
+    pub last_good: Option<(String, String)>,
+    /// When its remote was last looked at with success. Not kept over restarts.
+    pub checked_at: Option<Timestamp>,
+    /// Work that failed. Not kept over restarts.
+    pub failures: BTreeMap<WorkKind, Failure>,
+    /// What a person asked for and was not done yet. Not kept over restarts.
+    pub request: Option<Request>,
+}
+
+/// What is known about all apps.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    inner: Mutex<Inner>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    apps: BTreeMap<AppName, Facts>,
+    resting: BTreeMap<HostPort, (Timestamp, String)>,
+    engine_id: Option<String>,
+    folder: Option<String>,
+}
+
+impl Ledger {
+    /// A ledger of what was kept.
+    pub fn new(kept: Kept) -> Self {
+        let apps = kept.apps.into_iter();
+        let apps = apps.filter_map(|(name, app)| Some((AppName::new(&name).ok()?, facts(app))));
+        let inner = Inner {
+            apps: apps.collect(),
+            resting: BTreeMap::new(),
+            engine_id: kept.engine_id,
+            folder: kept.folder,
+        };
+        Self { inner: Mutex::new(inner), changed: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be kept over restarts.
+    pub fn kept(&self) -> Kept {
+        let inner = self.lock();
+        let apps = inner.apps.iter();
+        Kept {
+            format: 0,
+            engine_id: inner.engine_id.clone(),
+            folder: inner.folder.clone(),
+            apps: apps.map(|(name, facts)| (name.to_string(), kept(facts))).collect(),
+        }
+    }
+
+    /// Waits until something that is kept may have changed.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// What is known about an app.
+    pub fn facts(&self, app: &AppName) -> Option<Facts> {
+        self.lock().apps.get(app).cloned()
+    }
+
+    /// All apps that something is known about.
+    pub fn apps(&self) -> BTreeSet<AppName> {
+        self.lock().apps.keys().cloned().collect()
+    }
+
+    /// Changes what is known about an app.
+    pub fn update<T>(&self, app: &AppName, change: impl FnOnce(&mut Facts) -> T) -> T {
+        let mut inner = self.lock();
+        let facts = inner.apps.entry(app.clone()).or_default();
+        let before = facts.clone();
+        let answer = change(facts);
+        let is_changed = before != *facts;
+        drop(inner);
+        if is_changed {
+            self.changed.notify_one();
+        }
+        answer
+    }
+
+    /// Takes note of an app's spec and answers its generation.
+    pub fn note_spec(&self, app: &AppName, digest: &Digest, seen_generation: u64) -> u64 {
+        self.update(app, |facts| {
+            if facts.generation == 0 {
+                facts.generation = seen_generation.max(1);
+            } else if facts.spec_digest != digest.as_str() {
+                facts.generation += 1;
+                facts.failures.clear();
+            }
+            digest.as_str().clone_into(&mut facts.spec_digest);
+            facts.generation
+        })
+    }
+
+    /// Forgets an app. Its host ports rest for a while before others get them.
+    pub fn forget(&self, app: &AppName, now: Timestamp) {
+        let mut inner = self.lock();
+        let Some(facts) = inner.apps.remove(app) else { return };
+        for ((protocol, _), port) in facts.ports {
+            let why = format!("{app}, which was removed just now");
+            inner.resting.insert((protocol, port), (now + QUARANTINE, why));
+        }
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// Takes note that somebody else holds a host port, so that it is not given out for a while.
+    pub fn burn(&self, app: &AppName, bindings: &[PortBinding], now: Timestamp) {
+        let mut inner = self.lock();
+        for binding in bindings {
+            let key = (binding.protocol, binding.host_port);
+            let holder = "a program outside this Berth".to_owned();
+            inner.resting.insert(key, (now + BURNED, holder));
+        }
+        if let Some(facts) = inner.apps.get_mut(app) {
+            facts.ports.clear();
+        }
+    }
+
+    /// The host ports that are not given out: those of other apps, and those that rest.
+    pub fn ports_of_others(&self, app: &AppName, now: Timestamp) -> BTreeMap<HostPort, String> {
+        let mut inner = self.lock();
+        inner.resting.retain(|_, (until, _)| now < *until);
+        let mut taken = BTreeMap::new();
+        for (port, (_, why)) in &inner.resting {
+            taken.insert(*port, why.clone());
+        }
+        for (other, facts) in inner.apps.iter().filter(|(other, _)| *other != app) {
+            for ((protocol, _), port) in &facts.ports {
+                taken.insert((*protocol, *port), format!("app {other}"));
+            }
+        }
+        taken
+    }
+
+    /// The identity of the manifest folder that was read last.
+    pub fn folder(&self) -> Option<String> {
+        self.lock().folder.clone()
+    }
+
+    /// Takes note of the manifest folder's identity.
+    pub fn note_folder(&self, identity: &str) {
+        let is_new = self.lock().folder.replace(identity.to_owned()).as_deref() != Some(identity);
+        if is_new {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Takes note of the engine's id; answers the one that was known when that is another.
+    pub fn note_engine(&self, id: &str) -> Option<String> {
+        let mut inner = self.lock();
+        match &inner.engine_id {
+            Some(known) if known != id => Some(known.clone()),
+            Some(_) => None,
+            None => {
+                inner.engine_id = Some(id.to_owned());
+                drop(inner);
+                self.changed.notify_one();
+                None
+            }
+        }
+    }
+}
+
+fn facts(kept: KeptApp) -> Facts {
+    let protocol = |text: &str| if text == "udp" { Protocol::Udp } else { Protocol::Tcp };
+    let ports = kept.ports.iter();
+    Facts {
+        generation: kept.generation,
+        spec_digest: kept.spec_digest,
+        is_paused: kept.is_paused,
+        rebuilds: kept.rebuilds,
+        pulled_generation: kept.pulled_generation,
+        bad_revision: kept.bad_revision.map(|bad| BadRevision {
+            spec_hash: SpecHash::from_label(&bad.spec_hash),
+            reason: Reason::RolledBack,
+            message: bad.message,
+            at: bad.at,
+        }),
+        ports: ports.map(|(port, text, host)| ((protocol(text), *port), *host)).collect(),
+        last_good: kept.last_good,
+        ..Facts::default()
+    }
+}
+
+fn kept(facts: &Facts) -> KeptApp {
+    let ports = facts.ports.iter();
+    KeptApp {
+        generation: facts.generation,
+        spec_digest: facts.spec_digest.clone(),
+        is_paused: facts.is_paused,
+        rebuilds: facts.rebuilds,
+        pulled_generation: facts.pulled_generation,
+        bad_revision: facts.bad_revision.as_ref().map(|bad| KeptBadRevision {
+            spec_hash: bad.spec_hash.as_str().to_owned(),
+            message: bad.message.clone(),
+            at: bad.at,
+        }),
+        ports: ports.map(|((protocol, port), host)| (*port, protocol.to_string(), *host)).collect(),
+        last_good: facts.last_good.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> AppName {
+        AppName::new(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_kept_reads_back() {
+        let ledger = Ledger::default();
+        ledger.update(&name("a"), |facts| {
+            facts.generation = 4;
+            facts.is_paused = true;
+            facts.ports.insert((Protocol::Udp, 53), 8001);
+            facts.bad_revision = Some(BadRevision {
+                spec_hash: SpecHash::from_label("v1:00"),
+                reason: Reason::RolledBack,
+                message: "it failed".to_owned(),
+                at: Timestamp::from_millis(5),
+            });
+        });
+        let again = Ledger::new(ledger.kept());
+        assert_eq!(again.facts(&name("a")), ledger.facts(&name("a")));
+    }
+
+    /// Fault P10: the port of an app that is gone is not given to another at once.
+    #[test]
+    fn a_released_port_rests_for_a_minute() {
+        let ledger = Ledger::default();
+        ledger.update(&name("a"), |facts| facts.ports.insert((Protocol::Tcp, 80), 8001));
+        let now = Timestamp::from_millis(1_000);
+        ledger.forget(&name("a"), now);
+        assert!(ledger.ports_of_others(&name("b"), now).contains_key(&(Protocol::Tcp, 8001)));
+        assert!(ledger.ports_of_others(&name("b"), now + QUARANTINE).is_empty());
+    }
+
+    #[test]
+    fn a_changed_spec_is_a_new_generation() {
+        let ledger = Ledger::default();
+        assert_eq!(ledger.note_spec(&name("a"), &Digest::of_bytes(b"1"), 7), 7);
+        assert_eq!(ledger.note_spec(&name("a"), &Digest::of_bytes(b"1"), 7), 7);
+        assert_eq!(ledger.note_spec(&name("a"), &Digest::of_bytes(b"2"), 7), 8);
+    }
+}

@@ -1,0 +1,230 @@
+//! The record: the latest status, plan and events of every app, for whoever wants to look.
+//!
+//! The controller writes, the server reads. Nothing here decides anything.
+
+pub mod file;
+pub mod ledger;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::engine::About;
+use crate::manifest::Diagnostic;
+use crate::model::{App, AppName, Reason, Timestamp};
+use crate::plan::Plan;
+use crate::state::Hold;
+use crate::status::Status;
+
+/// How many events are kept.
+const EVENTS_MAX: usize = 1000;
+/// How many changes a slow reader may lag behind before it must read everything again.
+const CHANGES_MAX: usize = 1024;
+
+/// The latest of everything.
+#[derive(Debug)]
+pub struct Record {
+    inner: Mutex<Inner>,
+    changes: broadcast::Sender<Change>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: BTreeMap<AppName, Arc<Entry>>,
+    events: VecDeque<Arc<Event>>,
+    overview: Overview,
+    revision: u64,
+    event_id: u64,
+}
+
+/// What is known about one app.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its name.
+    pub name: AppName,
+    /// The app as it should run; none when it is only being removed, or never was valid.
+    pub app: Option<Arc<App>>,
+    /// The generation of its manifest.
+    pub generation: u64,
+    /// How it stands.
+    pub status: Status,
+    /// The plan of the last pass.
+    pub plan: Arc<Plan>,
+    /// The record's revision at which this was written.
+    pub revision: u64,
+}
+
+/// What is known about everything else.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overview {
+    /// Where the manifests come from.
+    pub source: String,
+    /// Why the source can't be read, when it can't.
+    pub source_error: Option<String>,
+    /// When it was last read completely.
+    pub source_read_at: Option<Timestamp>,
+    /// Why removals are held back, when they are.
+    pub hold: Option<Hold>,
+    /// All mistakes in the manifests.
+    pub diagnostics: Arc<Vec<Diagnostic>>,
+    /// Who the engine is, when it answers.
+    pub engine: Option<About>,
+    /// Why it does not answer, when it does not.
+    pub engine_error: Option<String>,
+    /// When everything was last looked at with success.
+    pub resynced_at: Option<Timestamp>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its number.
+    pub id: u64,
+    /// When.
+    pub at: Timestamp,
+    /// To which app; none is to Berth itself.
+    pub app: Option<AppName>,
+    /// Whether a person may have to act.
+    pub is_warning: bool,
+    /// What, in one word.
+    pub reason: Reason,
+    /// What, in a sentence.
+    pub message: String,
+}
+
+/// A change of the record.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// An app's entry is new or different.
+    Upsert(Arc<Entry>),
+    /// An app is gone.
+    Delete(AppName),
+    /// Something happened.
+    Event(Arc<Event>),
+}
+
+/// What a person may ask of the controller.
+#[derive(Debug)]
+pub enum Command {
+    /// Undo `Stop`.
+    Start(AppName),
+    /// Stop it, and keep it stopped over restarts of Berth.
+    Stop(AppName),
+    /// Stop and start what runs.
+    Restart(AppName),
+    /// Build it from scratch.
+    Rebuild(AppName),
+    /// Look at it now, the repository included, and try again what failed.
+    Reconcile(AppName),
+    /// Go on with the removals that are held back.
+    Confirm,
+    /// Read the manifests now.
+    Rescan,
+}
+
+/// A command with the place for its answer: `Err` says why it was refused.
+pub type CommandEnvelope = (Command, oneshot::Sender<Result<String, CommandError>>);
+
+/// Where commands are sent.
+pub type CommandSender = mpsc::Sender<CommandEnvelope>;
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// No manifest names the app and nothing of it runs.
+    #[error("no app is called `{0}`")]
+    NotFound(AppName),
+    /// There is nothing to confirm.
+    #[error("no removal is held back, so there is nothing to confirm")]
+    NothingToConfirm,
+    /// It makes no sense at present.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self { inner: Mutex::default(), changes: broadcast::Sender::new(CHANGES_MAX) }
+    }
+}
+
+impl Record {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes an app's entry, unless it says what the record says already.
+    pub fn write(&self, mut entry: Entry) {
+        let mut inner = self.lock();
+        if let Some(old) = inner.entries.get(&entry.name) {
+            entry.revision = old.revision;
+            if **old == entry {
+                return;
+            }
+        }
+        inner.revision += 1;
+        entry.revision = inner.revision;
+        let entry = Arc::new(entry);
+        inner.entries.insert(entry.name.clone(), Arc::clone(&entry));
+        let _ = self.changes.send(Change::Upsert(entry));
+    }
+
+    /// Forgets an app.
+    pub fn forget(&self, name: &AppName) {
+        let mut inner = self.lock();
+        if inner.entries.remove(name).is_some() {
+            inner.revision += 1;
+            let _ = self.changes.send(Change::Delete(name.clone()));
+        }
+    }
+
+    /// Tells that something happened.
+    pub fn tell(&self, mut event: Event) {
+        let mut inner = self.lock();
+        inner.event_id += 1;
+        event.id = inner.event_id;
+        let event = Arc::new(event);
+        if inner.events.len() == EVENTS_MAX {
+            inner.events.pop_front();
+        }
+        inner.events.push_back(Arc::clone(&event));
+        let _ = self.changes.send(Change::Event(event));
+    }
+
+    /// Changes the overview.
+    pub fn update_overview(&self, change: impl FnOnce(&mut Overview)) {
+        change(&mut self.lock().overview);
+    }
+
+    /// The overview.
+    pub fn overview(&self) -> Overview {
+        self.lock().overview.clone()
+    }
+
+    /// One app.
+    pub fn entry(&self, name: &AppName) -> Option<Arc<Entry>> {
+        self.lock().entries.get(name).cloned()
+    }
+
+    /// All apps, by name.
+    pub fn entries(&self) -> Vec<Arc<Entry>> {
+        self.lock().entries.values().cloned().collect()
+    }
+
+    /// The events that are kept, oldest first, of one app or of all.
+    pub fn events(&self, app: Option<&AppName>) -> Vec<Arc<Event>> {
+        let inner = self.lock();
+        let wanted = |event: &&Arc<Event>| app.is_none() || event.app.as_ref() == app;
+        inner.events.iter().filter(wanted).cloned().collect()
+    }
+
+    /// All entries and the changes that follow them, without a gap between the two.
+    pub fn subscribe(&self) -> (Vec<Arc<Entry>>, u64, broadcast::Receiver<Change>) {
+        let inner = self.lock();
+        let entries = inner.entries.values().cloned().collect();
+        (entries, inner.revision, self.changes.subscribe())
+    }
+}

@@ -1,0 +1,182 @@
+//! The other side of the interface: how the command line asks a server.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use http_body_util::{BodyExt as _, Full};
+pub use hyper::Method;
+use hyper::{Request, Response, Uri, body::Incoming, header};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+
+/// How long a connection may take.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer may take, its body included.
+const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
+/// How large an answer may be.
+const ANSWER_MAX: usize = 256 * 1024 * 1024;
+
+/// Asks one server.
+#[derive(Clone, Debug)]
+pub struct Client {
+    base: String,
+    http: legacy::Client<HttpConnector, Full<Bytes>>,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// An answer that comes in parts.
+#[derive(Debug)]
+pub struct Parts {
+    /// The HTTP status.
+    pub status: u16,
+    base: String,
+    body: Incoming,
+}
+
+/// A body to send, with its media type.
+pub type Content = (&'static str, Vec<u8>);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address makes no sense.
+    #[error("`{0}` is not the address of a Berth: write http://host:port")]
+    Address(String),
+    /// The request could not be made.
+    #[error("the request makes no sense")]
+    Request(#[from] hyper::http::Error),
+    /// Nobody answers there.
+    #[error("no Berth answers at {base}")]
+    Unreachable {
+        /// The address.
+        base: String,
+        /// Why.
+        source: legacy::Error,
+    },
+    /// The answer broke off.
+    #[error("the answer of {base} broke off")]
+    Broken {
+        /// The address.
+        base: String,
+        /// Why.
+        source: hyper::Error,
+    },
+    /// The answer did not come in time.
+    #[error("the Berth at {base} did not answer within {} s", ANSWER_PATIENCE.as_secs())]
+    Slow {
+        /// The address.
+        base: String,
+    },
+    /// The answer is larger than any answer should be.
+    #[error("the answer of {base} is too large")]
+    TooLarge {
+        /// The address.
+        base: String,
+    },
+}
+
+impl Client {
+    /// A client of the server at `base`, such as `http://127.0.0.1:8000`.
+    pub fn new(base: &str) -> Result<Self, Error> {
+        let wrong = || Error::Address(base.to_owned());
+        let trimmed = base.trim_end_matches('/');
+        let uri: Uri = trimmed.parse().map_err(|_| wrong())?;
+        if uri.scheme_str() != Some("http") || uri.host().is_none() || 1 < uri.path().len() {
+            return Err(wrong());
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_PATIENCE));
+        connector.set_nodelay(true);
+        let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self { base: trimmed.to_owned(), http })
+    }
+
+    /// The address.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Asks, and waits for the whole answer.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        content: Option<Content>,
+    ) -> Result<Answer, Error> {
+        let asking = async {
+            let response = self.send(method, path, "application/json", content).await?;
+            let status = response.status().as_u16();
+            let parts = Parts { status, base: self.base.clone(), body: response.into_body() };
+            parts.whole().await
+        };
+        let slow = || Error::Slow { base: self.base.clone() };
+        tokio::time::timeout(ANSWER_PATIENCE, asking).await.map_err(|_| slow())?
+    }
+
+    /// Asks, and gives the answer as it comes.
+    pub async fn follow(&self, path: &str, accept: &str) -> Result<Parts, Error> {
+        let sending = self.send(Method::GET, path, accept, None);
+        let slow = || Error::Slow { base: self.base.clone() };
+        let response =
+            tokio::time::timeout(ANSWER_PATIENCE, sending).await.map_err(|_| slow())??;
+        let status = response.status().as_u16();
+        Ok(Parts { status, base: self.base.clone(), body: response.into_body() })
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &str,
+        content: Option<Content>,
+    ) -> Result<Response<Incoming>, Error> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header(header::ACCEPT, accept);
+        let body = match content {
+            None => Full::default(),
+            Some((kind, bytes)) => {
+                request = request.header(header::CONTENT_TYPE, kind);
+                Full::from(bytes)
+            }
+        };
+        let unreachable = |source| Error::Unreachable { base: self.base.clone(), source };
+        self.http.request(request.body(body)?).await.map_err(unreachable)
+    }
+}
+
+impl Parts {
+    /// The next part.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        while let Some(frame) = self.body.frame().await {
+            let broken = |source| Error::Broken { base: self.base.clone(), source };
+            if let Ok(part) = frame.map_err(broken)?.into_data() {
+                return Ok(Some(part));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All of it.
+    pub async fn whole(mut self) -> Result<Answer, Error> {
+        let mut body = Vec::new();
+        while let Some(part) = self.next().await? {
+            if ANSWER_MAX < body.len() + part.len() {
+                return Err(Error::TooLarge { base: self.base });
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(Answer { status: self.status, body })
+    }
+}

@@ -1,0 +1,179 @@
+//! The HTTP interface: what Berth knows, for people and programs of this machine.
+//!
+//! The server reads the record and sends commands; it decides nothing. The only thing that it
+//! writes is the manifest folder, and only on request.
+//!
+//! # Guarantees
+//! - It listens on loopback only, and answers only requests that name this machine (fault H01).
+//! - A page of another site can't change anything (fault H02).
+//! - A handler that panics answers 500, and the server lives on.
+//! - A client that is slow, silent or gone costs a bounded amount of memory and time (H08, H14).
+//! - Environment values and build arguments are never shown (fault H10).
+
+mod actions;
+mod apps;
+pub mod client;
+mod folder;
+mod guard;
+mod listen;
+mod logs;
+mod page;
+mod patience;
+mod plans;
+mod probes;
+mod problem;
+mod reading;
+mod request;
+mod routes;
+mod stream;
+mod view;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, Semaphore},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::record::{CommandSender, Record};
+use crate::telemetry::Metrics;
+
+/// How the server behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// How long a client may take to send the head of a request, the wait before it included.
+    pub header_timeout: Duration,
+    /// How long requests that are under way may go on after the server was told to stop.
+    pub drain_timeout: Duration,
+    /// After how much silence a stream says that it is still there.
+    pub keep_alive: Duration,
+    /// How many connections may be open.
+    pub connections_max: usize,
+    /// How many of them may be event streams or followed logs.
+    pub streams_max: usize,
+}
+
+impl Settings {
+    /// The usual behaviour, at this address.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            header_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_millis(800),
+            keep_alive: Duration::from_secs(15),
+            connections_max: 256,
+            streams_max: 64,
+        }
+    }
+}
+
+/// What the server serves.
+pub struct Parts {
+    /// What is known.
+    pub record: Arc<Record>,
+    /// Where logs of containers come from.
+    pub engine: Arc<dyn Engine>,
+    /// Where commands go.
+    pub commands: CommandSender,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Clock,
+    /// The watched folder.
+    pub manifests: PathBuf,
+    /// The folder of workspaces.
+    pub workspaces: PathBuf,
+    /// The folder of the model store.
+    pub model_store: PathBuf,
+    /// How often everything is looked at.
+    pub resync: Duration,
+    /// Berth's version.
+    pub version: String,
+    /// Makes the JSON Schema of manifests.
+    pub schema: fn() -> serde_json::Value,
+}
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address can be reached by others.
+    #[error(
+        "refusing to listen on {0}: whoever reaches it could run anything on this machine; without sign-in only loopback addresses such as 127.0.0.1 are allowed"
+    )]
+    NotLoopback(SocketAddr),
+    /// The address can't be listened on.
+    #[error("can't listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A server that listens and does not serve yet.
+pub struct Server {
+    settings: Settings,
+    parts: Parts,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// What all handlers share.
+struct Shared {
+    parts: Parts,
+    address: IpAddr,
+    boot: String,
+    stop: CancellationToken,
+    streams: Arc<Semaphore>,
+    keep_alive: Duration,
+    writes: Mutex<()>,
+}
+
+/// Whether the server may listen there.
+pub fn check_address(address: SocketAddr) -> Result<(), Error> {
+    if address.ip().is_loopback() { Ok(()) } else { Err(Error::NotLoopback(address)) }
+}
+
+impl Server {
+    /// Listens, without serving yet.
+    pub async fn bind(settings: Settings, parts: Parts) -> Result<Self, Error> {
+        check_address(settings.listen)?;
+        let wrong = |source| Error::Bind { address: settings.listen, source };
+        let listener = TcpListener::bind(settings.listen).await.map_err(wrong)?;
+        let address = listener.local_addr().map_err(wrong)?;
+        Ok(Self { settings, parts, listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`, then ends streams at once and lets other requests finish for a moment.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { settings, parts, listener, address } = self;
+        let boot = format!("{:x}-{:x}", parts.clock.now().as_millis(), std::process::id());
+        let shared = Shared {
+            parts,
+            address: address.ip(),
+            boot: boot.replace('-', ""),
+            stop: stop.clone(),
+            streams: Arc::new(Semaphore::new(settings.streams_max)),
+            keep_alive: settings.keep_alive,
+            writes: Mutex::new(()),
+        };
+        tracing::info!(%address, "listening");
+        listen::serve(listener, routes::router(Arc::new(shared)), &settings, stop).await;
+    }
+}

@@ -1,0 +1,98 @@
+//! For machines that watch this one: health, readiness, metrics; and the schema.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use serde_json::{Value, json};
+
+use super::Shared;
+use crate::model::format_duration;
+use crate::telemetry::metrics;
+
+/// How many full looks may be missed before Berth is not ready.
+const MISSES_MAX: u32 = 3;
+
+/// `GET /health`: always 200; the union of what the replaced systems answered.
+pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let parts = &shared.parts;
+    let now = parts.clock.now();
+    let is_up = parts.record.overview().engine.is_some();
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds fit for the next 280 000 years")]
+    let unix = now.as_millis() as f64 / 1000.0;
+    Json(json!({
+        "status": "healthy",
+        "docker": if is_up { "healthy" } else { "unhealthy" },
+        "timestamp": unix,
+        "time": now,
+        "storage_path": parts.model_store,
+        "version": parts.version,
+    }))
+}
+
+/// `GET /livez`: whether the controller is there at all.
+pub(super) async fn alive(State(shared): State<Arc<Shared>>) -> Response {
+    let mut reasons = Vec::new();
+    if shared.parts.commands.is_closed() {
+        reasons.push("the controller has ended".to_owned());
+    }
+    verdict("alive", &reasons)
+}
+
+/// `GET /readyz`: whether what Berth says can be relied on (fault H15).
+pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
+    let parts = &shared.parts;
+    let overview = parts.record.overview();
+    let mut reasons = Vec::new();
+    if overview.engine.is_none() {
+        let why = overview.engine_error.unwrap_or_else(|| "it was not asked yet".to_owned());
+        reasons.push(format!("the engine does not answer: {why}"));
+    }
+    match overview.resynced_at {
+        None => reasons.push("no full look at everything has succeeded yet".to_owned()),
+        Some(at) => {
+            let age = parts.clock.now().since(at);
+            if parts.resync.saturating_mul(MISSES_MAX) <= age {
+                let age = format_duration(age);
+                reasons.push(format!("the last full look at everything was {age} ago"));
+            }
+        }
+    }
+    if parts.commands.is_closed() {
+        reasons.push("the controller has ended".to_owned());
+    }
+    verdict("ready", &reasons)
+}
+
+fn verdict(word: &str, reasons: &[String]) -> Response {
+    let (status, word) = if reasons.is_empty() {
+        (StatusCode::OK, word.to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("not {word}"))
+    };
+    (status, Json(json!({ "status": word, "reasons": reasons }))).into_response()
+}
+
+/// `GET /metrics`. What repeats the record is set from it here, so it is never out of date.
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    let (parts, record) = (&shared.parts, &shared.parts.record);
+    let overview = record.overview();
+    parts.metrics.apps(record.entries().iter().map(|entry| entry.status.phase));
+    parts.metrics.engine_up(overview.engine.is_some());
+    let mistakes = overview.diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
+    parts.metrics.manifest_errors(mistakes.count());
+    parts.metrics.removals_held(overview.hold.is_some());
+    if let Some(at) = overview.source_read_at {
+        parts.metrics.source_read(at);
+    }
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], parts.metrics.render()).into_response()
+}
+
+/// `GET /api/v1/schema`
+pub(super) async fn schema(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    Json((shared.parts.schema)())
+}

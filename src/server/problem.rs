@@ -1,0 +1,134 @@
+//! Errors as problem documents (RFC 9457).
+
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, Value, json};
+
+use super::view;
+use crate::engine;
+use crate::manifest::Diagnostic;
+use crate::model::AppName;
+use crate::record::CommandError;
+
+/// What went wrong with a request.
+#[derive(Debug)]
+pub(super) struct Problem(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+    more: Map<String, Value>,
+}
+
+impl Problem {
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self(Box::new(Inner { status, code, title, detail: detail.into(), more: Map::new() }))
+    }
+
+    /// The request makes no sense.
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "request.invalid", "The request is not valid", detail)
+    }
+
+    /// The request contradicts what is there.
+    pub(super) fn conflict(code: &'static str, title: &'static str, detail: String) -> Self {
+        Self::new(StatusCode::CONFLICT, code, title, detail)
+    }
+
+    /// Something that is needed does not answer; later it may.
+    pub(super) fn unavailable(code: &'static str, title: &'static str, detail: String) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail)
+    }
+
+    /// There is no such app.
+    pub(super) fn no_app(name: &str) -> Self {
+        let detail = format!("no app is called `{name}`");
+        Self::new(StatusCode::NOT_FOUND, "app.not-found", "No such app", detail)
+    }
+
+    /// There is no such page.
+    pub(super) fn no_route(path: &str) -> Self {
+        let detail = format!("there is nothing at {path}; `GET /` lists what there is");
+        Self::new(StatusCode::NOT_FOUND, "request.not-found", "No such route", detail)
+    }
+
+    /// The manifest has mistakes.
+    pub(super) fn invalid_manifest(mistakes: &[Diagnostic]) -> Self {
+        let detail = match mistakes {
+            [one] => one.message.clone(),
+            several => format!("the manifest has {} mistakes", several.len()),
+        };
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::new(status, "manifest.invalid", "The manifest is not valid", detail)
+            .with("errors", mistakes.iter().map(view::diagnostic).collect())
+    }
+
+    /// The server itself failed. What happened is in the log, not in the answer (fault H11).
+    pub(super) fn failed() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "server.failed",
+            "The server failed",
+            "this request ran into a defect of Berth; its log says more",
+        )
+    }
+
+    /// Says more, under a name of its own.
+    pub(super) fn with(mut self, name: &str, value: Value) -> Self {
+        self.0.more.insert(name.to_owned(), value);
+        self
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CommandError::NotFound(name) => Self::no_app(name.as_str()),
+            CommandError::NothingToConfirm => {
+                Self::conflict("source.nothing-held", "Nothing to confirm", detail)
+            }
+            CommandError::Refused(_) => Self::conflict("app.refused", "Refused", detail),
+        }
+    }
+}
+
+impl Problem {
+    /// The engine did not do what was needed for `name`.
+    pub(super) fn engine(name: &AppName, error: &engine::Error) -> Self {
+        let detail = format!("`{name}`: {error}");
+        if matches!(error, engine::Error::NotFound(_)) {
+            return Self::new(StatusCode::NOT_FOUND, "app.no-container", "No container", detail);
+        }
+        Self::unavailable(error.reason().slug(), "The engine does not answer", detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Inner { status, code, title, detail, more } = *self.0;
+        let mut body = Map::new();
+        body.insert("type".to_owned(), format!("urn:berth:problem:{code}").into());
+        body.insert("title".to_owned(), title.into());
+        body.insert("status".to_owned(), json!(status.as_u16()));
+        body.insert("detail".to_owned(), detail.into());
+        body.insert("code".to_owned(), code.into());
+        body.extend(more);
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        let mut response = (status, kind, Value::Object(body).to_string()).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, 2.into());
+        }
+        response
+    }
+}

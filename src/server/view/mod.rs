@@ -1,0 +1,80 @@
+//! The wire form of everything that is shown: the only place that says how it is spelled.
+//!
+//! # Guarantees
+//! Values of environment variables and build arguments are shown as [`HIDDEN`], in documents and
+//! in plans (fault H10).
+
+mod app;
+mod plan;
+mod spec;
+
+use serde_json::{Value, json};
+
+pub(super) use app::{app, apps};
+pub(super) use plan::{has_differences, plan, plan_text};
+
+use super::reading::severity;
+use crate::manifest::Diagnostic;
+use crate::record::{Event, Overview};
+use crate::state::Hold;
+
+/// What stands for a value that is not shown.
+pub(super) const HIDDEN: &str = "(set)";
+
+/// The API version of every document.
+const API_VERSION: &str = "berth/v1";
+
+/// An event.
+pub(super) fn event(event: &Event) -> Value {
+    json!({
+        "id": event.id,
+        "at": event.at,
+        "app": event.app,
+        "type": if event.is_warning { "Warning" } else { "Normal" },
+        "reason": event.reason,
+        "message": event.message,
+    })
+}
+
+/// A mistake in a manifest.
+pub(super) fn diagnostic(diagnostic: &Diagnostic) -> Value {
+    json!({
+        "severity": severity(diagnostic),
+        "code": diagnostic.code,
+        "path": diagnostic.path,
+        "message": diagnostic.message,
+        "help": diagnostic.help,
+        "file": diagnostic.file,
+        "line": diagnostic.line,
+        "column": diagnostic.column,
+    })
+}
+
+/// How the manifests' source stands.
+pub(super) fn source(overview: &Overview) -> Value {
+    json!({
+        "path": overview.source,
+        "error": overview.source_error,
+        "readAt": overview.source_read_at,
+        "hold": overview.hold.as_ref().map(hold),
+        "diagnostics": overview.diagnostics.iter().map(diagnostic).collect::<Vec<_>>(),
+    })
+}
+
+/// How the engine stands.
+pub(super) fn engine(overview: &Overview) -> Value {
+    json!({
+        "reachable": overview.engine.is_some(),
+        "version": overview.engine.as_ref().map(|about| &about.version),
+        "apiVersion": overview.engine.as_ref().map(|about| &about.api_version),
+        "error": overview.engine_error,
+    })
+}
+
+fn hold(hold: &Hold) -> Value {
+    let apps = match hold {
+        Hold::Unreadable(_) => Vec::new(),
+        Hold::Brake { apps, .. } => apps.clone(),
+    };
+    json!({ "message": hold.message(), "apps": apps })
+}

@@ -1,0 +1,250 @@
+//! A spec in the manifest's own words, in its long form.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Map, Value, json};
+
+use super::HIDDEN;
+use crate::model::{
+    AppSpec, Bind, BuildSpec, Command, GitSource, Health, HealthCheck, Mount, MountSource,
+    PortSpec, PullPolicy, Resources, RestartPolicy, RolloutOrder, Source,
+};
+
+/// An object that leaves out what is not set.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn put(&mut self, name: &str, value: impl Into<Value>) {
+        self.0.insert(name.to_owned(), value.into());
+    }
+
+    fn put_some(&mut self, name: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.put(name, value);
+        }
+    }
+
+    fn put_list(&mut self, name: &str, values: &[String]) {
+        if !values.is_empty() {
+            self.put(name, values.to_vec());
+        }
+    }
+
+    fn put_object(&mut self, name: &str, fields: Self) {
+        if !fields.0.is_empty() {
+            self.put(name, fields.0);
+        }
+    }
+}
+
+/// The spec, as a manifest would say it.
+pub(super) fn spec(spec: &AppSpec) -> Value {
+    let mut fields = Fields::default();
+    match &spec.source {
+        Source::Git(git) => fields.put_object("source", source(git)),
+        Source::Image { reference, pull } => {
+            fields.put("image", reference.as_str());
+            fields.put("pullPolicy", pull_policy(*pull));
+        }
+    }
+    fields.put_object("build", build(&spec.build));
+    match &spec.command {
+        Command::Image => {}
+        Command::Shell(line) => fields.put("run", line.as_str()),
+        Command::Exec { command, args } => {
+            fields.put_list("command", command);
+            fields.put_list("args", args);
+        }
+    }
+    if !spec.ports.is_empty() {
+        fields.put("ports", spec.ports.iter().map(port).collect::<Vec<_>>());
+    }
+    fields.put_object("env", hidden(&spec.env));
+    if !spec.mounts.is_empty() {
+        fields.put("mounts", spec.mounts.iter().map(mount).collect::<Vec<_>>());
+    }
+    fields.put_object("resources", resources(&spec.resources));
+    fields.put("health", health(&spec.health));
+    fields.put("restart", restart(spec.restart));
+    fields.put_object("rollout", rollout(spec));
+    let dependencies: Vec<_> = spec.depends_on.iter().map(ToString::to_string).collect();
+    fields.put_list("dependsOn", &dependencies);
+    if spec.suspend {
+        fields.put("suspend", true);
+    }
+    fields.put_object("workspace", workspace(spec));
+    fields.put("stopGracePeriod", duration(spec.stop_grace_period));
+    Value::Object(fields.0)
+}
+
+fn source(git: &GitSource) -> Fields {
+    let mut repository = Fields::default();
+    repository.put("url", git.url.as_str());
+    repository.put_some("ref", git.reference.clone());
+    repository.put_some("path", (!git.path.is_empty()).then(|| git.path.clone()));
+    repository.put_some("depth", git.depth);
+    let mut fields = Fields::default();
+    fields.put_object("git", repository);
+    fields.put("interval", duration(git.interval));
+    fields
+}
+
+fn build(build: &BuildSpec) -> Fields {
+    let mut fields = Fields::default();
+    fields.put_some("dockerfile", build.dockerfile.clone());
+    fields.put_some("target", build.target.clone());
+    fields.put_object("args", hidden(&build.args));
+    fields.put_some("base", build.base.as_ref().map(ToString::to_string));
+    fields.put_some("requirements", build.requirements.clone());
+    fields.put_list("packages", &build.packages);
+    if build.ca_bundle {
+        fields.put("caBundle", true);
+    }
+    fields
+}
+
+fn hidden(values: &BTreeMap<String, String>) -> Fields {
+    let mut fields = Fields::default();
+    for name in values.keys() {
+        fields.put(name, HIDDEN);
+    }
+    fields
+}
+
+fn port(port: &PortSpec) -> Value {
+    let mut fields = Fields::default();
+    fields.put_some("name", port.name.clone());
+    fields.put("containerPort", port.container_port);
+    fields.put_some("hostPort", port.host_port);
+    fields.put("protocol", port.protocol.to_string());
+    let bind = port.bind.map(|bind| match bind {
+        Bind::Loopback => "loopback",
+        Bind::Lan => "lan",
+    });
+    fields.put_some("bind", bind);
+    Value::Object(fields.0)
+}
+
+fn mount(mount: &Mount) -> Value {
+    let mut fields = Fields::default();
+    fields.put("path", mount.path.as_str());
+    match &mount.source {
+        MountSource::Volume(name) => fields.put("volume", name.as_str()),
+        MountSource::Host(path) => fields.put("host", path.as_str()),
+        MountSource::Tmpfs(size) => {
+            fields.put("tmpfs", size.map_or_else(|| json!({}), |size| json!(bytes(size))));
+        }
+    }
+    if mount.read_only {
+        fields.put("readOnly", true);
+    }
+    Value::Object(fields.0)
+}
+
+fn resources(resources: &Resources) -> Fields {
+    let mut fields = Fields::default();
+    let cpus = |millis: u64| {
+        if millis.is_multiple_of(1000) { (millis / 1000).to_string() } else { format!("{millis}m") }
+    };
+    fields.put_some("cpus", resources.cpu_millis.map(cpus));
+    fields.put_some("memory", resources.memory_bytes.map(bytes));
+    fields.put_some("shmSize", resources.shm_bytes.map(bytes));
+    fields.put_some("pids", resources.pids);
+    fields
+}
+
+fn health(health: &Health) -> Value {
+    let mut fields = Fields::default();
+    match &health.check {
+        None => return "none".into(),
+        Some(HealthCheck::Http { path, port }) => {
+            fields.put("http", json!({ "path": path, "port": port }));
+        }
+        Some(HealthCheck::Tcp { port }) => fields.put("tcp", json!({ "port": port })),
+        Some(HealthCheck::Exec(command)) => fields.put("exec", command.clone()),
+    }
+    fields.put("startPeriod", duration(health.start_period));
+    fields.put("interval", duration(health.interval));
+    fields.put("timeout", duration(health.timeout));
+    fields.put("retries", health.retries);
+    Value::Object(fields.0)
+}
+
+fn rollout(spec: &AppSpec) -> Fields {
+    let mut fields = Fields::default();
+    let order = match spec.rollout.order {
+        RolloutOrder::Auto => "auto",
+        RolloutOrder::StopFirst => "stop-first",
+        RolloutOrder::StartFirst => "start-first",
+    };
+    fields.put("order", order);
+    fields.put_some("deadline", spec.rollout.deadline.map(duration));
+    fields.put("autoRollback", spec.rollout.auto_rollback);
+    fields
+}
+
+fn workspace(spec: &AppSpec) -> Fields {
+    let mut fields = Fields::default();
+    fields.put("path", spec.workspace.path.as_str());
+    fields.put_some("uid", spec.workspace.uid);
+    fields
+}
+
+fn pull_policy(policy: PullPolicy) -> &'static str {
+    match policy {
+        PullPolicy::IfNotPresent => "IfNotPresent",
+        PullPolicy::Always => "Always",
+    }
+}
+
+fn restart(policy: RestartPolicy) -> &'static str {
+    match policy {
+        RestartPolicy::Always => "Always",
+        RestartPolicy::OnFailure => "OnFailure",
+        RestartPolicy::Never => "Never",
+    }
+}
+
+/// A duration without any loss: what is read again is the same.
+fn duration(duration: Duration) -> String {
+    const UNITS: [(u128, &str); 4] = [(3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
+    let mut rest = duration.as_millis();
+    let mut text = String::new();
+    for (size, unit) in UNITS {
+        let (count, left) = (rest / size, rest % size);
+        if 0 < count {
+            text.push_str(&count.to_string());
+            text.push_str(unit);
+        }
+        rest = left;
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// A size without any loss.
+fn bytes(bytes: u64) -> String {
+    const UNITS: [(u32, &str); 4] = [(40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")];
+    let whole = |(shift, _): &&(u32, &str)| 0 < bytes && bytes.is_multiple_of(1 << shift);
+    UNITS
+        .iter()
+        .find(whole)
+        .map_or_else(|| bytes.to_string(), |(shift, unit)| format!("{}{unit}", bytes >> shift))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{parse_bytes, parse_duration};
+
+    #[test]
+    fn what_is_written_is_read_as_the_same_again() {
+        for ms in [0, 1, 999, 1_000, 90_000, 3_600_000, 5_415_250] {
+            let wanted = Duration::from_millis(ms);
+            assert_eq!(parse_duration(&duration(wanted)), Ok(wanted));
+        }
+        for size in [0, 1, 1_023, 1_024, 1_536, 64 << 20, (1 << 30) + 1, 3 << 40] {
+            assert_eq!(parse_bytes(&bytes(size)), Ok(size));
+        }
+    }
+}

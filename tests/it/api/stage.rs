@@ -1,0 +1,417 @@
+//! A server over a record that the test fills, with an engine that only has logs.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use berth::{
+    clock::Clock,
+    engine::{self, About, Applied, BuildRequest, Engine, Hint, LogOptions, LogSink, ResolvedCall},
+    manifest,
+    model::{
+        AppName, Condition, ConditionStatus, ConditionType, Digest, ImageRef, Phase, Reason,
+        SpecHash, Timestamp,
+    },
+    plan::Plan,
+    record::{Command, CommandEnvelope, CommandError, Entry, Event, Record},
+    server::{Parts, Server, Settings},
+    state::{Container, ContainerId, ContainerState, Detail, Owner, Ownership, World},
+    status::Status,
+    telemetry::Metrics,
+};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream, stream::BoxStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::mpsc,
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+/// What an app of the tests is made from.
+pub(crate) const MANIFEST: &str = "apiVersion: berth/v1
+kind: App
+metadata:
+  name: chat
+  labels: {team: vision}
+spec:
+  source: {git: {url: https://git.example.com/acme/chat.git, ref: main, path: app}}
+  build: {args: {TOKEN: hunter2}, packages: [ffmpeg]}
+  run: python app.py
+  ports: [{name: http, containerPort: 7860, hostPort: 8010, bind: loopback}]
+  env: {API_KEY: hunter2}
+  mounts:
+    - {path: /outputs, volume: chat-outputs}
+    - {path: /scratch, tmpfs: 1Gi}
+    - {path: /ram, tmpfs: {}}
+  resources: {cpus: 1500m, memory: 2Gi}
+  health: {http: {path: /healthz}, startPeriod: 1m30s}
+  dependsOn: [db]
+  stopGracePeriod: 20s
+";
+
+/// A running server.
+pub(crate) struct Stage {
+    pub(crate) record: Arc<Record>,
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: CancellationToken,
+    pub(crate) served: JoinHandle<()>,
+    pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Stage {
+    pub(crate) async fn start() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (manifests, workspaces) = (folder.path().join("manifests"), folder.path().join("ws"));
+        std::fs::create_dir(&manifests).unwrap();
+        let (commands, inbox) = mpsc::channel(4);
+        let record = Arc::new(Record::default());
+        let mut settings = Settings::new("127.0.0.1:0".parse().unwrap());
+        settings.header_timeout = Duration::from_millis(300);
+        change(&mut settings);
+        let parts = Parts {
+            record: Arc::clone(&record),
+            engine: Arc::new(Logs),
+            commands,
+            metrics: Arc::new(Metrics::new("0.0.0").unwrap()),
+            clock: Clock::System,
+            manifests,
+            workspaces,
+            model_store: "/models".into(),
+            resync: Duration::from_secs(30),
+            version: "0.0.0".to_owned(),
+            schema: manifest::schema,
+        };
+        let server = Server::bind(settings, parts).await.unwrap();
+        let (address, stop) = (server.address(), CancellationToken::new());
+        let served = tokio::spawn(server.run(stop.clone()));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        tokio::spawn(answer(inbox, Arc::clone(&record), Arc::clone(&asked)));
+        Self { record, address, stop, served, asked, folder }
+    }
+
+    pub(crate) fn manifests(&self) -> PathBuf {
+        self.folder.path().join("manifests")
+    }
+
+    pub(crate) fn base(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Puts an app into the record.
+    pub(crate) fn put(&self, name: &str, change: impl FnOnce(&mut Entry)) {
+        let mut entry = entry(name);
+        change(&mut entry);
+        self.record.write(entry);
+    }
+
+    /// Says that something happened.
+    pub(crate) fn tell(&self, app: &str, message: &str) {
+        self.record.tell(Event {
+            id: 0,
+            at: now(),
+            app: AppName::new(app).ok(),
+            is_warning: false,
+            reason: Reason::Healthy,
+            message: message.to_owned(),
+        });
+    }
+
+    /// Says that the engine answers and that everything was looked at.
+    pub(crate) fn settle(&self) {
+        self.record.update_overview(|overview| {
+            "folder ./manifests".clone_into(&mut overview.source);
+            overview.source_read_at = Some(now());
+            overview.resynced_at = Some(now());
+            overview.engine = Some(About {
+                id: "engine".into(),
+                version: "20.10.24".into(),
+                api_version: "1.41".into(),
+            });
+        });
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[], "").await
+    }
+
+    /// Asks with these headers, and reads until the connection ends.
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut head = vec![format!("{method} {path} HTTP/1.1"), "connection: close".to_owned()];
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            head.push(format!("host: {}", self.address));
+        }
+        head.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
+        head.push(format!("content-length: {}\r\n\r\n{body}", body.len()));
+        let text = head.join("\r\n");
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        // A server that refuses a large head may hang up while it is still being sent.
+        let _ = stream.write_all(text.as_bytes()).await;
+        let mut bytes = Vec::new();
+        let reading = stream.read_to_end(&mut bytes);
+        let ended = tokio::time::timeout(Duration::from_secs(20), reading).await;
+        assert!(ended.is_ok(), "{method} {path} did not end");
+        Answer::read(&String::from_utf8(bytes).unwrap())
+    }
+
+    pub(crate) async fn put_manifest(&self, path: &str, method: &str, text: &str) -> Answer {
+        self.ask(method, path, &[("content-type", "application/yaml")], text).await
+    }
+
+    /// Opens a stream and answers what reads it.
+    pub(crate) async fn open(&self, path: &str, headers: &str) -> Follower {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        Follower { stream, seen: String::new() }
+    }
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    fn read(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        let head = head.to_ascii_lowercase();
+        let is_chunked = head.contains("transfer-encoding: chunked");
+        let body = if is_chunked { unchunk(body) } else { body.to_owned() };
+        Self { status, head, body }
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    pub(crate) fn has(&self, header: &str) -> bool {
+        self.head.lines().any(|line| line == header)
+    }
+}
+
+fn unchunk(mut body: &str) -> String {
+    let mut text = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        text.push_str(&rest[..size]);
+        body = &rest[(size + 2).min(rest.len())..];
+    }
+    text
+}
+
+/// Reads a stream.
+pub(crate) struct Follower {
+    pub(crate) stream: TcpStream,
+    pub(crate) seen: String,
+}
+
+impl Follower {
+    /// Reads until `text` was seen.
+    pub(crate) async fn until(&mut self, text: &str) {
+        let reading = async {
+            while !self.seen.contains(text) {
+                let mut bytes = [0; 16_000];
+                let length = self.stream.read(&mut bytes).await.unwrap();
+                assert!(0 < length, "the stream ended before `{text}`: {}", self.seen);
+                self.seen.push_str(&String::from_utf8_lossy(&bytes[..length]));
+            }
+        };
+        let reading = tokio::time::timeout(Duration::from_secs(20), reading).await;
+        assert!(reading.is_ok(), "`{text}` did not come");
+    }
+
+    /// What was seen of one kind of event, as documents.
+    pub(crate) fn events(&self, kind: &str) -> Vec<serde_json::Value> {
+        let blocks = self.seen.split("\n\n");
+        let of_kind = blocks.filter(|block| block.contains(&format!("event: {kind}\n")));
+        let data = of_kind.filter_map(|block| block.lines().find_map(|l| l.strip_prefix("data: ")));
+        data.map(|text| serde_json::from_str(text).unwrap()).collect()
+    }
+
+    /// The id that was seen last.
+    pub(crate) fn last_id(&self) -> &str {
+        self.seen.lines().filter_map(|line| line.strip_prefix("id: ")).next_back().unwrap()
+    }
+}
+
+pub(crate) fn now() -> Timestamp {
+    Clock::System.now()
+}
+
+/// An app that runs.
+pub(crate) fn entry(name: &str) -> Entry {
+    let text = MANIFEST.replace("name: chat\n", &format!("name: {name}\n"));
+    let reading = manifest::read_file("apps/chat.yaml", text.as_bytes());
+    assert_eq!(reading.diagnostics, [], "the tests' manifest is valid");
+    let name = AppName::new(name).unwrap();
+    Entry {
+        app: Some(Arc::new(reading.apps[0].clone())),
+        generation: 3,
+        status: Status {
+            phase: Phase::Running,
+            reason: Reason::Healthy,
+            message: "it answers".to_owned(),
+            url: Some("http://127.0.0.1:8010".to_owned()),
+            conditions: vec![Condition {
+                kind: ConditionType::Ready,
+                status: ConditionStatus::True,
+                reason: Reason::Healthy,
+                message: "it answers".to_owned(),
+                last_transition: now(),
+            }],
+            observed_generation: 3,
+            revision: Some(SpecHash::from_label("v1:0123456789abcdef")),
+            commit: Some("abcdef0123456789abcdef0123456789abcdef01".to_owned()),
+            image: Some("berth/chat:0123".to_owned()),
+            container_id: Some("c".repeat(64)),
+            ports: Vec::new(),
+            gpus: Vec::new(),
+            restarts: 0,
+            since: now(),
+        },
+        plan: Arc::new(Plan::empty(name.clone())),
+        revision: 0,
+        name,
+    }
+}
+
+/// A controller that remembers what it was asked.
+async fn answer(
+    mut inbox: mpsc::Receiver<CommandEnvelope>,
+    record: Arc<Record>,
+    asked: Arc<Mutex<Vec<String>>>,
+) {
+    while let Some((command, reply)) = inbox.recv().await {
+        asked.lock().unwrap().push(format!("{command:?}"));
+        let said = match command {
+            Command::Confirm => Err(CommandError::NothingToConfirm),
+            Command::Rescan => Ok("read".to_owned()),
+            Command::Stop(name) if name.as_str() == "stubborn" => {
+                Err(CommandError::Refused("it is being removed".to_owned()))
+            }
+            Command::Start(name)
+            | Command::Stop(name)
+            | Command::Restart(name)
+            | Command::Rebuild(name)
+            | Command::Reconcile(name) => match record.entry(&name) {
+                Some(_) => Ok("on its way".to_owned()),
+                None => Err(CommandError::NotFound(name)),
+            },
+        };
+        let _ = reply.send(said);
+    }
+}
+
+/// An engine that has one old container of `chat`, and logs.
+struct Logs;
+
+impl Logs {
+    fn refuse<T: Send>() -> BoxFuture<'static, Result<T, engine::Error>> {
+        async { Err(engine::Error::Work("the tests' engine does nothing".to_owned())) }.boxed()
+    }
+}
+
+impl Engine for Logs {
+    fn describe(&self) -> BoxFuture<'_, Result<About, engine::Error>> {
+        Self::refuse()
+    }
+
+    fn observe(&self) -> BoxFuture<'_, Result<World, engine::Error>> {
+        let container = Container {
+            id: ContainerId::new("d".repeat(64)),
+            name: "chat-01234567".to_owned(),
+            ownership: Ownership::Ours(Owner {
+                app: AppName::new("chat").unwrap(),
+                generation: 2,
+                spec_hash: SpecHash::from_label("v1:01234567"),
+                build: Digest::parse(&"0".repeat(64)),
+                commit: None,
+                fields: std::collections::BTreeMap::new(),
+            }),
+            image: "x".to_owned(),
+            image_id: "x".to_owned(),
+            state: ContainerState::Exited,
+            exit_code: Some(1),
+            ports: Vec::new(),
+            networks: std::collections::BTreeMap::new(),
+            created: Timestamp::from_millis(1),
+        };
+        async { Ok(World { containers: vec![container], ..World::default() }) }.boxed()
+    }
+
+    fn inspect<'a>(
+        &'a self,
+        _: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<Option<Detail>, engine::Error>> {
+        Self::refuse()
+    }
+
+    fn apply<'a>(
+        &'a self,
+        _: &'a ResolvedCall<'a>,
+    ) -> BoxFuture<'a, Result<Applied, engine::Error>> {
+        Self::refuse()
+    }
+
+    fn build<'a>(&'a self, _: BuildRequest<'a>) -> BoxFuture<'a, Result<String, engine::Error>> {
+        Self::refuse()
+    }
+
+    fn pull<'a>(
+        &'a self,
+        _: &'a ImageRef,
+        _: LogSink,
+    ) -> BoxFuture<'a, Result<String, engine::Error>> {
+        Self::refuse()
+    }
+
+    fn exec<'a>(
+        &'a self,
+        _: &'a ContainerId,
+        _: &'a [String],
+        _: Duration,
+    ) -> BoxFuture<'a, Result<(i64, String), engine::Error>> {
+        Self::refuse()
+    }
+
+    fn events(&self) -> BoxStream<'static, Result<Hint, engine::Error>> {
+        stream::pending().boxed()
+    }
+
+    fn logs<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        options: LogOptions,
+    ) -> BoxStream<'static, Result<Bytes, engine::Error>> {
+        assert!(!id.as_str().starts_with("panic"), "the engine's reader has a defect");
+        if id.as_str().starts_with("gone") {
+            let gone = engine::Error::NotFound("no such container".to_owned());
+            return stream::iter([Err(gone)]).boxed();
+        }
+        let which = if id.as_str().starts_with('d') { "old" } else { "new" };
+        let tail = options.tail.map_or("all".to_owned(), |lines| lines.to_string());
+        let said = Bytes::from(format!("{which} log, tail {tail}\n\u{1b}[2Jcleared\n"));
+        let said = stream::iter([Ok(said)]);
+        if options.follow { said.chain(stream::pending()).boxed() } else { said.boxed() }
+    }
+}
