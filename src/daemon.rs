@@ -164,6 +164,8 @@ impl Daemon {
 
 /// Runs Berth until SIGTERM or SIGINT. Apps go on running.
 pub async fn run(config: Config) -> Result<(), Error> {
+    let stop = CancellationToken::new();
+    watch_signals(stop.clone());
     let clock = Clock::System;
     let folder = Folder::open(&config.state_dir)?;
     let (kept, told) = folder.load(clock.now())?;
@@ -176,7 +178,6 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let version = env!("CARGO_PKG_VERSION");
     let metrics = Metrics::new(version).map_err(|error| Error::Metrics(error.to_string()))?;
     let metrics = Arc::new(metrics);
-    let stop = CancellationToken::new();
     let plant = plant(&config, engine, Arc::clone(&ledger), Arc::clone(&metrics), stop.clone())?;
     let engine = Arc::clone(&plant.engine);
     let daemon = Daemon::new(plant);
@@ -196,7 +197,6 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let server = Server::bind(ServerSettings::new(config.listen), parts).await?;
     announce(&config, &server);
     let saver = tokio::spawn(save(folder, Arc::clone(&ledger), stop.clone()));
-    tokio::spawn(watch_signals(stop.clone()));
     let serving = tokio::spawn(server.run(stop.clone()));
     daemon.run().await;
     let _ = serving.await;
@@ -313,16 +313,19 @@ async fn save(folder: Folder, ledger: Arc<Ledger>, stop: CancellationToken) {
     }
 }
 
-async fn watch_signals(stop: CancellationToken) {
+/// Has SIGTERM and SIGINT cancel `stop`. Once this returns, neither ends the process by itself.
+fn watch_signals(stop: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return;
     };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    stop.cancel();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
 }

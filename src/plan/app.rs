@@ -112,7 +112,8 @@ pub(super) fn keep_alive(input: &Input<'_>, plan: &mut Plan) {
         let has_run = container.state == ContainerState::Exited;
         has_run && (bad.is_none() || !is_bad)
     };
-    if let Some(container) = mine.iter().rev().find(may_start) {
+    // The oldest is the last one that proved good; see `rollout`.
+    if let Some(container) = mine.iter().find(may_start) {
         plan.verb = Verb::Start;
         let cause = "the version that was there goes on running meanwhile";
         plan.call(cause, Call::Start(target(container)));

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{Dockerfile, Recipe, Refusal};
-use crate::model::{App, ImageRef, Reason};
+use crate::model::{App, ImageRef, Reason, label};
 use crate::state::{Checkout, Policy};
 
 /// Where the CA bundle lies in the build context.
@@ -32,6 +32,7 @@ pub(super) fn recipe(
 ) -> Result<Recipe, Refusal> {
     let build = &app.spec.build;
     let new = |dockerfile, base, why| Recipe {
+        instance: policy.instance.clone(),
         app: app.name.clone(),
         tree: checkout.tree.clone(),
         commit: checkout.commit.clone(),
@@ -60,7 +61,7 @@ pub(super) fn recipe(
     let Some(base_id) = image_id_of(base.as_str()) else {
         return refuse(Reason::BaseImageMissing, base.as_str());
     };
-    let text = generate(app, checkout, base, &requirements)?;
+    let text = generate(app, checkout, base, &requirements, &policy.instance)?;
     let why = format!("Dockerfile generated: {requirements} found");
     Ok(new(Dockerfile::Generated(text), Some((base.clone(), base_id)), why))
 }
@@ -128,9 +129,12 @@ fn generate(
     checkout: &Checkout,
     base: &ImageRef,
     requirements: &str,
+    instance: &str,
 ) -> Result<String, Refusal> {
     let build = &app.spec.build;
     let mut text = format!("# Written by Berth for the app {}.\nFROM {base}\n", app.name);
+    // First of all, so that what a failed build leaves behind says whose it is.
+    let _ = writeln!(text, "LABEL {}={}", label::IMAGE_INSTANCE, dockerfile_word(instance));
     text.push_str(&arguments(&build.args)?);
     if build.ca_bundle {
         text.push_str(&ca_bundle());

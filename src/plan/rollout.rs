@@ -111,21 +111,28 @@ fn hold_back(input: &Input<'_>, app: &App, cast: &Cast<'_>, refusal: &Refusal, p
         let call = Call::Stop { target: target(current), grace_s: grace_s(app) };
         plan.call(format!("given up: {}", refusal.message), call);
     }
-    start_kept(input, &cast.old, "the new version failed", plan);
+    restore(input, app, &cast.old, plan);
     plan.refuse(
         refusal.reason,
         format!("{}; the version before runs. Change the manifest or the repository, or try the same again with `berth reconcile {}`", refusal.message, app.name),
     );
 }
 
-fn start_kept(input: &Input<'_>, old: &[&Container], cause: &str, plan: &mut Plan) {
-    if old.iter().any(|container| is_up(container)) {
-        return;
-    }
-    let kept = old.iter().rev().find(|container| container.state == ContainerState::Exited);
-    if let Some(kept) = kept {
+/// Has the last good version run, and no other. That is the oldest one: whatever proves good
+/// removes what went before it, so the others were tried since then and never did.
+fn restore(input: &Input<'_>, app: &App, old: &[&Container], plan: &mut Plan) {
+    let can_run =
+        |container: &&&Container| is_up(container) || container.state == ContainerState::Exited;
+    let mut able = old.iter().filter(can_run);
+    let Some(kept) = able.next() else { return };
+    for tried in able.filter(|container| is_up(container)) {
         plan.verb = Verb::Restore;
-        plan.call(cause, Call::Start(target(kept)));
+        let call = Call::Stop { target: target(tried), grace_s: grace_s(app) };
+        plan.call("it was tried and never proved good", call);
+    }
+    if kept.state == ContainerState::Exited {
+        plan.verb = Verb::Restore;
+        plan.call("the new version failed", Call::Start(target(kept)));
         plan.look_at(input.now + times::SOON);
     }
 }
@@ -302,6 +309,9 @@ fn crash_loop(input: &Input<'_>, current: &Container, restarts: u64) -> Verdict 
     let code = detail.and_then(|detail| detail.exit_code).or(current.exit_code);
     let why = match (detail.is_some_and(|detail| detail.is_oom_killed), code) {
         (true, _) => "it ran out of memory".to_owned(),
+        // What a shell, and the engine's own init, answer; see POSIX, Shell Command Language 2.8.2.
+        (false, Some(127)) => "it exits with code 127, its program was not found".to_owned(),
+        (false, Some(126)) => "it exits with code 126, its program can't be executed".to_owned(),
         (false, Some(code)) => format!("it exits with code {code}"),
         (false, None) => "it exits".to_owned(),
     };
@@ -311,7 +321,8 @@ fn crash_loop(input: &Input<'_>, current: &Container, restarts: u64) -> Verdict 
 
 /// The wanted container is good: what went before it goes.
 fn settle(input: &Input<'_>, app: &App, current: &Container, old: &[&Container], plan: &mut Plan) {
-    for container in old {
+    // The oldest goes last: as long as there are others, it is the one to go back to.
+    for container in old.iter().rev() {
         plan.verb = Verb::Tidy;
         if is_up(container) {
             let call = Call::Stop { target: target(container), grace_s: grace_s(app) };

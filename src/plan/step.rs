@@ -111,6 +111,8 @@ impl Work {
 /// All that a build is made from. Its digest is the build's identity (faults B01, B02).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Recipe {
+    /// Which Berth builds: two on one engine never share, and never remove, an image.
+    pub instance: String,
     /// The app.
     pub app: AppName,
     /// The id of the tree that is the build context.

@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::execute::{Executor, Jobs, backoff};
 use crate::health::{Prober, Reach};
 use crate::host;
-use crate::model::{App, AppName, ConditionStatus, ConditionType, Reason, Source};
+use crate::model::{App, AppName, ConditionStatus, ConditionType, PortBinding, Reason, Source};
 use crate::plan::{
     Claims, Input, Outcome, Plan, Step, Verb, Work, check, place_ports, plan, render,
 };
@@ -146,6 +146,7 @@ impl Reconciler {
         }
         self.watch_health(app, &want, &plan, world);
         let uid = as_app(&want).and_then(|app| app.spec.workspace.uid);
+        self.give_up(&input, &plan);
         let outcome = self.executor.execute(&plan, uid).await;
         self.settle(&input, &plan, &outcome);
         self.write(&input, &plan, &outcome);
@@ -163,10 +164,13 @@ impl Reconciler {
         let trouble = self.memory(app).troubled;
         let is_troubled = trouble.is_some_and(|since| since.elapsed() < TROUBLE);
         let mut details = BTreeMap::new();
-        for container in world.containers_of(app) {
+        let mine = world.containers_of(app);
+        // Which of several stays is decided by how long they run, to the millisecond.
+        let is_alone = mine.len() == 1;
+        for container in mine {
             let is_steady = match health.get(&container.id) {
                 Some(seen) => matches!(seen, HealthSeen::Healthy { .. }),
-                None => as_app(want).is_some_and(|app| app.spec.health.check.is_none()),
+                None => is_alone && as_app(want).is_some_and(|app| app.spec.health.check.is_none()),
             };
             if container.state == ContainerState::Running && is_steady && !is_troubled {
                 continue;
@@ -209,24 +213,31 @@ impl Reconciler {
         claims.own.extend(&facts.ports);
         claims.taken = self.ledger.ports_of_others(name, self.clock.now());
         self.claim_for_elders(app, &mut claims);
-        let mut bound_by_engine = BTreeSet::new();
+        let (mut bound_by_engine, mut own) = (BTreeSet::new(), BTreeSet::new());
         for container in &world.containers {
             let is_own = container.ownership.app() == Some(name);
             for port in &container.ports {
                 bound_by_engine.insert((port.protocol, port.host_port));
-                if !is_own {
+                if is_own {
+                    own.insert((port.protocol, port.host_port));
+                } else {
                     let holder = format!("container {}", container.name);
                     claims.taken.insert((port.protocol, port.host_port), holder);
                 }
             }
         }
-        for port in host::listening_ports() {
-            if !bound_by_engine.contains(&port) {
-                let holder = "a program of this host".to_owned();
-                claims.taken.entry(port).or_insert(holder);
+        let mut placement = place_ports(app, &claims, &self.policy);
+        // The host is asked only when a port is to be bound anew: its answer costs milliseconds.
+        let holds = |b: &PortBinding| own.contains(&(b.protocol, b.host_port));
+        if placement.problem.is_some() || !placement.bindings.iter().all(holds) {
+            for port in host::listening_ports() {
+                if !bound_by_engine.contains(&port) {
+                    let holder = "a program of this host".to_owned();
+                    claims.taken.entry(port).or_insert(holder);
+                }
             }
+            placement = place_ports(app, &claims, &self.policy);
         }
-        let placement = place_ports(app, &claims, &self.policy);
         if placement.problem.is_none() {
             let bindings = placement.bindings.iter();
             let ports = bindings.map(|b| ((b.protocol, b.container_port), b.host_port)).collect();
@@ -282,7 +293,23 @@ impl Reconciler {
         self.prober.watch(app, &container.id, reach, &spec.spec.health);
     }
 
-    /// Writes down what the pass decided: a version given up, a request done.
+    /// Writes down that a version is given up. That comes before any step of going back: half-way
+    /// there, the containers do not tell it.
+    fn give_up(&self, input: &Input<'_>, plan: &Plan) {
+        let Some((refusal, hash)) = plan.gives_up.as_ref().zip(plan.wanted.as_ref()) else {
+            return;
+        };
+        let bad = BadRevision {
+            spec_hash: hash.clone(),
+            reason: refusal.reason,
+            message: refusal.message.clone(),
+            at: input.now,
+        };
+        self.ledger.update(input.app, |facts| facts.bad_revision = Some(bad));
+        self.tell(input.app, true, Reason::RolledBack, refusal.message.clone());
+    }
+
+    /// Writes down what came of the pass: a version that can't be started, a request done.
     fn settle(&self, input: &Input<'_>, plan: &Plan, outcome: &Outcome) {
         let app = input.app;
         if let Some(failure) = &outcome.failure {
@@ -290,17 +317,6 @@ impl Reconciler {
         }
         let is_failed = outcome.failure.is_some();
         let has_kept = 1 < input.containers().len();
-        let given_up = plan.gives_up.as_ref().zip(plan.wanted.as_ref());
-        if let Some((refusal, hash)) = given_up {
-            let bad = BadRevision {
-                spec_hash: hash.clone(),
-                reason: refusal.reason,
-                message: refusal.message.clone(),
-                at: input.now,
-            };
-            self.ledger.update(app, |facts| facts.bad_revision = Some(bad));
-            self.tell(app, true, Reason::RolledBack, refusal.message.clone());
-        }
         let request = input.state.request;
         let fetches =
             plan.steps.iter().any(|step| matches!(step.step, Step::Work(Work::Fetch { .. })));

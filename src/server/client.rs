@@ -97,7 +97,11 @@ impl Client {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_PATIENCE));
         connector.set_nodelay(true);
-        let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
+        // A connection for each request: one kept open may be closed by the server, which cuts
+        // idle ones, at the moment in which it is used again.
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build(connector);
         Ok(Self { base: trimmed.to_owned(), http })
     }
 

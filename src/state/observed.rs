@@ -134,14 +134,16 @@ pub struct World {
 }
 
 impl World {
-    /// The containers of one app, oldest first.
+    /// The containers of one app, oldest first. The engine lists ages in whole seconds: within
+    /// one, the manifest's generation tells.
     pub fn containers_of(&self, app: &AppName) -> Vec<&Container> {
         let mut mine: Vec<_> = self
             .containers
             .iter()
             .filter(|container| container.ownership.app() == Some(app))
             .collect();
-        mine.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        let generation = |c: &Container| c.ownership.owner().map(|owner| owner.generation);
+        mine.sort_by_key(|c| (c.created, generation(c), c.id.clone()));
         mine
     }
 

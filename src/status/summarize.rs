@@ -152,6 +152,10 @@ fn verdict(summary: &Summary<'_>, runs: Option<&Container>, is_healthy: bool) ->
         return Verdict(troubled, failure.reason, message);
     }
     if let Some(refusal) = plan.refusals.first() {
+        // Between two crashes it runs, which does not make it better.
+        let is_current = runs.is_some_and(|runs| Some(&runs.id) == plan.current.as_ref());
+        let is_looping = refusal.reason == Reason::CrashLoop && is_current;
+        let troubled = if is_looping { Phase::Failed } else { troubled };
         return Verdict(troubled, refusal.reason, refusal.message.clone());
     }
     if let Some((reason, message)) = work(plan) {

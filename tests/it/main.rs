@@ -6,6 +6,7 @@ mod api;
 mod cli;
 mod convergence;
 mod dockerignore;
+mod e2e;
 mod engine_contract;
 mod manifest;
 mod plan;

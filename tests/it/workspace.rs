@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
-mod server;
+pub(crate) mod server;
 
 use std::{
     fs,

@@ -36,6 +36,8 @@ const ACTIONS: &[&str] = &[
 ];
 /// How long events may be silent before the engine is asked whether it is still there.
 const EVENTS_IDLE_LIMIT: Duration = Duration::from_mins(1);
+/// How long the engine may take until its lists show an end that it has told of.
+const END_LIMIT: Duration = Duration::from_secs(3);
 /// The longest event that is taken.
 const EVENT_BYTES_MAX: usize = 1 << 20;
 /// How much of a command's output is kept: its end.
@@ -57,6 +59,8 @@ struct EventWire {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct ActorWire {
+    #[serde(rename = "ID")]
+    id: Option<String>,
     #[serde(rename = "Attributes")]
     attributes: Option<BTreeMap<String, String>>,
 }
@@ -103,6 +107,7 @@ impl Live {
                 let line = self.buffer.split_to(end + 1);
                 let instance = &self.docker.settings().instance;
                 if let Some(hint) = hint_of(instance, &line) {
+                    self.wait_for_end(&hint, &line).await;
                     return Ok(hint);
                 }
             }
@@ -120,6 +125,17 @@ impl Live {
                 Err(_) => drop(self.docker.get("ping", SHORT_LIMIT, "/_ping").await?),
             }
         }
+    }
+
+    /// The engine tells that a container of ours has ended before its lists show it: for a tenth
+    /// of a second or longer they say that it runs. An inspection is answered once that is over.
+    async fn wait_for_end(&self, hint: &Hint, line: &[u8]) {
+        if hint.app.is_none() || hint.action != "die" {
+            return;
+        }
+        let wire: EventWire = serde_json::from_slice(line).unwrap_or_default();
+        let Some(id) = wire.actor.and_then(|actor| actor.id).map(ContainerId::new) else { return };
+        let _ = tokio::time::timeout(END_LIMIT, self.docker.inspection(&id)).await;
     }
 }
 

@@ -203,7 +203,7 @@ impl Engine for Fake {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<(i64, String), Error>> {
         let _ = (command, timeout);
-        Box::pin(self.call("exec", |state, _| state.exec(id)))
+        Box::pin(self.call("exec", |state, now| state.exec(id, now)))
     }
 
     fn events(&self) -> BoxStream<'static, Result<Hint, Error>> {

@@ -366,13 +366,14 @@ impl State {
         id
     }
 
-    pub(super) fn exec(&self, id: &ContainerId) -> Result<(i64, String), Error> {
+    pub(super) fn exec(&self, id: &ContainerId, now: Timestamp) -> Result<(i64, String), Error> {
         let thing = self.things.get(id).ok_or_else(|| no_such(id))?;
-        if thing.state == ContainerState::Running {
-            Ok(thing.behaviour.exec.clone())
-        } else {
-            Err(Error::Conflict(format!("container {id} is not running")))
+        if thing.state != ContainerState::Running {
+            return Err(Error::Conflict(format!("container {id} is not running")));
         }
+        let up = thing.started_at.map_or(Duration::ZERO, |start| now.since(start));
+        let is_warm = thing.behaviour.warm_up <= up;
+        Ok(if is_warm { thing.behaviour.exec.clone() } else { (1, "it warms up".to_owned()) })
     }
 
     pub(super) fn detail(&self, id: &ContainerId) -> Option<Detail> {

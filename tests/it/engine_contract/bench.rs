@@ -209,6 +209,7 @@ impl Bench {
 
     pub(crate) fn recipe(&self, app: &str, line: &str) -> Recipe {
         Recipe {
+            instance: self.instance.clone(),
             app: self.app(app),
             tree: self.instance.clone(),
             commit: String::new(),

@@ -193,6 +193,7 @@ async fn a_stop_may_take_its_grace_period_and_a_margin() {
 
 fn recipe() -> Recipe {
     Recipe {
+        instance: "home".to_owned(),
         app: AppName::new("chat").unwrap(),
         tree: "t".to_owned(),
         commit: String::new(),

@@ -14,7 +14,7 @@ use tokio::{io::AsyncWriteExt as _, net::TcpListener, process::Command, task::Ab
 
 /// What a server answers.
 #[derive(Clone)]
-pub(super) enum Answers {
+pub(crate) enum Answers {
     /// What `git http-backend` says about the repositories in a folder.
     Git(PathBuf),
     /// Always this status, with this `Location`.
@@ -22,13 +22,13 @@ pub(super) enum Answers {
 }
 
 /// An HTTP server on the loopback, until it is dropped.
-pub(super) struct Server {
-    pub(super) port: u16,
+pub(crate) struct Server {
+    pub(crate) port: u16,
     task: AbortHandle,
 }
 
 impl Server {
-    pub(super) fn start(answers: Answers) -> Self {
+    pub(crate) fn start(answers: Answers) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -45,7 +45,7 @@ impl Server {
         Self { port, task: tokio::spawn(serve).abort_handle() }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/app.git", self.port)
     }
 }

@@ -1,0 +1,15 @@
+//! The whole of Berth on a real Docker Engine: real repositories, real builds, real processes.
+//!
+//! These tests need an engine with the images `berth/tiny:offline` and `berth/base:offline`
+//! (`make tiny-image base-image`), and fail without. Each makes an instance of its own and removes
+//! all that belongs to it at its end.
+
+mod bad_input;
+mod change;
+mod engine;
+mod first_run;
+mod kill;
+mod repair;
+mod repository;
+mod rollout;
+mod stage;

@@ -1,0 +1,67 @@
+//! Git repositories that tests push to.
+
+use std::path::{Path, PathBuf};
+
+use git2::{IndexEntry, IndexTime, Oid, RepositoryInitOptions, Signature};
+
+/// A repository on this machine, with the branch `main`.
+pub(super) struct Repository {
+    inner: git2::Repository,
+    path: PathBuf,
+}
+
+impl Repository {
+    /// A bare repository at `path`.
+    pub(super) fn bare(path: &Path) -> Self {
+        Self::make(path, true)
+    }
+
+    /// A repository with a folder to work in, at `path`.
+    pub(super) fn with_folder(path: &Path) -> Self {
+        Self::make(path, false)
+    }
+
+    fn make(path: &Path, is_bare: bool) -> Self {
+        let mut options = RepositoryInitOptions::new();
+        options.bare(is_bare).initial_head("main");
+        let inner = git2::Repository::init_opts(path, &options).unwrap();
+        Self { inner, path: path.to_owned() }
+    }
+
+    /// Where it is.
+    pub(super) fn url(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Makes a commit with these files and no others; answers its id.
+    pub(super) fn commit(&self, files: &[(&str, &str)]) -> String {
+        let mut index = self.inner.index().unwrap();
+        index.clear().unwrap();
+        for (path, text) in files {
+            index.add_frombuffer(&entry(path), text.as_bytes()).unwrap();
+        }
+        let tree = self.inner.find_tree(index.write_tree().unwrap()).unwrap();
+        let author = Signature::now("a", "a@example.com").unwrap();
+        let parent = self.inner.head().and_then(|head| head.peel_to_commit()).ok();
+        let parents: Vec<_> = parent.iter().collect();
+        let head = Some("refs/heads/main");
+        self.inner.commit(head, &author, &author, "m", &tree, &parents).unwrap().to_string()
+    }
+}
+
+fn entry(path: &str) -> IndexEntry {
+    IndexEntry {
+        ctime: IndexTime::new(0, 0),
+        mtime: IndexTime::new(0, 0),
+        dev: 0,
+        ino: 0,
+        mode: 0o100_644,
+        uid: 0,
+        gid: 0,
+        file_size: 0,
+        id: Oid::ZERO_SHA1,
+        flags: 0,
+        flags_extended: 0,
+        path: path.as_bytes().to_vec(),
+    }
+}
