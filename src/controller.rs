@@ -111,7 +111,7 @@ impl Controller {
                 overview.source_error = error;
             });
             let known = self.known().await;
-            let taken = self.intake().take(reading, known, &self.reconciler.ledger);
+            let taken = self.intake().take(reading, known.as_ref(), &self.reconciler.ledger);
             self.publish(taken);
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -127,8 +127,8 @@ impl Controller {
 
     /// The apps that exist on the engine; none when it does not answer.
     async fn known(&self) -> Option<BTreeSet<AppName>> {
-        let world = self.reconciler.observer.fresh(Instant::now()).await;
-        world.ok().map(|world| world.apps())
+        let observer = &self.reconciler.observer;
+        observer.fresh(Instant::now()).await.ok().map(|world| world.apps())
     }
 
     fn publish(&self, taken: Taken) {
@@ -216,7 +216,7 @@ impl Controller {
             return self.ask_known(&BTreeSet::new(), pause);
         };
         let known = world.apps();
-        let taken = self.intake().fold(Some(known.clone()), &self.reconciler.ledger);
+        let taken = self.intake().fold(Some(&known), &self.reconciler.ledger);
         self.publish(taken);
         let now = self.reconciler.clock.now();
         self.reconciler.record.update_overview(|overview| overview.resynced_at = Some(now));
@@ -347,7 +347,7 @@ impl Controller {
     async fn confirm(&self) -> Result<String, CommandError> {
         let apps = self.intake().confirm().ok_or(CommandError::NothingToConfirm)?;
         let known = self.known().await;
-        let taken = self.intake().fold(known, &self.reconciler.ledger);
+        let taken = self.intake().fold(known.as_ref(), &self.reconciler.ledger);
         self.publish(taken);
         let names: Vec<_> = apps.iter().map(AppName::as_str).collect();
         Ok(format!("removing {}", names.join(", ")))

@@ -20,10 +20,13 @@ pub struct Intake {
     readings: BTreeMap<String, (Digest, Arc<FileReading>)>,
     snapshot: Option<Arc<Snapshot>>,
     source_error: Option<String>,
-    /// The apps that exist on the engine, as they were last seen.
-    known: BTreeSet<AppName>,
     /// Removals that were let pass, until the app is named again or gone.
     accepted: BTreeSet<AppName>,
+    /// Removals that the brake held, until the app is named again or a person confirms. Of many
+    /// that vanished at once the last one is still one of many (fault W07).
+    braked: BTreeSet<AppName>,
+    /// Why the brake held them.
+    brake_cause: String,
     desired: Arc<Desired>,
     diagnostics: Arc<Vec<Diagnostic>>,
 }
@@ -45,6 +48,10 @@ struct Files {
     readings: BTreeMap<String, Arc<FileReading>>,
     /// Files with mistakes, each with its first one.
     wrong: BTreeMap<String, String>,
+    /// Files with nothing in them, as a full disk leaves them (fault D42).
+    blank: BTreeSet<String>,
+    /// What is wrong with files as a whole.
+    diagnostics: Vec<Diagnostic>,
 }
 
 impl Intake {
@@ -53,7 +60,7 @@ impl Intake {
     pub fn take(
         &mut self,
         reading: Result<Arc<Snapshot>, String>,
-        known: Option<BTreeSet<AppName>>,
+        known: Option<&BTreeSet<AppName>>,
         ledger: &Ledger,
     ) -> Taken {
         match reading {
@@ -74,18 +81,12 @@ impl Intake {
     }
 
     /// Puts together what is desired, from what was read last.
-    pub fn fold(&mut self, known: Option<BTreeSet<AppName>>, ledger: &Ledger) -> Taken {
-        let is_seen = known.is_some();
-        self.known = known.unwrap_or_else(|| std::mem::take(&mut self.known));
-        if is_seen {
-            let (existing, kept) = (&self.known, ledger.apps());
-            self.accepted.retain(|app| existing.contains(app) || kept.contains(app));
-        }
+    pub fn fold(&mut self, known: Option<&BTreeSet<AppName>>, ledger: &Ledger) -> Taken {
         let before = Arc::clone(&self.desired);
         let desired = match (&self.snapshot, &self.source_error) {
             (Some(snapshot), None) => {
                 let snapshot = Arc::clone(snapshot);
-                self.desire(&snapshot, ledger)
+                self.desire(&snapshot, known, ledger)
             }
             (_, why) => {
                 let why = why.clone().unwrap_or_else(|| "they have not been read yet".to_owned());
@@ -95,7 +96,8 @@ impl Intake {
         let mut changed = Vec::new();
         if desired != *before {
             let names: BTreeSet<_> = before.apps.keys().chain(desired.apps.keys()).collect();
-            let names = names.into_iter().chain(&self.known).chain(&desired.removals);
+            let names = names.into_iter().chain(known.into_iter().flatten());
+            let names = names.chain(&desired.removals);
             let names: BTreeSet<_> = names.collect();
             changed
                 .extend(names.into_iter().filter(|n| before.want(n) != desired.want(n)).cloned());
@@ -105,7 +107,12 @@ impl Intake {
         Taken { desired: Arc::clone(&self.desired), changed, diagnostics }
     }
 
-    fn desire(&mut self, snapshot: &Snapshot, ledger: &Ledger) -> Desired {
+    fn desire(
+        &mut self,
+        snapshot: &Snapshot,
+        known: Option<&BTreeSet<AppName>>,
+        ledger: &Ledger,
+    ) -> Desired {
         let mut files = self.read(snapshot);
         let assembled = manifest::assemble(&files.readings);
         for diagnostic in &assembled.diagnostics {
@@ -115,14 +122,19 @@ impl Intake {
                 files.wrong.entry(diagnostic.file.clone()).or_insert(first);
             }
         }
-        self.diagnostics = Arc::new(assembled.diagnostics);
+        let mut diagnostics = assembled.diagnostics;
         let mut apps: BTreeMap<_, _> =
             assembled.apps.into_iter().map(|(name, app)| (name, Want::Present(app))).collect();
         for (name, problem) in assembled.invalid {
             let last_good = self.last_good(&name, ledger);
             apps.insert(name, Want::Invalid { last_good, problem });
         }
-        self.keep_unread(&files, &mut apps, ledger);
+        let mut all = ledger.apps();
+        all.extend(self.desired.apps.keys().cloned());
+        all.extend(known.into_iter().flatten().cloned());
+        self.keep_unread(&mut files, &mut apps, &all, ledger);
+        diagnostics.append(&mut files.diagnostics);
+        self.diagnostics = Arc::new(diagnostics);
         for want in apps.values() {
             if let Want::Present(app) = want {
                 self.note_good(app, snapshot, ledger);
@@ -130,10 +142,14 @@ impl Intake {
         }
         let named: BTreeSet<_> = apps.keys().cloned().collect();
         self.accepted.retain(|app| !named.contains(app));
-        let mut all = self.known.clone();
-        all.extend(ledger.apps());
-        all.extend(self.desired.apps.keys().cloned());
-        let hold = self.hold(snapshot, &files, (&all, &named), ledger);
+        if known.is_some() {
+            // What is gone from everywhere has been removed.
+            self.accepted.retain(|app| all.contains(app));
+        }
+        let hold = self.hold(&files, (&all, &named), folder(snapshot, ledger));
+        if hold.is_none() && known.is_some() {
+            ledger.note_folder(&snapshot.identity);
+        }
         if hold.is_none() {
             self.accepted.extend(all.difference(&named).cloned());
         }
@@ -148,6 +164,10 @@ impl Intake {
             match content {
                 FileContent::Text { bytes, digest } => {
                     let cached = self.readings.get(path).filter(|(read, _)| read == digest);
+                    if bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii().is_empty()
+                    {
+                        files.blank.insert(path.clone());
+                    }
                     let reading = match cached {
                         Some((_, reading)) => Arc::clone(reading),
                         None => Arc::new(manifest::read_file(path, bytes)),
@@ -156,7 +176,9 @@ impl Intake {
                     files.readings.insert(path.clone(), reading);
                 }
                 FileContent::Unreadable(why) => {
-                    files.wrong.insert(path.clone(), format!("{path} can't be read: {why}"));
+                    let flaw = Diagnostic::of_file(path, "manifest.unreadable", why);
+                    files.wrong.insert(path.clone(), flaw.summary());
+                    files.diagnostics.push(flaw);
                 }
             }
         }
@@ -164,21 +186,31 @@ impl Intake {
         files
     }
 
-    /// An app whose file can't be understood at present stays as it was last good.
-    fn keep_unread(&self, files: &Files, apps: &mut BTreeMap<AppName, Want>, ledger: &Ledger) {
-        if files.wrong.is_empty() {
+    /// An app whose file can't be understood at present, or has nothing in it, stays as it was
+    /// last good. `all` are the apps that are known.
+    fn keep_unread(
+        &self,
+        files: &mut Files,
+        apps: &mut BTreeMap<AppName, Want>,
+        all: &BTreeSet<AppName>,
+        ledger: &Ledger,
+    ) {
+        if files.wrong.is_empty() && files.blank.is_empty() {
             return;
         }
-        let mut candidates = ledger.apps();
-        candidates.extend(self.desired.apps.keys().cloned());
-        candidates.extend(self.known.iter().cloned());
-        for name in
-            candidates.into_iter().filter(|name| !apps.contains_key(name)).collect::<Vec<_>>()
-        {
-            let Some(app) = self.last_good(&name, ledger) else { continue };
-            if let Some(problem) = files.wrong.get(&app.origin.file) {
-                let problem = problem.clone();
-                apps.insert(name, Want::Invalid { last_good: Some(app), problem });
+        for name in all {
+            if apps.contains_key(name) {
+                continue;
+            }
+            let Some(app) = self.last_good(name, ledger) else { continue };
+            let file = &app.origin.file;
+            if files.blank.contains(file) && !files.wrong.contains_key(file) {
+                let flaw = emptied(file, name);
+                files.wrong.insert(file.clone(), flaw.summary());
+                files.diagnostics.push(flaw);
+            }
+            if let Some(problem) = files.wrong.get(file).cloned() {
+                apps.insert(name.clone(), Want::Invalid { last_good: Some(app), problem });
             }
         }
     }
@@ -206,26 +238,49 @@ impl Intake {
         }
     }
 
-    /// Why removals are held back, and the folder's identity once they are not.
+    /// Why removals are held back.
     fn hold(
-        &self,
-        snapshot: &Snapshot,
+        &mut self,
         files: &Files,
         (known, named): (&BTreeSet<AppName>, &BTreeSet<AppName>),
-        ledger: &Ledger,
+        folder: Folder,
     ) -> Option<Hold> {
-        let is_same = ledger.folder().is_none_or(|known| known == snapshot.identity);
-        let folder = if is_same { Folder::Same } else { Folder::Replaced };
         let confirmed = &self.accepted;
-        let held = brake(Removals { known, named, folder, confirmed });
-        if held.is_none() {
-            ledger.note_folder(&snapshot.identity);
+        let is_gone = |app: &&AppName| !named.contains(*app) && !confirmed.contains(*app);
+        let gone: Vec<_> = known.iter().filter(is_gone).cloned().collect();
+        self.braked.retain(|app| gone.contains(app));
+        match brake(Removals { known, named, folder, confirmed }) {
+            Some(Hold::Brake { apps, cause }) => {
+                self.braked.extend(apps.iter().cloned());
+                self.brake_cause.clone_from(&cause);
+                return Some(Hold::Brake { apps, cause });
+            }
+            Some(hold) => return Some(hold),
+            None if gone.is_empty() => return None,
+            None => {}
         }
-        let (_, problem) = files.wrong.first_key_value().unzip();
-        let gone = known.iter().any(|app| !named.contains(app) && !confirmed.contains(app));
-        match problem {
-            Some(problem) if gone && held.is_none() => Some(Hold::Unreadable(problem.clone())),
-            _ => held,
+        if !self.braked.is_empty() {
+            return Some(Hold::Brake { apps: gone, cause: self.brake_cause.clone() });
         }
+        files.wrong.values().next().map(|problem| Hold::Unreadable(problem.clone()))
     }
+}
+
+/// How the folder compares with the one that was read before.
+fn folder(snapshot: &Snapshot, ledger: &Ledger) -> Folder {
+    match ledger.folder() {
+        None => Folder::Unknown,
+        Some(known) if known == snapshot.identity => Folder::Same,
+        Some(_) => Folder::Replaced,
+    }
+}
+
+/// A file from which an app came is there with nothing in it. Nobody removes an app so on purpose;
+/// full disks and interrupted saves do (faults D42, W05).
+fn emptied(file: &str, app: &AppName) -> Diagnostic {
+    let message = format!("the file is empty, and the app `{app}` came from it");
+    let mut flaw = Diagnostic::of_file(file, "manifest.empty", &message);
+    flaw.help = Some("write it again, or remove the file to remove the app".to_owned());
+    flaw.app = Some(app.clone());
+    flaw
 }

@@ -34,7 +34,7 @@ pub(super) struct Args {
 /// What is waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Goal {
-    Condition { kind: String, status: String },
+    Holds { kind: String, status: String },
     Delete,
 }
 
@@ -72,8 +72,8 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
 fn is_reached(goal: &Goal, app: Option<&Value>) -> bool {
     match (goal, app) {
         (Goal::Delete, app) => app.is_none(),
-        (Goal::Condition { .. }, None) => false,
-        (Goal::Condition { kind, status }, Some(app)) => {
+        (Goal::Holds { .. }, None) => false,
+        (Goal::Holds { kind, status }, Some(app)) => {
             let is_current =
                 app.pointer("/metadata/generation") == app.pointer("/status/observedGeneration");
             is_current && condition(app, kind) == Some(status)
@@ -83,7 +83,7 @@ fn is_reached(goal: &Goal, app: Option<&Value>) -> bool {
 
 /// Whether waiting longer is of no use: only a change by a person helps a failed app.
 fn is_hopeless(goal: &Goal, app: &Value) -> bool {
-    matches!(goal, Goal::Condition { status, .. } if status == "True")
+    matches!(goal, Goal::Holds { status, .. } if status == "True")
         && text(app, "/status/phase") == "Failed"
 }
 
@@ -96,8 +96,8 @@ fn standing(exit: Exit, name: &AppName, app: &Value) -> Error {
 fn said(goal: &Goal) -> String {
     match goal {
         Goal::Delete => "is gone".to_owned(),
-        Goal::Condition { kind, status } if status == "True" => format!("is {kind}"),
-        Goal::Condition { kind, status } => format!("has {kind}={status}"),
+        Goal::Holds { kind, status } if status == "True" => format!("is {kind}"),
+        Goal::Holds { kind, status } => format!("has {kind}={status}"),
     }
 }
 
@@ -113,7 +113,7 @@ fn goal(text: &str) -> Result<Goal, String> {
     let statuses = ["True", "False", "Unknown"];
     let status =
         statuses.iter().find(|known| known.eq_ignore_ascii_case(status)).ok_or_else(wrong)?;
-    Ok(Goal::Condition { kind: (*kind).to_owned(), status: (*status).to_owned() })
+    Ok(Goal::Holds { kind: (*kind).to_owned(), status: (*status).to_owned() })
 }
 
 #[cfg(test)]
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_goal_is_a_known_condition_or_deletion() {
-        let ready = |status: &str| Goal::Condition { kind: "Ready".into(), status: status.into() };
+        let ready = |status: &str| Goal::Holds { kind: "Ready".into(), status: status.into() };
         assert_eq!(goal("condition=ready"), Ok(ready("True")));
         assert_eq!(goal("condition=Ready=False"), Ok(ready("False")));
         assert_eq!(goal("delete"), Ok(Goal::Delete));

@@ -73,9 +73,11 @@ impl Executor {
             None => {
                 self.metrics.step(action, "ok");
                 let cause = planned.cause.as_str();
-                let is_work = matches!(planned.step, Step::Work(_));
-                let done = if is_work { "begun" } else { "done" };
-                tracing::info!(app = app.as_str(), step, cause, done, "step");
+                if matches!(planned.step, Step::Work(_)) {
+                    tracing::info!(app = app.as_str(), step, cause, "work begun");
+                } else {
+                    tracing::info!(app = app.as_str(), step, cause, "step done");
+                }
             }
             Some(error) => {
                 self.metrics.step(action, "failed");

@@ -42,6 +42,23 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// An error about a whole file.
+    pub fn of_file(file: &str, code: &'static str, message: &str) -> Self {
+        Self {
+            severity: Severity::Error,
+            code,
+            path: String::new(),
+            message: printable(message),
+            help: None,
+            file: printable(file),
+            line: 0,
+            column: 0,
+            span: None,
+            hidden: Vec::new(),
+            app: None,
+        }
+    }
+
     /// Whether it makes its document unusable.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error

@@ -12,8 +12,11 @@ const SHARE_MAX: usize = 30;
 /// How the folder compares with the one that was read before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Folder {
-    /// It is the one it was, or none was read before.
+    /// It is the one it was.
     Same,
+    /// Which one was read before is not known: the state was lost, or this is the first start
+    /// (fault T01).
+    Unknown,
     /// It is another one.
     Replaced,
 }
@@ -42,6 +45,10 @@ pub fn brake(removals: Removals<'_>) -> Option<Hold> {
     let is_mass = 1 < gone.len() && known.len() * SHARE_MAX < gone.len() * 100;
     let cause = match folder {
         Folder::Replaced => "the manifest folder is not the one it was".to_owned(),
+        Folder::Unknown => {
+            "apps run of which it is not known whether they came from this manifest folder"
+                .to_owned()
+        }
         Folder::Same if is_mass => {
             format!("{} of {} apps vanished from the manifests at once", gone.len(), known.len())
         }
@@ -84,5 +91,12 @@ mod tests {
     fn another_folder_removes_nothing_but_may_add() {
         assert!(hold(&["a", "b", "c", "d"], &["a", "b", "c"], Folder::Replaced, &[]));
         assert!(!hold(&["a"], &["a", "b"], Folder::Replaced, &[]));
+    }
+
+    /// Fault T01.
+    #[test]
+    fn without_knowing_the_folder_not_even_one_app_is_removed() {
+        assert!(hold(&["a", "b"], &["a"], Folder::Unknown, &[]));
+        assert!(!hold(&["a"], &["a", "b"], Folder::Unknown, &[]));
     }
 }

@@ -32,6 +32,12 @@ pub struct Kept {
     pub apps: BTreeMap<String, KeptApp>,
 }
 
+/// What every format has.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
 /// What is kept of one app.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -130,8 +136,12 @@ impl Folder {
             }
             Err(source) => return Err(Error::Folder { path, source }),
         };
+        // Of a newer file only this much is sure to be readable.
+        let found = serde_json::from_slice::<Format>(&text).map_or(0, |found| found.format);
+        if FORMAT < found {
+            return Err(Error::Newer { path, found });
+        }
         match serde_json::from_slice::<Kept>(&text) {
-            Ok(kept) if FORMAT < kept.format => Err(Error::Newer { path, found: kept.format }),
             Ok(kept) => Ok((kept, None)),
             Err(error) => {
                 let aside = self.path.join(format!("state.json.corrupt-{}", now.as_millis()));

@@ -131,9 +131,15 @@ impl Settle {
         }
         if now.is_switched {
             edits.insert(path, None);
-        } else {
-            self.wait(path, None, now.now + SECOND_LOOK, false);
+            return;
         }
+        // Files that go one after the other go together: half of a slow deletion must not look
+        // like the removal of a few (fault W07).
+        let due = now.now + SECOND_LOOK;
+        for waiting in self.waiting.values_mut().filter(|waiting| waiting.outcome.is_none()) {
+            waiting.due = due;
+        }
+        self.wait(path, None, due, false);
     }
 
     /// What had its second look, or was called whole meanwhile.
@@ -328,6 +334,18 @@ mod tests {
         table.whole.insert("team".to_owned());
         let moved_in = vec![seen("team/b.yaml", "4", Duration::ZERO)];
         assert_eq!(table.look(402, moved_in), "a.yaml=3 team/b.yaml=4");
+    }
+
+    // W07
+    #[test]
+    fn files_that_go_one_after_the_other_go_together() {
+        let mut table = Table::new();
+        let both = vec![seen("b.yaml", "two", LONG_AGO), seen("c.yaml", "three", LONG_AGO)];
+        assert_eq!(table.look(10, both), "a.yaml=one b.yaml=two c.yaml=three");
+        assert_eq!(table.look(100, vec![gone("a.yaml")]), "a.yaml=one b.yaml=two c.yaml=three");
+        assert_eq!(table.look(390, vec![gone("b.yaml")]), "a.yaml=one b.yaml=two c.yaml=three");
+        assert_eq!(table.look(400, vec![]), "a.yaml=one b.yaml=two c.yaml=three");
+        assert_eq!(table.look(690, vec![]), "c.yaml=three");
     }
 
     #[test]
