@@ -8,7 +8,7 @@ use berth::{
     plan::{Step, check, plan},
     state::{ContainerState, Hold, Ownership, Request, Want},
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 
 use crate::sim::{Sim, image_app};
 
@@ -143,11 +143,13 @@ impl History {
     }
 }
 
-/// How many histories: 10,000 unless `PROPTEST_CASES` says otherwise.
+/// How many histories: 10,000 unless `PROPTEST_CASES` says otherwise. The same ones in each run, so
+/// that a run can be repeated; `PROPTEST_RNG_SEED` chooses others.
 fn cases() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+    let number = |name: &str| -> Option<u64> { std::env::var(name).ok()?.parse().ok() };
     ProptestConfig {
-        cases: cases.unwrap_or(10_000),
+        cases: number("PROPTEST_CASES").and_then(|n| u32::try_from(n).ok()).unwrap_or(10_000),
+        rng_seed: RngSeed::Fixed(number("PROPTEST_RNG_SEED").unwrap_or(1)),
         failure_persistence: None,
         ..ProptestConfig::default()
     }
