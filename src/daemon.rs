@@ -294,22 +294,22 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
     }
 }
 
-/// Writes the state soon after it has changed, and once more at the end.
+/// Writes the state as soon as it has changed, then not again for a moment, and once more at the
+/// end: what a person asked for is on disk at once, a burst of changes costs few writes.
 async fn save(folder: Folder, ledger: Arc<Ledger>, stop: CancellationToken) {
     let folder = Arc::new(folder);
     let mut is_last = false;
     while !is_last {
         tokio::select! {
             () = stop.cancelled() => is_last = true,
-            () = ledger.changed() => {
-                let _ = tokio::time::timeout(SAVE_PAUSE, stop.cancelled()).await;
-            }
+            () = ledger.changed() => {}
         }
         let (folder, kept) = (Arc::clone(&folder), ledger.kept());
         let saved = tokio::task::spawn_blocking(move || folder.save(&kept)).await;
         if let Ok(Err(error)) = saved {
             tracing::warn!(%error, "state not written");
         }
+        let _ = tokio::time::timeout(SAVE_PAUSE, stop.cancelled()).await;
     }
 }
 

@@ -2,7 +2,10 @@
 
 use super::{Input, Plan, PlannedStep, Step, Verb, Work, recipe::recipe, shape::Image, times};
 use crate::model::{App, GitSource, GitUrl, ImageRef, PullPolicy, Reason, Source};
-use crate::state::{Checkout, Request, WorkKind};
+use crate::state::{Checkout, Policy, Request, WorkKind, World};
+
+/// How many builds from scratch may be forgotten and are still found out.
+const REBUILDS_LOOKED: u64 = 32;
 
 /// What has become of the image.
 pub(super) enum Acquired {
@@ -176,6 +179,27 @@ fn base_is_missing(plan: &mut Plan, message: &str) {
             refusal.message = format!("{message} ({})", refusal.message);
         }
     }
+}
+
+/// How often a build from scratch was asked for: as often as is remembered, or more often when
+/// what was made last tells so. Without it an app whose record is lost would go back to an older
+/// build (fault T01).
+pub fn rebuilds(
+    app: &App,
+    checkout: &Checkout,
+    world: &World,
+    remembered: u64,
+    policy: &Policy,
+) -> u64 {
+    let containers = world.containers_of(&app.name);
+    let newest = containers.last().and_then(|container| container.ownership.owner());
+    let Some(built) = newest.and_then(|owner| owner.build.as_ref()) else { return remembered };
+    let image_id = |reference: &str| world.image_id(reference).map(ToOwned::to_owned);
+    let is_it = |count: &u64| {
+        let recipe = recipe(app, checkout, &image_id, *count, policy);
+        recipe.is_ok_and(|recipe| recipe.digest() == *built)
+    };
+    (remembered..remembered + REBUILDS_LOOKED).find(is_it).unwrap_or(remembered)
 }
 
 fn is_of(checkout: &Checkout, git: &GitSource) -> bool {

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::model::{AppName, Reason, SpecHash, Timestamp};
 use crate::state::{AppState, Container, ContainerId, Policy, Want, World};
+pub use acquire::rebuilds;
 pub use app::plan;
 pub use brake::{Folder, Removals, brake};
 pub use check::check;

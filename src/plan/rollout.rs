@@ -268,19 +268,22 @@ fn verdict(input: &Input<'_>, app: &App, current: &Container) -> Verdict {
         seen => {
             let deadline = started + app.spec.rollout_deadline();
             let error = match seen {
-                Some(HealthSeen::Starting { error: Some(error), .. }) => error.as_str(),
-                _ => "no answer yet",
+                Some(HealthSeen::Starting { error: Some(error), .. }) => Some(error.as_str()),
+                _ => None,
             };
-            if deadline <= input.now {
+            // Who has not looked yet does not know: Berth may have started just now.
+            if let Some(error) = error.filter(|_| deadline <= input.now) {
                 let time = format_duration(app.spec.rollout_deadline());
                 let message = format!("the health check did not pass within {time}: {error}");
                 return Verdict::Failing { reason: Reason::ProbeDeadline, message };
             }
             let left = format_duration(deadline.since(input.now));
+            let error = error.unwrap_or("no answer yet");
+            let soon = input.now + times::SOON;
             Verdict::OnItsWay {
                 reason: Reason::Probing,
                 message: format!("the health check has not passed yet ({error}); {left} left"),
-                until: deadline.min(input.now + times::SOON),
+                until: if input.now < deadline { deadline.min(soon) } else { soon },
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::health::{Prober, Reach};
 use crate::host;
 use crate::model::{App, AppName, ConditionStatus, ConditionType, PortBinding, Reason, Source};
 use crate::plan::{
-    Claims, Input, Outcome, Plan, Step, Verb, Work, check, place_ports, plan, render,
+    Claims, Input, Outcome, Plan, Step, Verb, Work, check, place_ports, plan, rebuilds, render,
 };
 use crate::queue::{Queue, Turn};
 use crate::record::{Entry, Event, Record, ledger::Facts, ledger::Ledger};
@@ -35,6 +35,9 @@ pub use observer::Observer;
 const AFTER_CHANGE: Duration = Duration::from_millis(20);
 /// So long after something happened to an app its containers are inspected in every pass.
 const TROUBLE: Duration = Duration::from_secs(60);
+
+/// So often in a row a new version may fail to start before it is given up (fault D08).
+const START_ATTEMPTS: u32 = 3;
 
 /// All that a pass needs.
 pub struct Reconciler {
@@ -140,7 +143,7 @@ impl Reconciler {
             self.queue.ask(app, left);
             return "waiting";
         }
-        if is_over(&want, &plan) {
+        if is_over(&want, &plan) || self.is_nobody(app, &want, world) {
             self.forget(app);
             return "forgotten";
         }
@@ -156,6 +159,16 @@ impl Reconciler {
             (None, true) => "unchanged",
             (None, false) => "changed",
         }
+    }
+
+    /// Whether nothing at all is known of an app: no manifest, nothing on the engine, no notes. A
+    /// hint may still name it, of something that has gone meanwhile.
+    fn is_nobody(&self, app: &AppName, want: &Want, world: &World) -> bool {
+        let has_image = || world.own_images.iter().any(|image| image.app == *app);
+        matches!(want, Want::Held(_))
+            && world.containers_of(app).is_empty()
+            && !has_image()
+            && self.ledger.facts(app).is_none()
     }
 
     async fn state(&self, app: &AppName, want: &Want, world: &World) -> AppState {
@@ -179,10 +192,17 @@ impl Reconciler {
                 details.insert(container.id.clone(), detail);
             }
         }
-        let is_git = as_app(want).is_some_and(|app| app.spec.git().is_some());
+        let source = as_app(want).filter(|app| app.spec.git().is_some());
+        let checkout = source.and_then(|_| self.workspace.load(app));
+        let rebuilds = source.zip(checkout.as_ref()).map_or(facts.rebuilds, |(app, checkout)| {
+            rebuilds(app, checkout, world, facts.rebuilds, &self.policy)
+        });
+        if rebuilds != facts.rebuilds {
+            self.ledger.update(app, |facts| facts.rebuilds = rebuilds);
+        }
         AppState {
             generation: facts.generation.max(1),
-            checkout: if is_git { self.workspace.load(app) } else { None },
+            checkout,
             checked_at: facts.checked_at,
             work: self.jobs.running(app),
             placement: self.place(app, want, world, &facts).await,
@@ -193,7 +213,7 @@ impl Reconciler {
             is_paused: facts.is_paused,
             request: facts.request,
             bad_revision: facts.bad_revision,
-            rebuilds: facts.rebuilds,
+            rebuilds,
             pulled_generation: facts.pulled_generation,
         }
     }
@@ -322,7 +342,12 @@ impl Reconciler {
             plan.steps.iter().any(|step| matches!(step.step, Step::Work(Work::Fetch { .. })));
         let is_done = match request {
             None => false,
-            Some(Request::Restart | Request::Retry) => !is_failed,
+            Some(Request::Retry) => !is_failed,
+            // Once it is stopped it is started again whatever happens; a start whose answer was
+            // lost must not be followed by another stop (fault D01).
+            Some(Request::Restart) => {
+                outcome.failure.as_ref().is_none_or(|failure| failure.step.starts_with("start "))
+            }
             Some(Request::Fetch) => fetches || !is_git(input.want),
         };
         if is_done {
@@ -347,6 +372,10 @@ impl Reconciler {
         let is_start = failure.step.starts_with("start ");
         let has_kept = !input.containers().is_empty();
         if !is_start || failure.is_outcome_unknown || !has_kept || plan.verb != Verb::Replace {
+            return;
+        }
+        // An engine fails for a moment, too: a version is given up once it has failed some times.
+        if self.memory(input.app).failures + 1 < START_ATTEMPTS {
             return;
         }
         if let Some(hash) = &plan.wanted {

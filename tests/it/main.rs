@@ -5,6 +5,7 @@
 mod api;
 mod cli;
 mod convergence;
+mod crash;
 mod dockerignore;
 mod e2e;
 mod engine_contract;

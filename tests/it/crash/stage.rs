@@ -1,0 +1,471 @@
+//! Plays a workload, with faults or without.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use berth::{
+    engine::{
+        Engine,
+        fake::{Behaviour, Script as Work},
+        fault::{Fault, Faulty, Occurrence},
+    },
+    model::PortRange,
+    plan::render,
+    record::{CommandError, file::Kept},
+    state::{Checkout, ContainerId, DetectedFile},
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    oracle::{Picture, Tally},
+    workload::{APP, Act, Asked, BYSTANDER, Workload, images, manifest, remote},
+};
+use crate::rig::{Berth, RESYNC, Rig, name};
+
+/// The pause between two looks.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long a call takes. Without it a pass and the one after it would be at the same time, and
+/// share what was seen before the first one.
+const CALL: Duration = Duration::from_millis(1);
+/// How long an act has before anybody looks whether it is done, and how long faults may still
+/// happen once it is.
+const MOMENT: Duration = Duration::from_secs(2);
+/// Longer than anything takes, by the clock of the test.
+const PATIENCE: Duration = Duration::from_secs(1200);
+
+/// What Berth remembers when it is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// What was kept before the workload: the last write was long ago.
+    Before,
+    /// What was to be kept when Berth died: it was written just in time.
+    AtDeath,
+    /// Nothing: the file is lost.
+    Lost,
+}
+
+/// What goes wrong at a call.
+#[derive(Clone, Debug)]
+pub(crate) enum Wrong {
+    /// A fault; a crash is one.
+    Fault(Fault),
+    /// Berth dies while the engine is at work on the call, which is carried out so much later.
+    Late(Duration),
+}
+
+/// One play: what goes wrong.
+#[derive(Clone, Debug)]
+pub(crate) struct Trial {
+    /// For the first Berth, for the second, and so on: what goes wrong at which call.
+    pub(crate) wrongs: Vec<BTreeMap<u64, Wrong>>,
+    pub(crate) memory: Memory,
+    /// How long nobody starts Berth again.
+    pub(crate) absence: Duration,
+}
+
+impl Trial {
+    /// Nothing goes wrong.
+    pub(crate) fn calm() -> Self {
+        Self { wrongs: Vec::new(), memory: Memory::AtDeath, absence: Duration::ZERO }
+    }
+
+    pub(crate) fn one(at: u64, wrong: Wrong, memory: Memory) -> Self {
+        Self { wrongs: vec![BTreeMap::from([(at, wrong)])], memory, ..Self::calm() }
+    }
+}
+
+/// What a play showed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Played {
+    /// How things stood after each act.
+    pub(crate) pictures: Vec<Picture>,
+    /// What was done.
+    pub(crate) tally: Tally,
+    /// The calls of each Berth, in order, while something could go wrong.
+    pub(crate) calls: Vec<Vec<&'static str>>,
+    /// What did.
+    pub(crate) hits: Vec<String>,
+    /// The workload's part of the journal.
+    pub(crate) journal: Vec<String>,
+}
+
+/// The calls of one Berth, and what goes wrong with them.
+#[derive(Default)]
+struct Script {
+    is_armed: bool,
+    /// Whether it dies in a moment: no further call reaches the engine.
+    is_doomed: bool,
+    calls: Vec<&'static str>,
+    wrongs: BTreeMap<u64, Wrong>,
+    doom: Arc<Notify>,
+}
+
+struct Stage<'a> {
+    workload: &'a Workload,
+    trial: &'a Trial,
+    rig: Rig,
+    berth: Option<Berth>,
+    faulty: Option<Arc<Faulty>>,
+    scripts: Vec<Arc<Mutex<Script>>>,
+    /// What was kept before the workload.
+    before: Kept,
+    bystander: Option<ContainerId>,
+    /// Where the workload's part of the journal begins.
+    begin: usize,
+    /// How often the app had been started when a restart was asked for.
+    starts: usize,
+}
+
+/// Plays a workload in a runtime of its own. `expected` are the pictures of an undisturbed play;
+/// without them each act gets a long time, and the pictures are taken then.
+pub(crate) fn play(
+    workload: &Workload,
+    trial: &Trial,
+    expected: Option<&[Picture]>,
+) -> Result<Played, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        let mut stage = Stage::set(workload, trial).await;
+        let played = stage.run(expected).await;
+        played.map_err(|what| stage.tell(&what))
+    })
+}
+
+impl<'a> Stage<'a> {
+    /// An engine on which the bystander runs, the app as the workload says, and what is not ours.
+    async fn set(workload: &'a Workload, trial: &'a Trial) -> Self {
+        let mut stage = Self {
+            workload,
+            trial,
+            rig: rig(workload),
+            berth: None,
+            faulty: None,
+            scripts: Vec::new(),
+            before: Kept::default(),
+            bystander: None,
+            begin: 0,
+            starts: 0,
+        };
+        stage.start();
+        let berth = stage.berth.take().unwrap();
+        berth.until_running(BYSTANDER).await;
+        if workload.before.is_some() {
+            berth.until_running(APP).await;
+        }
+        tokio::time::sleep(MOMENT).await;
+        stage.bystander = stage.rig.fake.container_of(&name(BYSTANDER));
+        stage.begin = stage.rig.fake.journal().len();
+        if !workload.is_forgotten {
+            stage.before = berth.ledger.kept();
+        }
+        if workload.is_afresh {
+            berth.stop().await;
+            stage.scripts.clear();
+            stage.rig.kept = stage.before.clone();
+        } else {
+            stage.berth = Some(berth);
+        }
+        stage
+    }
+
+    /// Starts the next Berth. Its faults happen once it is armed.
+    fn start(&mut self) {
+        let wrongs = self.trial.wrongs.get(self.scripts.len()).cloned().unwrap_or_default();
+        let script = Arc::new(Mutex::new(Script { wrongs, ..Script::default() }));
+        let decide = {
+            let script = Arc::clone(&script);
+            move |call: &Occurrence| script.lock().unwrap().decide(call)
+        };
+        let faulty = Arc::new(Faulty::new(Arc::new(self.rig.fake.clone()), decide));
+        self.berth = Some(self.rig.start_on(Arc::clone(&faulty) as Arc<dyn Engine>));
+        self.faulty = Some(faulty);
+        self.scripts.push(script);
+    }
+
+    fn arm(&self, is_armed: bool) {
+        if let Some(script) = self.scripts.last() {
+            script.lock().unwrap().is_armed = is_armed;
+        }
+    }
+
+    async fn run(&mut self, expected: Option<&[Picture]>) -> Result<Played, String> {
+        let mut pictures: Vec<Picture> = Vec::new();
+        for (number, act) in self.workload.acts.iter().enumerate() {
+            let expected = expected.map(|pictures| &pictures[number]);
+            pictures.push(self.act(act, expected).await?);
+        }
+        let journal = self.rig.fake.journal();
+        tokio::time::sleep(RESYNC * 2 + MOMENT).await;
+        self.compare("later", pictures.last())?;
+        if self.rig.fake.journal() != journal {
+            return Err("it did not come to rest".to_owned());
+        }
+        let sketch = Picture::sketch(&self.rig.fake.world(), &name(APP));
+        if sketch != self.workload.ends {
+            return Err(format!("it ends as `{sketch}`, not as `{}`", self.workload.ends));
+        }
+        let all = Tally::of(&journal);
+        let touched = ["stop", "remove"].iter().any(|verb| all.get(verb, BYSTANDER) != 0);
+        let is_same = self.rig.fake.container_of(&name(BYSTANDER)) == self.bystander;
+        if touched || !is_same || all.get("start", BYSTANDER) != 1 {
+            return Err("the bystander was touched".to_owned());
+        }
+        let scripts: Vec<_> = self.scripts.iter().map(|script| script.lock().unwrap()).collect();
+        let calls = scripts.iter().map(|script| script.calls.clone()).collect();
+        let hits = scripts.iter().flat_map(|script| script.tell()).collect();
+        let journal = journal[self.begin..].to_vec();
+        Ok(Played { pictures, tally: Tally::of(&journal), calls, hits, journal })
+    }
+
+    /// Does one thing and waits until it has come to pass, whatever happens meanwhile.
+    async fn act(&mut self, act: &Act, expected: Option<&Picture>) -> Result<Picture, String> {
+        self.edit(act);
+        match &self.berth {
+            None => self.start(),
+            Some(berth) => {
+                let files = self.rig.files.iter();
+                berth.manifests.set(files.map(|(path, text)| (path.as_str(), text.as_str())));
+            }
+        }
+        self.arm(true);
+        let mut is_asked = false;
+        loop {
+            let died = self.faulty.as_ref().unwrap().died();
+            let doom = Arc::clone(&self.scripts.last().unwrap().lock().unwrap().doom);
+            tokio::select! {
+                biased;
+                () = died => {}
+                () = doom.notified() => {}
+                done = self.wait(act, &mut is_asked, expected) => {
+                    done?;
+                    break;
+                }
+            }
+            self.rise().await;
+            is_asked = self.is_remembered(act);
+        }
+        self.arm(false);
+        if let (Some(_), Act::Brief(..)) = (expected, act) {
+            return Ok(self.picture());
+        }
+        self.compare("in the end", expected)?;
+        Ok(self.picture())
+    }
+
+    fn edit(&mut self, act: &Act) {
+        let files = &mut self.rig.files;
+        match act {
+            Act::Put(new) => {
+                files.extend(new.iter().map(|(path, text)| ((*path).to_owned(), text.clone())));
+            }
+            Act::Brief(text, _) => {
+                files.insert("chat.yaml".to_owned(), text.clone());
+            }
+            Act::Remove(path) => {
+                files.remove(*path);
+            }
+            Act::Rename(from, to) => {
+                let text = files.remove(*from).unwrap();
+                files.insert((*to).to_owned(), text);
+            }
+            Act::Kill => assert!(self.rig.fake.kill(&name(APP))),
+            Act::Nothing | Act::Ask(_) => {}
+        }
+    }
+
+    /// Whether a command that was given to a Berth that died need not be given again: the new one
+    /// knows of it, or one can see that it was carried out.
+    fn is_remembered(&self, act: &Act) -> bool {
+        let Act::Ask(asked) = act else { return true };
+        let kept = self.rig.kept.apps.get(APP).cloned().unwrap_or_default();
+        match asked {
+            Asked::Stop => kept.is_paused,
+            Asked::Start => !kept.is_paused,
+            Asked::Restart => false,
+            Asked::Rebuild => {
+                let journal = self.rig.fake.journal();
+                let is_new = Tally::of(&journal[self.begin..]).get("create", APP) != 0;
+                is_new || kept.rebuilds != 0
+            }
+        }
+    }
+
+    async fn wait(
+        &mut self,
+        act: &Act,
+        is_asked: &mut bool,
+        expected: Option<&Picture>,
+    ) -> Result<(), String> {
+        if let (Act::Ask(asked), false) = (act, *is_asked) {
+            self.ask(*asked).await?;
+            *is_asked = true;
+        }
+        if let Act::Brief(_, time) = act {
+            tokio::time::sleep(*time).await;
+            return Ok(());
+        }
+        tokio::time::sleep(MOMENT).await;
+        let Some(expected) = expected else {
+            tokio::time::sleep(RESYNC * 4).await;
+            return Ok(());
+        };
+        let is_restart = matches!(act, Act::Ask(Asked::Restart));
+        let begin = tokio::time::Instant::now();
+        while (is_restart && self.rig.count("start", APP) <= self.starts)
+            || self.picture() != *expected
+        {
+            if PATIENCE < begin.elapsed() {
+                self.compare("never", Some(expected))?;
+                return Err("never restarted".to_owned());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        tokio::time::sleep(MOMENT).await;
+        Ok(())
+    }
+
+    /// Gives a command, as soon as Berth knows the app.
+    async fn ask(&mut self, asked: Asked) -> Result<(), String> {
+        self.starts = self.rig.count("start", APP);
+        let berth = self.berth.as_ref().unwrap();
+        let begin = tokio::time::Instant::now();
+        loop {
+            match berth.command(asked.command()).await {
+                Ok(_) => return Ok(()),
+                Err(CommandError::NotFound(_)) if begin.elapsed() < PATIENCE => {}
+                Err(error) => return Err(error.to_string()),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Berth has died; another one rises.
+    async fn rise(&mut self) {
+        let Some(berth) = self.berth.take() else { return };
+        self.rig.kept = match self.trial.memory {
+            Memory::Before => self.before.clone(),
+            Memory::AtDeath => berth.ledger.kept(),
+            Memory::Lost => Kept::default(),
+        };
+        berth.kill().await;
+        tokio::time::sleep(self.trial.absence).await;
+        self.start();
+        self.arm(true);
+    }
+
+    fn picture(&self) -> Picture {
+        let berth = self.berth.as_ref().unwrap();
+        Picture::of(&self.rig.fake.world(), &berth.record, &berth.ledger)
+    }
+
+    fn compare(&self, when: &str, expected: Option<&Picture>) -> Result<(), String> {
+        let seen = self.picture();
+        match expected {
+            Some(expected) if *expected != seen => {
+                Err(format!("{when}: {seen:#?}\nshould be {expected:#?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What went wrong, with all that is needed to play it again.
+    fn tell(&self, what: &str) -> String {
+        let entries = self.berth.as_ref().map(|berth| berth.record.entries()).unwrap_or_default();
+        let told: Vec<_> = entries
+            .iter()
+            .map(|e| format!("{}: {}\n{}", e.name, e.status.message, render(&e.plan)))
+            .collect();
+        let hit: Vec<_> = self.scripts.iter().map(|script| script.lock().unwrap().tell()).collect();
+        let journal = self.rig.fake.journal();
+        format!(
+            "`{}` with {:?}, hit {hit:?}:\n{what}\njournal: {:#?}\n{}",
+            self.workload.name,
+            self.trial,
+            &journal[self.begin..],
+            told.join("\n")
+        )
+    }
+}
+
+impl Script {
+    fn decide(&mut self, call: &Occurrence) -> Fault {
+        if self.is_doomed {
+            return Fault::CrashBefore;
+        }
+        if !self.is_armed {
+            return Fault::Delay(CALL);
+        }
+        let nth = self.calls.len() as u64;
+        self.calls.push(call.kind);
+        match self.wrongs.get(&nth) {
+            Some(Wrong::Fault(fault)) => fault.clone(),
+            Some(Wrong::Late(time)) => {
+                self.is_doomed = true;
+                self.doom.notify_one();
+                Fault::Delay(*time)
+            }
+            None => Fault::Delay(CALL),
+        }
+    }
+
+    /// The calls with which something went wrong.
+    fn tell(&self) -> Vec<String> {
+        let calls = self.calls.iter().zip(0_u64..);
+        let hit = calls.filter_map(|(kind, nth)| Some((kind, nth, self.wrongs.get(&nth)?)));
+        hit.map(|(kind, nth, wrong)| format!("{wrong:?} at call {nth} ({kind})")).collect()
+    }
+}
+
+/// The outer world: images, what is not ours, folders in memory.
+fn rig(workload: &Workload) -> Rig {
+    let mut rig = Rig::new();
+    let memory = std::path::Path::new("/dev/shm");
+    if let Ok(folder) = tempfile::tempdir_in(memory) {
+        rig.folder = folder;
+    }
+    // Part of what is wanted, and so of the containers' names: the same in every play.
+    "/srv/workspaces".clone_into(&mut rig.policy.workspaces);
+    // Away from what other programs of this host like to use.
+    rig.policy.ports = PortRange { first: 21_001, last: 21_099 };
+    for (image, behaviour) in images() {
+        rig.fake.add_image(image, behaviour);
+    }
+    rig.fake.add_remote(&remote(), Work::takes(Duration::from_secs(1)), Behaviour::default());
+    rig.fake.add_foreign("postgres", Vec::new());
+    put_checkout(&rig);
+    rig.files.insert("idle.yaml".to_owned(), manifest(BYSTANDER, "image: shop/app:1", ""));
+    if let Some(text) = &workload.before {
+        rig.files.insert("chat.yaml".to_owned(), text.clone());
+    }
+    rig
+}
+
+/// A checkout that is in place, so that nothing is fetched.
+fn put_checkout(rig: &Rig) {
+    let checkout = Checkout {
+        url: "https://git.example/shop/chat".to_owned(),
+        reference: None,
+        path: String::new(),
+        commit: "c".repeat(40),
+        tree: "d".repeat(40),
+        files: vec![DetectedFile { path: "requirements.txt".to_owned() }],
+    };
+    let folder = rig.folder.path().join("workspaces").join(APP);
+    fs::create_dir_all(folder.join("code")).unwrap();
+    fs::write(folder.join("code/requirements.txt"), "flask\n").unwrap();
+    // A log that can't be begun is not written. Whoever writes one waits outside of the runtime,
+    // and as long as anybody does that, paused time stands still.
+    fs::create_dir_all(folder.join(".berth/build.log.1")).unwrap();
+    fs::write(folder.join(".berth/build.log"), "").unwrap();
+    let metadata = serde_json::json!({"version": 1, "checkout": checkout});
+    fs::write(folder.join("metadata.json"), metadata.to_string()).unwrap();
+}

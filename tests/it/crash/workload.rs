@@ -1,0 +1,304 @@
+//! What is done to Berth while faults happen: a table of workloads.
+
+use std::time::Duration;
+
+use berth::{engine::fake::Behaviour, model::ImageRef, record::Command};
+
+use super::oracle::Bound;
+use crate::rig::name;
+
+/// The app that every workload is about.
+pub(crate) const APP: &str = "chat";
+/// An app that no workload is about.
+pub(crate) const BYSTANDER: &str = "idle";
+/// An image that is pulled.
+pub(crate) const REMOTE: &str = "shop/far:1";
+
+/// What is done before the faults begin, what is done while they may happen, and what must be in
+/// the end.
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    /// The app's manifest, when it runs before.
+    pub(crate) before: Option<String>,
+    pub(crate) acts: Vec<Act>,
+    /// Whether Berth is started anew for it: the first act happens while it does not run.
+    pub(crate) is_afresh: bool,
+    /// Whether what Berth had kept is lost before.
+    pub(crate) is_forgotten: bool,
+    /// The app's containers in the end: image and state.
+    pub(crate) ends: &'static str,
+    /// How often things may be done when Berth dies and what was to be kept is not.
+    pub(crate) bound: Bound,
+    /// The same when it is kept.
+    pub(crate) bound_kept: Bound,
+}
+
+/// Something that somebody does.
+#[derive(Clone, Debug)]
+pub(crate) enum Act {
+    /// Nothing but starting Berth.
+    Nothing,
+    /// Writes manifests.
+    Put(Vec<(&'static str, String)>),
+    /// Writes the app's manifest, and is followed by the next act so soon.
+    Brief(String, Duration),
+    Remove(&'static str),
+    Rename(&'static str, &'static str),
+    Ask(Asked),
+    /// `docker kill` of the app's container.
+    Kill,
+}
+
+/// A command about the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Stop,
+    Start,
+    Restart,
+    Rebuild,
+}
+
+impl Asked {
+    pub(crate) fn command(self) -> Command {
+        let app = name(APP);
+        match self {
+            Self::Stop => Command::Stop(app),
+            Self::Start => Command::Start(app),
+            Self::Restart => Command::Restart(app),
+            Self::Rebuild => Command::Rebuild(app),
+        }
+    }
+}
+
+/// The images of these workloads, beside those of the rig.
+pub(crate) fn images() -> Vec<(&'static str, Behaviour)> {
+    let warm_up = Duration::from_millis(1500);
+    vec![
+        ("python:3.12-slim", Behaviour::default()),
+        ("shop/slow:1", Behaviour { warm_up, ..Behaviour::default() }),
+        ("shop/sick:1", Behaviour::never_healthy()),
+        ("shop/sick:2", Behaviour::never_healthy()),
+        ("shop/loop:1", Behaviour::exits(3)),
+    ]
+}
+
+/// The image that can be pulled.
+pub(crate) fn remote() -> ImageRef {
+    ImageRef::parse(REMOTE).unwrap()
+}
+
+/// An app whose health is checked seldom once it is healthy, so that the calls are few.
+pub(crate) fn manifest(app: &str, source: &str, rest: &str) -> String {
+    let mut text = format!(
+        "apiVersion: berth/v1\nkind: App\nmetadata: {{name: {app}}}\nspec:\n  {source}\n  \
+         health: {{exec: [check], startPeriod: 4s, interval: 60s, timeout: 1s}}\n  stopGracePeriod: 1s\n"
+    );
+    for line in rest.lines() {
+        text.push_str(&format!("  {line}\n"));
+    }
+    text
+}
+
+/// An app of which one version can run at a time.
+fn chat(image: &str, rest: &str) -> String {
+    manifest(APP, &format!("image: {image}"), &format!("rollout: {{order: stop-first}}\n{rest}"))
+}
+
+/// The same, because of its port.
+fn with_port(image: &str) -> String {
+    manifest(APP, &format!("image: {image}"), "port: 5000")
+}
+
+/// An app of which two versions fit beside each other.
+fn roomy(image: &str) -> String {
+    manifest(APP, &format!("image: {image}"), "")
+}
+
+fn git(rest: &str) -> String {
+    let source = "source: {git: \"https://git.example/shop/chat\", interval: 0}";
+    manifest(APP, source, &format!("run: python app.py\nrollout: {{order: stop-first}}\n{rest}"))
+}
+
+fn put(text: String) -> Act {
+    Act::Put(vec![("chat.yaml", text)])
+}
+
+impl Workload {
+    fn new(
+        name: &'static str,
+        before: impl Into<Option<String>>,
+        acts: impl Into<Vec<Act>>,
+        ends: &'static str,
+    ) -> Self {
+        let (before, acts) = (before.into(), acts.into());
+        let (is_afresh, is_forgotten) = (false, false);
+        let (bound, bound_kept) = (Bound::Exactly, Bound::Exactly);
+        Self { name, before, acts, is_afresh, is_forgotten, ends, bound, bound_kept }
+    }
+
+    fn afresh(self) -> Self {
+        Self { is_afresh: true, ..self }
+    }
+
+    fn forgotten(self) -> Self {
+        Self { is_afresh: true, is_forgotten: true, ..self }
+    }
+
+    /// What Berth decided, or was asked for, may be forgotten and happen again, once.
+    fn again(self) -> Self {
+        Self { bound: Bound::AtMost(1), ..self }
+    }
+
+    /// The same even when all is kept: this is not among it.
+    fn always_again(self) -> Self {
+        Self { bound: Bound::AtMost(1), bound_kept: Bound::AtMost(1), ..self }
+    }
+}
+
+const FIXED: &str = "ports: [{containerPort: 5000, hostPort: 21500}]";
+const V1: &str = "shop/app:1 Running";
+const V2: &str = "shop/app:2 Running";
+
+fn v1() -> String {
+    chat("shop/app:1", "")
+}
+
+/// The app comes to be.
+pub(crate) fn creating() -> Vec<Workload> {
+    let new = || vec![put(with_port("shop/app:1"))];
+    let web = manifest("web", "image: shop/app:2", &format!("{FIXED}\ndependsOn: [chat]"));
+    let two = Act::Put(vec![("web.yaml", web), ("chat.yaml", with_port("shop/app:1"))]);
+    vec![
+        Workload::new("create", None, new(), V1),
+        Workload::new("create while Berth is down", None, new(), V1).afresh(),
+        Workload::new("two apps, one waiting for the other", None, [two], V1),
+        Workload::new("adopt after lost state", v1(), [Act::Nothing], V1).forgotten(),
+    ]
+}
+
+/// The image comes to be, and then the app.
+pub(crate) fn acquiring() -> Vec<Workload> {
+    let slow = put(chat("shop/slow:1", ""));
+    let far = put(chat("shop/far:1", ""));
+    let args = put(git("build: {args: {LEVEL: '2'}}"));
+    vec![
+        Workload::new("create with a slow start", None, [slow], "shop/slow:1 Running"),
+        Workload::new("create with a pull", None, [far], "shop/far:1 Running"),
+        Workload::new("create with a build", None, [put(git(""))], "built Running"),
+        Workload::new("another build argument", git(""), [args], "built Running"),
+        Workload::new("rebuild", git(""), [Act::Ask(Asked::Rebuild)], "built Running"),
+    ]
+}
+
+/// Every kind of change to the manifest.
+pub(crate) fn changing() -> Vec<Workload> {
+    let to = |rest: &str| vec![put(chat("shop/app:1", rest))];
+    let fixed = put(manifest(APP, "image: shop/app:1", FIXED));
+    let v2 = || vec![put(chat("shop/app:2", ""))];
+    let new = put(roomy("shop/app:2"));
+    let slow = put(chat("shop/slow:1", ""));
+    let (one_port, port) = (with_port("shop/app:1"), put(with_port("shop/app:2")));
+    vec![
+        Workload::new("another image", v1(), v2(), V2),
+        Workload::new("another image on one port", one_port, [port], V2),
+        Workload::new("another image while Berth is down", v1(), v2(), V2).afresh(),
+        Workload::new("another image after lost state", v1(), v2(), V2).forgotten(),
+        Workload::new("start first", roomy("shop/app:1"), [new], V2),
+        Workload::new("another variable", v1(), to("env: {LEVEL: 'high'}"), V1),
+        Workload::new("another command", v1(), to("run: sleep 1"), V1),
+        Workload::new("another mount", v1(), to("mounts: [{path: /out, volume: out}]"), V1),
+        Workload::new("a fixed port", with_port("shop/app:1"), [fixed], V1),
+        Workload::new("a slow new version", v1(), [slow], "shop/slow:1 Running"),
+    ]
+}
+
+/// New versions that fail.
+pub(crate) fn failing() -> Vec<Workload> {
+    let sick = |number: u8| chat(&format!("shop/sick:{number}"), "");
+    let time = Duration::from_millis(1500);
+    let brief = Act::Brief(sick(1), time);
+    let both = [Act::Brief(roomy("shop/sick:1"), time), put(roomy("shop/sick:2"))];
+    let then = [Act::Brief(sick(1), time), put(sick(2))];
+    let twice = [put(sick(1)), put(sick(2))];
+    let restored = "shop/app:1 Running, shop/sick:1 Exited";
+    let looping = [put(chat("shop/loop:1", ""))];
+    let beside = [put(roomy("shop/sick:1"))];
+    let all = vec![
+        Workload::new("a sick version is given up", v1(), [put(sick(1))], restored),
+        Workload::new(
+            "a looping version is given up",
+            v1(),
+            looping,
+            "shop/app:1 Running, shop/loop:1 Exited",
+        ),
+        Workload::new("sick beside the old one", roomy("shop/app:1"), beside, restored),
+        Workload::new(
+            "two sick versions are given up",
+            v1(),
+            twice,
+            "shop/app:1 Running, shop/sick:1 Exited, shop/sick:2 Exited",
+        ),
+        Workload::new(
+            "two sick versions in a hurry",
+            v1(),
+            then,
+            "shop/app:1 Running, shop/sick:1 Exited, shop/sick:2 Exited",
+        ),
+        Workload::new(
+            "two beside the old one in a hurry",
+            roomy("shop/app:1"),
+            both,
+            "shop/app:1 Running, shop/sick:1 Exited, shop/sick:2 Exited",
+        ),
+        Workload::new(
+            "a sick version is mended",
+            v1(),
+            [put(sick(1)), put(chat("shop/app:2", ""))],
+            V2,
+        ),
+        Workload::new(
+            "a sick version is mended at once",
+            v1(),
+            [brief, put(chat("shop/app:2", ""))],
+            V2,
+        ),
+        Workload::new(
+            "the good version is kept alive",
+            v1(),
+            [put(sick(1)), put(chat("shop/none:1", "")), Act::Kill],
+            "shop/app:1 Running, shop/sick:1 Exited",
+        ),
+    ];
+    // Between the stop of the new version and the start of the old one the containers do not tell
+    // that the new one was given up. It is tried once more then.
+    all.into_iter().map(Workload::again).collect()
+}
+
+/// Stopping, removing and moving.
+pub(crate) fn leaving() -> Vec<Workload> {
+    let ask = |what| vec![Act::Ask(what)];
+    let delete = Act::Remove("chat.yaml");
+    let back = [delete.clone(), put(chat("shop/app:1", ""))];
+    let around = [Act::Ask(Asked::Stop), Act::Ask(Asked::Start)];
+    let suspend = [put(chat("shop/app:1", "suspend: true")), put(chat("shop/app:1", ""))];
+    let spoilt = put(chat("shop/app:1", "prot: 1"));
+    let mended = [spoilt, put(chat("shop/app:2", ""))];
+    let file = [Act::Rename("chat.yaml", "apps/chat.yml")];
+    let gone = [Act::Ask(Asked::Stop), delete.clone()];
+    let built = git("");
+    vec![
+        Workload::new("pause", v1(), ask(Asked::Stop), "shop/app:1 Exited").again(),
+        Workload::new("pause and resume", v1(), around, V1).again(),
+        Workload::new("suspend and resume", v1(), suspend, V1),
+        Workload::new("restart", v1(), ask(Asked::Restart), V1).always_again(),
+        Workload::new("a kill by hand", v1(), [Act::Kill], V1),
+        Workload::new("delete", v1(), [delete.clone()], ""),
+        Workload::new("delete what was built", built, [delete.clone()], ""),
+        Workload::new("delete while Berth is down", v1(), [delete.clone()], "").afresh(),
+        Workload::new("delete after lost state", v1(), [delete], "").forgotten(),
+        Workload::new("delete what is paused", v1(), gone, "").again(),
+        Workload::new("delete and add again", v1(), back, V1),
+        Workload::new("another file", v1(), file, V1),
+        Workload::new("a mistake and its correction", v1(), mended, V2),
+    ]
+}
