@@ -15,8 +15,8 @@ use berth::{
     },
     model::PortRange,
     plan::render,
-    record::{CommandError, file::Kept},
-    state::{Checkout, ContainerId, DetectedFile},
+    record::{Command, CommandError, file::Kept},
+    state::{Checkout, ContainerId, DetectedFile, Hold},
 };
 
 use tokio::sync::Notify;
@@ -315,7 +315,9 @@ impl<'a> Stage<'a> {
         }
         tokio::time::sleep(MOMENT).await;
         let Some(expected) = expected else {
-            tokio::time::sleep(RESYNC * 4).await;
+            tokio::time::sleep(RESYNC).await;
+            self.confirm().await;
+            tokio::time::sleep(RESYNC * 3).await;
             return Ok(());
         };
         let is_restart = matches!(act, Act::Ask(Asked::Restart));
@@ -327,10 +329,21 @@ impl<'a> Stage<'a> {
                 self.compare("never", Some(expected))?;
                 return Err("never restarted".to_owned());
             }
+            self.confirm().await;
             tokio::time::sleep(LOOK).await;
         }
         tokio::time::sleep(MOMENT).await;
         Ok(())
+    }
+
+    /// Without its notes Berth can't tell whether this folder ever named an app that it does not
+    /// name now, so it asks a person before it removes it (fault T01). This one says yes.
+    async fn confirm(&self) {
+        let is_lost = self.workload.is_forgotten || self.trial.memory == Memory::Lost;
+        let Some(berth) = self.berth.as_ref().filter(|_| is_lost) else { return };
+        if matches!(berth.record.overview().hold, Some(Hold::Brake { .. })) {
+            let _ = tokio::time::timeout(LOOK, berth.command(Command::Confirm)).await;
+        }
     }
 
     /// Gives a command, as soon as Berth knows the app.
