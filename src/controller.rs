@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::engine::Hint;
 use crate::execute::Finished;
 use crate::intake::{Intake, Taken};
-use crate::manifest::Severity;
+use crate::manifest::{Severity, Snapshot};
 use crate::model::{AppName, Reason};
 use crate::queue::Turn;
 use crate::reconcile::Reconciler;
@@ -100,6 +100,7 @@ impl Controller {
     ) {
         let description = source.describe();
         self.reconciler.record.update_overview(|overview| overview.source = description);
+        let mut last: Option<Arc<Snapshot>> = None;
         loop {
             let reading = source.snapshot().await.map_err(|error| error.to_string());
             let now = self.reconciler.clock.now();
@@ -110,9 +111,14 @@ impl Controller {
                 }
                 overview.source_error = error;
             });
-            let known = self.known().await;
-            let taken = self.intake().take(reading, known.as_ref(), &self.reconciler.ledger);
-            self.publish(taken);
+            let is_same = |new| last.as_ref().is_some_and(|last| Arc::ptr_eq(last, new));
+            if !reading.as_ref().is_ok_and(is_same) {
+                last = reading.as_ref().ok().cloned();
+                let seen = Instant::now();
+                let known = self.known(seen).await;
+                let mut intake = self.intake();
+                self.publish(intake.take(reading, known.as_ref(), &self.reconciler.ledger), seen);
+            }
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = source.changed() => {}
@@ -126,12 +132,14 @@ impl Controller {
     }
 
     /// The apps that exist on the engine; none when it does not answer.
-    async fn known(&self) -> Option<BTreeSet<AppName>> {
-        let observer = &self.reconciler.observer;
-        observer.fresh(Instant::now()).await.ok().map(|world| world.apps())
+    async fn known(&self, seen: Instant) -> Option<BTreeSet<AppName>> {
+        let world = self.reconciler.observer.fresh(seen).await;
+        world.ok().map(|world| world.apps())
     }
 
-    fn publish(&self, taken: Taken) {
+    /// Makes known what is desired. The intake is held meanwhile, so that what was put together
+    /// later is also made known later. Passes may rest on what the engine listed since `seen`.
+    fn publish(&self, taken: Taken, seen: Instant) {
         let Taken { desired, changed, diagnostics } = taken;
         let before = self.reconciler.record.overview().hold;
         let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
@@ -155,7 +163,7 @@ impl Controller {
         });
         self.desired.send_replace(desired);
         for app in &changed {
-            self.reconciler.queue.ask(app, Duration::ZERO);
+            self.reconciler.queue.ask_since(app, seen);
         }
     }
 
@@ -193,7 +201,7 @@ impl Controller {
             Some(app) => self.reconciler.queue.ask(app, HINT_PAUSE),
             None if hint.action == Hint::SUBSCRIBED => {
                 self.reconciler.observer.doubt();
-                self.ask_all(HINT_PAUSE).await;
+                self.ask_all().await;
             }
             None => {}
         }
@@ -205,31 +213,27 @@ impl Controller {
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                _ = ticks.tick() => self.ask_all(Duration::ZERO).await,
+                _ = ticks.tick() => self.ask_all().await,
             }
         }
     }
 
-    async fn ask_all(&self, pause: Duration) {
-        let observer = &self.reconciler.observer;
-        let Ok(world) = observer.fresh(Instant::now()).await else {
-            return self.ask_known(&BTreeSet::new(), pause);
-        };
-        let known = world.apps();
-        let taken = self.intake().fold(Some(&known), &self.reconciler.ledger);
-        self.publish(taken);
-        let now = self.reconciler.clock.now();
-        self.reconciler.record.update_overview(|overview| overview.resynced_at = Some(now));
-        self.ask_known(&known, pause);
-    }
-
-    fn ask_known(&self, known: &BTreeSet<AppName>, pause: Duration) {
+    async fn ask_all(&self) {
+        let seen = Instant::now();
+        let known = self.known(seen).await;
+        if known.is_some() {
+            let mut intake = self.intake();
+            self.publish(intake.fold(known.as_ref(), &self.reconciler.ledger), seen);
+            drop(intake);
+            let now = self.reconciler.clock.now();
+            self.reconciler.record.update_overview(|overview| overview.resynced_at = Some(now));
+        }
         let desired = Arc::clone(&self.desired.borrow());
-        let mut all = known.clone();
+        let mut all = known.unwrap_or_default();
         all.extend(desired.apps.keys().cloned());
         all.extend(desired.removals.iter().cloned());
         for app in &all {
-            self.reconciler.queue.ask(app, pause);
+            self.reconciler.queue.ask_since(app, seen);
         }
     }
 
@@ -346,9 +350,11 @@ impl Controller {
 
     async fn confirm(&self) -> Result<String, CommandError> {
         let apps = self.intake().confirm().ok_or(CommandError::NothingToConfirm)?;
-        let known = self.known().await;
-        let taken = self.intake().fold(known.as_ref(), &self.reconciler.ledger);
-        self.publish(taken);
+        let seen = Instant::now();
+        let known = self.known(seen).await;
+        let mut intake = self.intake();
+        self.publish(intake.fold(known.as_ref(), &self.reconciler.ledger), seen);
+        drop(intake);
         let names: Vec<_> = apps.iter().map(AppName::as_str).collect();
         Ok(format!("removing {}", names.join(", ")))
     }

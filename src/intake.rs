@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZero,
+    panic::resume_unwind,
     sync::Arc,
+    thread::ScopedJoinHandle,
 };
 
 use crate::manifest::{self, Diagnostic, FileContent, FileReading, Severity, Snapshot};
@@ -13,6 +16,9 @@ use crate::model::{App, AppName, Digest};
 use crate::plan::{Folder, Removals, brake};
 use crate::record::ledger::Ledger;
 use crate::state::{Desired, Hold, Want};
+
+/// A thread of its own is worth its while for so many files.
+const FILES_A_THREAD: usize = 64;
 
 /// Turns readings into what is desired. It remembers what it has read.
 #[derive(Debug, Default)]
@@ -159,21 +165,20 @@ impl Intake {
 
     /// Reads the files that have changed; the others were read before.
     fn read(&mut self, snapshot: &Snapshot) -> Files {
-        let mut files = Files::default();
+        let (mut files, mut news) = (Files::default(), Vec::new());
         for (path, content) in &snapshot.files {
             match content {
                 FileContent::Text { bytes, digest } => {
-                    let cached = self.readings.get(path).filter(|(read, _)| read == digest);
                     if bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii().is_empty()
                     {
                         files.blank.insert(path.clone());
                     }
-                    let reading = match cached {
-                        Some((_, reading)) => Arc::clone(reading),
-                        None => Arc::new(manifest::read_file(path, bytes)),
-                    };
-                    self.readings.insert(path.clone(), (digest.clone(), Arc::clone(&reading)));
-                    files.readings.insert(path.clone(), reading);
+                    match self.readings.get(path) {
+                        Some((read, reading)) if read == digest => {
+                            files.readings.insert(path.clone(), Arc::clone(reading));
+                        }
+                        _ => news.push((path.as_str(), &**bytes, digest)),
+                    }
                 }
                 FileContent::Unreadable(why) => {
                     let flaw = Diagnostic::of_file(path, "manifest.unreadable", why);
@@ -181,6 +186,11 @@ impl Intake {
                     files.diagnostics.push(flaw);
                 }
             }
+        }
+        for ((path, _, digest), reading) in news.iter().zip(read_all(&news)) {
+            let read = ((*digest).clone(), Arc::clone(&reading));
+            self.readings.insert((*path).to_owned(), read);
+            files.readings.insert((*path).to_owned(), reading);
         }
         self.readings.retain(|path, _| snapshot.files.contains_key(path));
         files
@@ -222,7 +232,7 @@ impl Intake {
         }
         let (file, text) = ledger.facts(name)?.last_good?;
         let reading = manifest::read_file(&file, text.as_bytes());
-        reading.apps.into_iter().find(|app| app.name == *name).map(Arc::new)
+        reading.apps.into_iter().find(|app| app.name == *name)
     }
 
     fn note_good(&self, app: &Arc<App>, snapshot: &Snapshot, ledger: &Ledger) {
@@ -283,4 +293,23 @@ fn emptied(file: &str, app: &AppName) -> Diagnostic {
     flaw.help = Some("write it again, or remove the file to remove the app".to_owned());
     flaw.app = Some(app.clone());
     flaw
+}
+
+/// Reads files, many of them on several cores.
+fn read_all(files: &[(&str, &[u8], &Digest)]) -> Vec<Arc<FileReading>> {
+    let read =
+        |(path, bytes, _): &(&str, &[u8], &Digest)| Arc::new(manifest::read_file(path, bytes));
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let share = files.len().div_ceil(cores).max(FILES_A_THREAD);
+    if files.len() <= share {
+        return files.iter().map(read).collect();
+    }
+    std::thread::scope(|scope| {
+        let parts = files.chunks(share);
+        let parts =
+            parts.map(|part| scope.spawn(move || part.iter().map(read).collect::<Vec<_>>()));
+        let parts: Vec<_> = parts.collect();
+        let join = |part: ScopedJoinHandle<'_, _>| part.join().unwrap_or_else(|p| resume_unwind(p));
+        parts.into_iter().flat_map(join).collect()
+    })
 }

@@ -38,6 +38,8 @@ struct Inner {
 struct Slot {
     due: Instant,
     asked: Instant,
+    /// What was seen before this does not count, whatever the deadline.
+    since: Instant,
 }
 
 /// A key that is to be looked at now.
@@ -45,8 +47,8 @@ struct Slot {
 pub struct Turn {
     /// The app.
     pub app: AppName,
-    /// When it became due: what was seen before that does not count.
-    pub due: Instant,
+    /// What was seen before this does not count.
+    pub since: Instant,
 }
 
 impl Queue {
@@ -57,15 +59,27 @@ impl Queue {
     /// Asks for a look after `delay`. An earlier deadline that stands already is kept.
     pub fn ask(&self, app: &AppName, delay: Duration) {
         let now = Instant::now();
-        let due = now + delay.min(WAIT_MAX);
+        self.put(app, now + delay.min(WAIT_MAX), now);
+    }
+
+    /// Asks for a look now, for which what was seen at `seen` or later is new enough.
+    pub fn ask_since(&self, app: &AppName, seen: Instant) {
+        self.put(app, seen, seen);
+    }
+
+    fn put(&self, app: &AppName, due: Instant, since: Instant) {
+        let mut slot = Slot { due, asked: Instant::now(), since };
         let mut inner = self.lock();
-        if let Some(slot) = inner.slots.get(app).copied() {
-            if slot.due <= due {
+        if let Some(old) = inner.slots.get_mut(app) {
+            slot.since = since.max(old.since);
+            if old.due <= due {
+                old.since = slot.since;
                 return;
             }
-            inner.due.remove(&(slot.due, app.clone()));
+            let key = (old.due, app.clone());
+            inner.due.remove(&key);
         }
-        inner.slots.insert(app.clone(), Slot { due, asked: now });
+        inner.slots.insert(app.clone(), slot);
         inner.due.insert((due, app.clone()));
         drop(inner);
         self.changed.notify_one();
@@ -100,9 +114,9 @@ impl Queue {
             return Err(Some(due));
         }
         inner.due.remove(&(due, app.clone()));
-        inner.slots.remove(&app);
+        let since = inner.slots.remove(&app).map_or(due, |slot| slot.since.max(due));
         inner.running.insert(app.clone());
-        Ok(Turn { app, due })
+        Ok(Turn { app, since })
     }
 
     /// The look at a key has ended.
@@ -171,6 +185,19 @@ mod tests {
             order.push(turn.app.to_string());
         }
         assert_eq!(order, ["c", "a", "b"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_rests_on_what_was_seen_when_it_was_last_asked_for() {
+        let queue = Queue::default();
+        let seen = Instant::now();
+        tokio::time::advance(Duration::from_millis(5)).await;
+        queue.ask_since(&name("a"), seen);
+        queue.ask_since(&name("b"), seen);
+        let later = Instant::now();
+        queue.ask(&name("b"), Duration::ZERO);
+        assert_eq!(queue.next().await.since, seen);
+        assert_eq!(queue.next().await.since, later);
     }
 
     #[tokio::test(start_paused = true)]

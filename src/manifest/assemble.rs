@@ -38,7 +38,13 @@ pub fn assemble(readings: &BTreeMap<String, Arc<FileReading>>) -> Assembled {
             all.diagnostics.push(defined_twice(path, mention, &mentions[&mention.name]));
         }
         for app in reading.apps.iter().filter(|app| !twice(&app.name)) {
-            all.apps.insert(app.name.clone(), Arc::new(app.clone()));
+            all.apps.insert(app.name.clone(), Arc::clone(app));
+        }
+    }
+    let mut errors: BTreeMap<&AppName, Vec<&Diagnostic>> = BTreeMap::new();
+    for diagnostic in all.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()) {
+        if let Some(app) = &diagnostic.app {
+            errors.entry(app).or_default().push(diagnostic);
         }
     }
     for (name, list) in &mentions {
@@ -46,7 +52,8 @@ pub fn assemble(readings: &BTreeMap<String, Arc<FileReading>>) -> Assembled {
             let sentence = format!("`{name}` is defined more than once: {}", places(list));
             all.invalid.insert((*name).clone(), sentence);
         } else if list.iter().any(|mention| mention.is_bad) {
-            all.invalid.insert((*name).clone(), mistakes(name, &all.diagnostics));
+            let found = errors.get(name).map_or(&[][..], Vec::as_slice);
+            all.invalid.insert((*name).clone(), mistakes(found));
         }
     }
     all.is_complete = !all.diagnostics.iter().any(Diagnostic::is_error);
@@ -54,16 +61,13 @@ pub fn assemble(readings: &BTreeMap<String, Arc<FileReading>>) -> Assembled {
 }
 
 /// The first mistake, and how many more there are.
-fn mistakes(name: &AppName, diagnostics: &[Diagnostic]) -> String {
-    let of_app =
-        |diagnostic: &&Diagnostic| diagnostic.is_error() && diagnostic.app.as_ref() == Some(name);
-    let mut found = diagnostics.iter().filter(of_app);
-    let first =
-        found.next().map_or_else(|| "its manifest has mistakes".to_owned(), Diagnostic::summary);
-    match found.count() {
-        0 => first,
-        1 => format!("{first} (and 1 more problem)"),
-        more => format!("{first} (and {more} more problems)"),
+fn mistakes(found: &[&Diagnostic]) -> String {
+    let Some(first) = found.first() else { return "its manifest has mistakes".to_owned() };
+    let first = first.summary();
+    match found.len() {
+        1 => first,
+        2 => format!("{first} (and 1 more problem)"),
+        more => format!("{first} (and {} more problems)", more - 1),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One file: its apps, and everything there is to say about it.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use crate::model::{App, AppName, Origin};
 
@@ -21,7 +21,7 @@ const DIAGNOSTICS_MAX: usize = 100;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileReading {
     /// The apps without mistakes, in the order of the file.
-    pub apps: Vec<App>,
+    pub apps: Vec<Arc<App>>,
     /// Everything there is to say, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
     /// Every `metadata.name` that was seen, also in documents with mistakes.
@@ -147,7 +147,7 @@ impl Reader<'_> {
         {
             self.reading.mentions.push(Mention { name, origin: self.origin(), is_bad });
         }
-        self.reading.apps.extend(app.filter(|_| !is_bad));
+        self.reading.apps.extend(app.filter(|_| !is_bad).map(Arc::new));
     }
 
     fn origin(&self) -> Origin {

@@ -86,7 +86,8 @@ impl Reconciler {
     pub async fn pass(&self, turn: &Turn) {
         let start = Instant::now();
         let app = &turn.app;
-        let not_before = self.memory(app).ended.map_or(turn.due, |ended| ended.max(turn.due));
+        let ended = self.memory(app).ended;
+        let not_before = ended.map_or(turn.since, |ended| ended.max(turn.since));
         let outcome = match self.observer.fresh(not_before).await {
             Ok(world) => self.look(app, &world).await,
             Err(error) => {

@@ -40,7 +40,7 @@ pub(crate) fn app(text: &str) -> Arc<App> {
     let reading = manifest::read_file("test.yaml", text.as_bytes());
     let problems: Vec<_> = reading.diagnostics.iter().map(manifest::Diagnostic::summary).collect();
     assert_eq!(reading.apps.len(), 1, "{problems:?}\n{text}");
-    Arc::new(reading.apps.into_iter().next().unwrap())
+    reading.apps.into_iter().next().unwrap()
 }
 
 /// An image app with these lines in its spec.

@@ -265,7 +265,7 @@ pub(crate) fn entry(name: &str) -> Entry {
     assert_eq!(reading.diagnostics, [], "the tests' manifest is valid");
     let name = AppName::new(name).unwrap();
     Entry {
-        app: Some(Arc::new(reading.apps[0].clone())),
+        app: Some(Arc::clone(&reading.apps[0])),
         generation: 3,
         status: Status {
             phase: Phase::Running,

@@ -1,0 +1,6 @@
+//! What is measured.
+
+pub(crate) mod calls;
+pub(crate) mod idle;
+pub(crate) mod rescan;
+pub(crate) mod up;
