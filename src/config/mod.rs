@@ -220,7 +220,10 @@ impl Reader {
     }
 
     fn absolute(&mut self, name: &'static str) -> Option<PathBuf> {
-        self.one(name, |text| absolute(text).map(PathBuf::from))
+        self.one(name, |text| {
+            let path = std::path::absolute(text).map_err(|error| error.to_string())?;
+            absolute(&path.display().to_string()).map(PathBuf::from)
+        })
     }
 }
 

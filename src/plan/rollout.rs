@@ -238,7 +238,10 @@ fn judge(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>, 
         Verdict::Failing { reason, message } => {
             let has_kept = cast.old.iter().any(|old| old.state == ContainerState::Exited);
             let has_running = cast.old.iter().any(|old| is_up(old));
-            if app.spec.rollout.auto_rollback && (has_kept || has_running) {
+            let can_go_back = app.spec.rollout.auto_rollback && (has_kept || has_running);
+            if can_go_back && is_between_crashes(input, current, reason) {
+                plan.wait(reason, message, Some(input.now + times::SOON));
+            } else if can_go_back {
                 let refusal = Refusal { reason, message };
                 plan.gives_up = Some(refusal.clone());
                 hold_back(input, app, cast, &refusal, plan);
@@ -287,6 +290,16 @@ fn verdict(input: &Input<'_>, app: &App, current: &Container) -> Verdict {
             }
         }
     }
+}
+
+/// Whether it runs again for a moment, so that nobody can tell how it ended: once it is given up
+/// that can't be asked any more, so its next end is waited for.
+fn is_between_crashes(input: &Input<'_>, current: &Container, reason: Reason) -> bool {
+    let detail = input.state.details.get(&current.id);
+    let code = detail.and_then(|detail| detail.exit_code).or(current.exit_code);
+    reason == Reason::CrashLoop
+        && code.is_none()
+        && input.now.since(input.started_at(current)) < times::RECENT
 }
 
 /// How an app does that nobody checks: it must run, and go on running.
