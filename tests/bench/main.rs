@@ -89,7 +89,7 @@ async fn measure(job: &str, bed: &Bed) -> Vec<report::Row> {
     match job {
         "calls" => jobs::calls::run(bed).await,
         "one" => jobs::up::one(bed).await,
-        "ten" => jobs::up::many(bed, 10, 5).await,
+        "ten" => jobs::up::many(bed, 10, 4).await,
         "fifty" => jobs::up::many(bed, 50, 3).await,
         "idle" => jobs::idle::run(bed).await,
         _ => jobs::rescan::run().await,

@@ -9,7 +9,10 @@ use std::{
 use berth::{
     clock::Clock,
     daemon::{Daemon, Plant},
-    engine::docker::{Docker, Settings as DockerSettings},
+    engine::{
+        CallCounts,
+        docker::{Docker, Settings as DockerSettings},
+    },
     execute::JobSettings,
     record::{
         Command, CommandSender, Record,
@@ -35,6 +38,7 @@ const RESYNC: Duration = Duration::from_secs(3600);
 pub(crate) struct Stage {
     /// A folder in the watched one.
     pub(crate) manifests: PathBuf,
+    engine: Docker,
     record: Arc<Record>,
     commands: CommandSender,
     stop: CancellationToken,
@@ -59,7 +63,7 @@ impl Stage {
         let stop = CancellationToken::new();
         let workspaces = bed.path("workspaces");
         let daemon = Daemon::new(Plant {
-            engine: Arc::new(engine),
+            engine: Arc::new(engine.clone()),
             source: Box::new(Directory::new(&watched, Options::default())),
             ledger: Arc::clone(&ledger),
             workspace: Arc::new(Workspace::new(workspaces.clone(), Settings::default())),
@@ -78,7 +82,7 @@ impl Stage {
         let (record, commands) = (daemon.record(), daemon.commands());
         let saver = tokio::spawn(save(bed.make_folder("state"), ledger));
         let task = tokio::spawn(daemon.run());
-        let stage = Self { manifests, record, commands, stop, task, saver };
+        let stage = Self { manifests, engine, record, commands, stop, task, saver };
         let is_awake = |record: &Record| {
             let overview = record.overview();
             overview.source_read_at.is_some() && overview.resynced_at.is_some()
@@ -86,6 +90,16 @@ impl Stage {
         stage.until(is_awake).await;
         quiet().await;
         stage
+    }
+
+    /// How many calls it has made since the count was `before`, and the count now.
+    pub(crate) fn calls(&self, before: &CallCounts) -> (String, CallCounts) {
+        let now = self.engine.counts();
+        let news = now.iter().filter_map(|(kind, count)| {
+            let more = count - before.get(kind).copied().unwrap_or(0);
+            (more != 0).then(|| format!("{kind} {more}"))
+        });
+        (news.collect::<Vec<_>>().join(", "), now)
     }
 
     async fn until(&self, holds: impl Fn(&Record) -> bool) {

@@ -19,7 +19,7 @@ const RESYNC: Duration = Duration::from_secs(5);
 /// How long a burst lasts at most.
 const BURST: Duration = Duration::from_secs(2);
 /// The populations, each what is added to the one before.
-const STEPS: [(usize, usize); 3] = [(10, 10), (50, 40), (200, 150)];
+const STEPS: [(usize, usize); 2] = [(50, 50), (200, 150)];
 /// The network that `berth run` makes.
 const NETWORK: &str = "berth";
 

@@ -54,9 +54,10 @@ pub(crate) async fn run() -> Vec<Row> {
     vec![
         row("10,000 manifests: read", Target::None, 0).with("raw", samples[5].clone()),
         row("10,000 manifests: read, parsed and taken in", Target::Below(400.0), 1),
-        row("10,000 unchanged manifests: looked at again", Target::None, 2)
+        row("10,000 unchanged manifests: looked at again", Target::Below(10.0), 2)
             .with("raw", samples[4].clone()),
-        row("10,000 unchanged manifests: and taken in again", Target::Below(10.0), 3),
+        // A look that finds nothing new ends before this; only a resync takes everything in again.
+        row("10,000 unchanged manifests: looked at and taken in", Target::None, 3),
     ]
 }
 

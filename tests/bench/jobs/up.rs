@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use berth::engine::CallCounts;
 use tokio::time::Instant;
 
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
     jobs::calls,
     raw::{self, Line},
     report::{Row, Samples, Target},
-    rounds,
+    rounds, say,
     stage::{Stage, quiet},
     watch::Watch,
 };
@@ -67,8 +68,10 @@ pub(crate) async fn many(bed: &Bed, count: usize, usual_rounds: usize) -> Vec<Ro
     let peers = Compose::find();
     let mut figures = Figures::default();
     for round in 0..rounds(usual_rounds) {
-        for turn in 0..2 + peers.len() {
-            match (turn + round) % (2 + peers.len()) {
+        // Two rounds say enough of the others.
+        let sides = if round < 2 { 2 + peers.len() } else { 2 };
+        for turn in 0..sides {
+            match (turn + round) % sides {
                 0 => berth_round(bed, count, &mut figures).await,
                 1 => raw_round(bed, count, &mut figures).await,
                 peer => compose_round(bed, &peers[peer - 2], count, &mut figures).await,
@@ -92,9 +95,12 @@ async fn berth_round(bed: &Bed, count: usize, figures: &mut Figures) {
     let names = bed.names('b', count);
     let mut all = files(&names, 0);
     all[0].1 = Bed::checked_manifest(&names[0], 0);
+    let (_, calls) = stage.calls(&CallCounts::default());
     let since = drop_into(&stage.manifests, &all);
     let started = watch.many("start", count).await;
     figures.add("up", BERTH, started.last().unwrap().at - since);
+    let (made, _) = stage.calls(&calls);
+    say(&format!("up: {made}"));
     quiet().await;
     let mut neighbour = Neighbour::start(bed).await;
     for nth in 1..=3 {
@@ -115,10 +121,13 @@ async fn berth_round(bed: &Bed, count: usize, figures: &mut Figures) {
     }
     quiet().await;
     stage.empty(bed).await;
+    let (_, calls) = stage.calls(&calls);
     let since = Instant::now();
     stage.confirm().await;
     let gone = watch.many("destroy", count).await;
     figures.add("down", BERTH, gone.last().unwrap().at - since);
+    let (made, _) = stage.calls(&calls);
+    say(&format!("down: {made}"));
     stage.end().await;
     bed.sweep().await;
 }
