@@ -28,6 +28,8 @@ use crate::state::{Desired, Request, Want};
 const PASSES_AT_ONCE: usize = 256;
 /// A hint about something that is not urgent is acted on after this pause, with others.
 const HINT_PAUSE: Duration = Duration::from_millis(100);
+/// How long the engine may take until its lists show an end that it has told of.
+const END_LIMIT: Duration = Duration::from_secs(3);
 /// The pause before a broken event stream is opened again.
 const EVENTS_PAUSE: Duration = Duration::from_secs(1);
 /// How long passes may take to end when Berth stops.
@@ -193,18 +195,38 @@ impl Controller {
     }
 
     async fn take_hint(&self, hint: &Hint) {
+        let queue = &self.reconciler.queue;
         match &hint.app {
-            Some(app) if hint.is_urgent => {
-                self.reconciler.note_trouble(app);
-                self.reconciler.queue.ask(app, Duration::ZERO);
-            }
-            Some(app) => self.reconciler.queue.ask(app, HINT_PAUSE),
+            // What Berth does itself is looked at by whoever does it, when it is done.
+            Some(_) if self.is_own_doing(hint) => {}
+            Some(app) if hint.is_urgent => self.hurry(app, hint),
+            Some(app) => queue.ask_with_others(app, HINT_PAUSE),
             None if hint.action == Hint::SUBSCRIBED => {
                 self.reconciler.observer.doubt();
                 self.ask_all().await;
             }
             None => {}
         }
+    }
+
+    fn is_own_doing(&self, hint: &Hint) -> bool {
+        let is_end = matches!(hint.action.as_str(), "kill" | "die" | "stop" | "destroy");
+        let is_ending = |id| self.reconciler.executor.is_ending(id);
+        is_end && hint.container.as_ref().is_some_and(is_ending)
+    }
+
+    /// Something of the app may be missing. The engine tells that a container has ended before its
+    /// lists show it: for a tenth of a second or longer they say that it runs. An inspection is
+    /// answered once that is over.
+    fn hurry(&self, app: &AppName, hint: &Hint) {
+        let (reconciler, app) = (Arc::clone(&self.reconciler), app.clone());
+        reconciler.note_trouble(&app, hint.container.as_ref());
+        let ended = hint.container.clone().filter(|_| hint.action == "die");
+        let Some(id) = ended else { return reconciler.queue.ask(&app, Duration::ZERO) };
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(END_LIMIT, reconciler.engine.inspect(&id)).await;
+            reconciler.queue.ask(&app, Duration::ZERO);
+        });
     }
 
     /// Looks at everything every now and then, whatever was or was not heard.

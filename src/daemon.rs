@@ -22,7 +22,7 @@ use crate::host;
 use crate::manifest;
 use crate::model::Digest;
 use crate::queue::Queue;
-use crate::reconcile::{Observer, Reconciler};
+use crate::reconcile::{Memory, Observer, Reconciler};
 use crate::record::{Record, file::Folder, ledger::Ledger};
 use crate::server::{Parts, Server, Settings as ServerSettings};
 use crate::source::{Directory, Source, directory::Options};
@@ -138,7 +138,7 @@ impl Daemon {
             clock,
             metrics,
             placing: tokio::sync::Mutex::default(),
-            passes: std::sync::Mutex::default(),
+            memory: Memory::default(),
         });
         let controller = Controller::new(Arc::clone(&reconciler), desired, resync, stop.clone());
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);

@@ -11,7 +11,7 @@ use std::{
 
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, task::AbortHandle};
+use tokio::{net::TcpStream, task::AbortHandle, time::Instant};
 
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -21,6 +21,9 @@ use crate::state::{ContainerId, HealthSeen};
 
 /// The first pause between two checks of an app that starts; it grows up to the second figure.
 const EAGER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// What was listed so shortly before a verdict is new enough to act on it.
+const LIST_AGE: Duration = Duration::from_millis(50);
 
 /// Where an app's container is reached from the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +151,8 @@ impl Prober {
         let is_healthy = matches!(watched.seen, HealthSeen::Healthy { .. });
         drop(all);
         if is_turn {
-            self.queue.ask(app, Duration::ZERO);
+            let now = Instant::now();
+            self.queue.ask_since(app, now.checked_sub(LIST_AGE).unwrap_or(now));
         }
         is_healthy
     }

@@ -20,11 +20,21 @@ use crate::model::AppName;
 /// No wait is longer: a key comes back sooner than its far deadline and waits again.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 
+/// Keys that can wait come in crowds, this far apart: one list of the engine serves a crowd.
+const CROWD: Duration = Duration::from_millis(200);
+
 /// The queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queue {
     inner: Mutex<Inner>,
     changed: Notify,
+    began: Instant,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { inner: Mutex::default(), changed: Notify::default(), began: Instant::now() }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +70,15 @@ impl Queue {
     pub fn ask(&self, app: &AppName, delay: Duration) {
         let now = Instant::now();
         self.put(app, now + delay.min(WAIT_MAX), now);
+    }
+
+    /// Asks for a look after `delay` or up to a fifth of a second later, together with others that
+    /// can wait.
+    pub fn ask_with_others(&self, app: &AppName, delay: Duration) {
+        let since_began = (self.began.elapsed() + delay.min(WAIT_MAX)).as_millis();
+        let crowds = since_began.div_ceil(CROWD.as_millis());
+        let due = self.began + CROWD * u32::try_from(crowds).unwrap_or(u32::MAX);
+        self.put(app, due, Instant::now());
     }
 
     /// Asks for a look now, for which what was seen at `seen` or later is new enough.
@@ -198,6 +217,20 @@ mod tests {
         queue.ask(&name("b"), Duration::ZERO);
         assert_eq!(queue.next().await.since, seen);
         assert_eq!(queue.next().await.since, later);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_can_wait_come_together() {
+        let queue = Queue::default();
+        for app in ["a", "b", "c"] {
+            tokio::time::advance(Duration::from_millis(30)).await;
+            queue.ask_with_others(&name(app), Duration::from_millis(20));
+        }
+        let start = queue.began;
+        for _ in 0..3 {
+            queue.next().await;
+            assert_eq!(start.elapsed(), CROWD);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -137,6 +137,8 @@ pub type LogSink = tokio::sync::mpsc::Sender<String>;
 pub struct Hint {
     /// The app, when the event's labels name one of ours.
     pub app: Option<AppName>,
+    /// The container's full id, when the event tells it.
+    pub container: Option<ContainerId>,
     /// What happened, in the engine's word: `die`, `start`, `destroy`, ….
     pub action: String,
     /// When, as the engine says.
@@ -151,7 +153,8 @@ impl Hint {
 
     /// The first hint of every stream: look at everything now.
     pub fn subscribed() -> Self {
-        Self { app: None, action: Self::SUBSCRIBED.to_owned(), at: None, is_urgent: true }
+        let action = Self::SUBSCRIBED.to_owned();
+        Self { app: None, container: None, action, at: None, is_urgent: true }
     }
 
     /// Whether an action means that something of ours may be missing now. A `kill` is not one: it

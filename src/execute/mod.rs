@@ -1,6 +1,7 @@
 //! Carrying out a plan: one step after the other, without a decision of its own.
 
 mod context;
+mod ends;
 mod jobs;
 
 use std::{sync::Arc, time::Duration};
@@ -13,6 +14,7 @@ use crate::plan::{Call, Outcome, Plan, PlannedStep, Step, StepFailure, Target, r
 use crate::state::ContainerId;
 use crate::telemetry::Metrics;
 use crate::workspace::Workspace;
+use ends::Ends;
 pub use jobs::{Done, Finished, JobError, JobSettings, Jobs};
 
 /// How many stops may be waiting for their grace periods at once.
@@ -26,6 +28,7 @@ pub struct Executor {
     metrics: Arc<Metrics>,
     calls: Semaphore,
     stops: Semaphore,
+    ends: Ends,
 }
 
 impl Executor {
@@ -38,7 +41,13 @@ impl Executor {
     ) -> Self {
         let calls = Semaphore::new(jobs.settings().calls);
         let stops = Semaphore::new(STOPS_AT_ONCE);
-        Self { engine, workspace, jobs, metrics, calls, stops }
+        Self { engine, workspace, jobs, metrics, calls, stops, ends: Ends::default() }
+    }
+
+    /// Whether this container ends because a plan said so, now or just before: events about it are
+    /// no news.
+    pub fn is_ending(&self, id: &ContainerId) -> bool {
+        self.ends.has(id)
     }
 
     /// Does a plan's steps in order, up to the first that fails.
@@ -105,7 +114,10 @@ impl Executor {
             Call::EnsureNetwork { .. } | Call::RemoveImage { .. } => (&self.calls, None),
         };
         let _permit = gate.acquire().await.map_err(|error| Error::Work(error.to_string()))?;
-        match self.engine.apply(&ResolvedCall { call, id }).await? {
+        self.ends.begin(call, id.as_ref());
+        let applied = self.engine.apply(&ResolvedCall { call, id: id.clone() }).await;
+        self.ends.end(id.as_ref());
+        match applied? {
             Applied::AlreadySo => Ok(false),
             Applied::Changed => Ok(true),
             Applied::Created(id) => {

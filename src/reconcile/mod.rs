@@ -1,6 +1,7 @@
 //! One pass for one app: look, plan, check, carry out, say how it stands.
 
 mod finish;
+mod memory;
 mod observer;
 
 use std::{
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use tokio::{sync::watch, time::Instant};
 
 use crate::clock::Clock;
@@ -16,25 +18,26 @@ use crate::engine::Engine;
 use crate::execute::{Executor, Jobs, backoff};
 use crate::health::{Prober, Reach};
 use crate::host;
-use crate::model::{App, AppName, ConditionStatus, ConditionType, PortBinding, Reason, Source};
+use crate::model::{
+    App, AppName, ConditionStatus, ConditionType, Phase, PortBinding, Reason, Source,
+};
 use crate::plan::{
     Claims, Input, Outcome, Plan, Step, Verb, Work, check, place_ports, plan, rebuilds, render,
 };
 use crate::queue::{Queue, Turn};
 use crate::record::{Entry, Event, Record, ledger::Facts, ledger::Ledger};
 use crate::state::{
-    AppState, BadRevision, Container, ContainerState, Desired, HealthSeen, Placement, Policy,
-    Request, Want, World,
+    AppState, BadRevision, Container, ContainerId, ContainerState, Desired, Detail, HealthSeen,
+    Placement, Policy, Request, Want, World,
 };
 use crate::status::{Status, Summary, blind, summarize};
 use crate::telemetry::Metrics;
 use crate::workspace::Workspace;
+pub use memory::Memory;
 pub use observer::Observer;
 
 /// After a pass that changed something, the app is looked at again so soon.
 const AFTER_CHANGE: Duration = Duration::from_millis(20);
-/// So long after something happened to an app its containers are inspected in every pass.
-const TROUBLE: Duration = Duration::from_secs(60);
 
 /// So often in a row a new version may fail to start before it is given up (fault D08).
 const START_ATTEMPTS: u32 = 3;
@@ -69,16 +72,8 @@ pub struct Reconciler {
     pub metrics: Arc<Metrics>,
     /// Held while ports are given: no two apps choose at the same time.
     pub placing: tokio::sync::Mutex<()>,
-    /// How often each app's passes failed in a row, and when its last pass ended.
-    pub passes: std::sync::Mutex<BTreeMap<AppName, PassMemory>>,
-}
-
-/// What is remembered of an app's last pass.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PassMemory {
-    failures: u32,
-    ended: Option<Instant>,
-    troubled: Option<Instant>,
+    /// What is remembered of the last passes.
+    pub memory: Memory,
 }
 
 impl Reconciler {
@@ -86,8 +81,8 @@ impl Reconciler {
     pub async fn pass(&self, turn: &Turn) {
         let start = Instant::now();
         let app = &turn.app;
-        let ended = self.memory(app).ended;
-        let not_before = ended.map_or(turn.since, |ended| ended.max(turn.since));
+        let changed = self.memory.changed(app);
+        let not_before = changed.map_or(turn.since, |changed| changed.max(turn.since));
         let outcome = match self.observer.fresh(not_before).await {
             Ok(world) => self.look(app, &world).await,
             Err(error) => {
@@ -96,32 +91,19 @@ impl Reconciler {
             }
         };
         let is_failed = matches!(outcome, "failed" | "unseen");
-        let failures = self.remember(app, is_failed);
+        let failures = self.memory.end(app, is_failed);
         if is_failed {
             self.queue.ask(app, backoff(failures));
         }
         self.metrics.reconciled(outcome, start.elapsed());
     }
 
-    fn memory(&self, app: &AppName) -> PassMemory {
-        let passes = self.passes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        passes.get(app).copied().unwrap_or_default()
-    }
-
-    /// Something happened to the app: it is looked at closely for a while.
-    pub fn note_trouble(&self, app: &AppName) {
-        let mut passes = self.passes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        passes.entry(app.clone()).or_default().troubled = Some(Instant::now());
-        drop(passes);
-        self.prober.forget(app);
-    }
-
-    fn remember(&self, app: &AppName, is_failed: bool) -> u32 {
-        let mut passes = self.passes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let memory = passes.entry(app.clone()).or_default();
-        memory.failures = if is_failed { memory.failures + 1 } else { 0 };
-        memory.ended = Some(Instant::now());
-        memory.failures
+    /// Something happened to this container of the app.
+    pub fn note_trouble(&self, app: &AppName, container: Option<&ContainerId>) {
+        self.memory.trouble(app);
+        if self.prober.seen(app).keys().all(|watched| container.is_none_or(|id| id == watched)) {
+            self.prober.forget(app);
+        }
     }
 
     /// A pass with the engine in sight. Answers the outcome's word.
@@ -152,6 +134,9 @@ impl Reconciler {
         let uid = as_app(&want).and_then(|app| app.spec.workspace.uid);
         self.give_up(&input, &plan);
         let outcome = self.executor.execute(&plan, uid).await;
+        if !plan.steps.is_empty() {
+            self.memory.change(app);
+        }
         self.settle(&input, &plan, &outcome);
         self.write(&input, &plan, &outcome);
         self.ask_again(&input, &plan, &outcome);
@@ -175,24 +160,7 @@ impl Reconciler {
     async fn state(&self, app: &AppName, want: &Want, world: &World) -> AppState {
         let facts = self.ledger.facts(app).unwrap_or_default();
         let health = self.prober.seen(app);
-        let trouble = self.memory(app).troubled;
-        let is_troubled = trouble.is_some_and(|since| since.elapsed() < TROUBLE);
-        let mut details = BTreeMap::new();
-        let mine = world.containers_of(app);
-        // Which of several stays is decided by how long they run, to the millisecond.
-        let is_alone = mine.len() == 1;
-        for container in mine {
-            let is_steady = match health.get(&container.id) {
-                Some(seen) => matches!(seen, HealthSeen::Healthy { .. }),
-                None => is_alone && as_app(want).is_some_and(|app| app.spec.health.check.is_none()),
-            };
-            if container.state == ContainerState::Running && is_steady && !is_troubled {
-                continue;
-            }
-            if let Ok(Some(detail)) = self.engine.inspect(&container.id).await {
-                details.insert(container.id.clone(), detail);
-            }
-        }
+        let details = self.details(app, want, world, &health).await;
         let source = as_app(want).filter(|app| app.spec.git().is_some());
         let checkout = source.and_then(|_| self.workspace.load(app));
         let rebuilds = source.zip(checkout.as_ref()).map_or(facts.rebuilds, |(app, checkout)| {
@@ -217,6 +185,37 @@ impl Reconciler {
             rebuilds,
             pulled_generation: facts.pulled_generation,
         }
+    }
+
+    /// Inspects the app's containers of which the list does not say enough.
+    async fn details(
+        &self,
+        app: &AppName,
+        want: &Want,
+        world: &World,
+        health: &BTreeMap<ContainerId, HealthSeen>,
+    ) -> BTreeMap<ContainerId, Detail> {
+        // What goes for good is not asked how it is.
+        if matches!(want, Want::Absent) {
+            return BTreeMap::new();
+        }
+        let mine = world.containers_of(app);
+        let is_troubled = self.memory.is_troubled(app);
+        // Which of several stays is decided by how long they run, to the millisecond.
+        let is_alone = mine.len() == 1;
+        let is_plain = |container: &&Container| {
+            let is_steady = match health.get(&container.id) {
+                Some(seen) => matches!(seen, HealthSeen::Healthy { .. }),
+                None => is_alone && as_app(want).is_some_and(|app| app.spec.health.check.is_none()),
+            };
+            container.state == ContainerState::Running && is_steady && !is_troubled
+        };
+        let inspect = async |container: &Container| {
+            let detail = self.engine.inspect(&container.id).await.ok().flatten();
+            detail.map(|detail| (container.id.clone(), detail))
+        };
+        let asked = mine.into_iter().filter(|container| !is_plain(container)).map(inspect);
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// Gives the app its host ports: those that it has, as long as nobody else holds them.
@@ -376,7 +375,7 @@ impl Reconciler {
             return;
         }
         // An engine fails for a moment, too: a version is given up once it has failed some times.
-        if self.memory(input.app).failures + 1 < START_ATTEMPTS {
+        if self.memory.failures(input.app) + 1 < START_ATTEMPTS {
             return;
         }
         if let Some(hash) = &plan.wanted {
@@ -398,8 +397,7 @@ impl Reconciler {
         let is_new = previous
             .is_none_or(|before| (before.phase, before.reason) != (status.phase, status.reason));
         if is_new {
-            let is_warning =
-                matches!(status.phase, crate::model::Phase::Degraded | crate::model::Phase::Failed);
+            let is_warning = matches!(status.phase, Phase::Degraded | Phase::Failed);
             self.tell(
                 app,
                 is_warning,
@@ -423,7 +421,8 @@ impl Reconciler {
     }
 
     fn note_metadata(&self, input: &Input<'_>, status: &Status) {
-        if as_app(input.want).is_none() {
+        // What is still on its way is not worth a write to the disk.
+        if as_app(input.want).is_none() || status.phase == Phase::Installing {
             return;
         }
         let noted = self.workspace.update_metadata(input.app, |metadata| {
@@ -457,7 +456,9 @@ impl Reconciler {
             return;
         }
         let has_called = plan.steps.iter().any(|step| matches!(step.step, Step::Call(_)));
-        if has_called {
+        if has_called && plan.verb == Verb::Remove {
+            self.queue.ask_with_others(input.app, AFTER_CHANGE);
+        } else if has_called {
             self.queue.ask(input.app, AFTER_CHANGE);
         } else if let Some(at) = plan.next_look() {
             self.queue.ask(input.app, at.since(input.now).max(AFTER_CHANGE));
@@ -489,7 +490,7 @@ impl Reconciler {
         }
         self.record.forget(app);
         self.metrics.forget_app(app);
-        self.passes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(app);
+        self.memory.forget(app);
     }
 }
 

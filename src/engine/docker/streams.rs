@@ -36,8 +36,6 @@ const ACTIONS: &[&str] = &[
 ];
 /// How long events may be silent before the engine is asked whether it is still there.
 const EVENTS_IDLE_LIMIT: Duration = Duration::from_mins(1);
-/// How long the engine may take until its lists show an end that it has told of.
-const END_LIMIT: Duration = Duration::from_secs(3);
 /// The longest event that is taken.
 const EVENT_BYTES_MAX: usize = 1 << 20;
 /// How much of a command's output is kept: its end.
@@ -107,7 +105,6 @@ impl Live {
                 let line = self.buffer.split_to(end + 1);
                 let instance = &self.docker.settings().instance;
                 if let Some(hint) = hint_of(instance, &line) {
-                    self.wait_for_end(&hint, &line).await;
                     return Ok(hint);
                 }
             }
@@ -125,17 +122,6 @@ impl Live {
                 Err(_) => drop(self.docker.get("ping", SHORT_LIMIT, "/_ping").await?),
             }
         }
-    }
-
-    /// The engine tells that a container of ours has ended before its lists show it: for a tenth
-    /// of a second or longer they say that it runs. An inspection is answered once that is over.
-    async fn wait_for_end(&self, hint: &Hint, line: &[u8]) {
-        if hint.app.is_none() || hint.action != "die" {
-            return;
-        }
-        let wire: EventWire = serde_json::from_slice(line).unwrap_or_default();
-        let Some(id) = wire.actor.and_then(|actor| actor.id).map(ContainerId::new) else { return };
-        let _ = tokio::time::timeout(END_LIMIT, self.docker.inspection(&id)).await;
     }
 }
 
@@ -164,7 +150,8 @@ fn hint_of(instance: &str, line: &[u8]) -> Option<Hint> {
         return None;
     }
     let wire: EventWire = serde_json::from_slice(line).unwrap_or_default();
-    let labels = wire.actor.unwrap_or_default().attributes.unwrap_or_default();
+    let ActorWire { id, attributes } = wire.actor.unwrap_or_default();
+    let labels = attributes.unwrap_or_default();
     let action = wire.action.unwrap_or_else(|| "unreadable".to_owned());
     // A renamed container was ours under its old name.
     let key = if action == "rename" { "oldName" } else { "name" };
@@ -175,7 +162,8 @@ fn hint_of(instance: &str, line: &[u8]) -> Option<Hint> {
         .map(|nanos| nanos / 1_000_000)
         .or_else(|| wire.time.map(|seconds| seconds.saturating_mul(1000)));
     let is_urgent = app.is_some() && Hint::is_urgent_action(&action);
-    Some(Hint { app, action, at: millis.map(Timestamp::from_millis), is_urgent })
+    let (container, at) = (id.map(ContainerId::new), millis.map(Timestamp::from_millis));
+    Some(Hint { app, container, action, at, is_urgent })
 }
 
 /// Percent-encodes a query value.

@@ -144,7 +144,8 @@ impl State {
         let Some(thing) = self.things.get(id).filter(|_| !self.loses_events) else { return };
         let app = owner_of(instance, &thing.name, &thing.labels).app().cloned();
         let is_urgent = app.is_some() && Hint::is_urgent_action(action);
-        let hint = Hint { app, action: action.to_owned(), at: Some(at), is_urgent };
+        let (container, action) = (Some(id.clone()), action.to_owned());
+        let hint = Hint { app, container, action, at: Some(at), is_urgent };
         // Nobody listens: nobody is told.
         let _ = self.events.send(Ok(hint));
     }
