@@ -7,6 +7,10 @@ MANIFESTS  ?= manifests
 STATE_DIR  ?= .berth/state
 WORKSPACES ?= .berth/workspaces
 ARGS       ?=
+# `make crash-pairs` plays one of so many pairs.
+SHARE      ?= 1
+# How many crashes, failures, hands on the engine and edits `make model` explores.
+MODEL      ?= 2,2,1,0
 
 # The engine that the tests against a real one use.
 export BERTH_TEST_ENGINE ?= $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
@@ -14,10 +18,10 @@ export BERTH_TEST_ENGINE ?= $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bless bench lint docs setup toolchain engine base-image tiny-image clean
+.PHONY: help run build test bless bench crash-pairs crash-real faults model engine-failures engines soak mutants seeded fuzz lint docs setup toolchain engine base-image tiny-image clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup ## build Berth and run it on manifests/ (BASE_IMAGE, LISTEN, MANIFESTS, ARGS)
 	cargo build --release
@@ -31,11 +35,44 @@ build: toolchain ## the release binary: target/release/berth
 test: setup base-image tiny-image ## every test, those against a real engine too (ARGS)
 	cargo nextest run $(ARGS)
 
+engine-failures: setup tiny-image ## what happens when the engine itself fails (ARGS)
+	cargo nextest run -E 'test(/^(engine_failure|state_files)::/)' $(ARGS)
+
+engines: setup base-image tiny-image ## tests on 20.10, 26.1 and 28.5, with and without live-restore (ENGINES, LIVE, TESTS)
+	@compose/setup/engine-matrix.sh
+
+soak: setup tiny-image ## 1,000 kills of Berth at random (KILLS, SEED)
+	BERTH_TEST_KILLS='$(or $(KILLS),1000)' BERTH_TEST_SEED='$(or $(SEED),7)' \
+	  cargo nextest run -P long -E 'test(/^engine_failure::kills/)' $(ARGS)
+
+faults: setup base-image tiny-image ## every fault at every call: in memory, then on the real engine (long)
+	BERTH_MATRIX=all cargo nextest run --profile long -E 'test(/^matrix::/)' $(ARGS)
+	BERTH_FAULTS=all cargo nextest run --profile long -E 'test(/^e2e::fault_points::/)' $(ARGS)
+
+crash-real: setup base-image tiny-image ## kill -9 at every request to the real engine (minutes)
+	BERTH_CRASH_REAL=all cargo nextest run --profile long -E 'test(/^e2e::crash_points::/)' $(ARGS)
+
 bless: toolchain ## rewrite the expected texts of golden tests; look at the diff
-	BLESS=1 cargo nextest run -E 'not test(/^e2e::/)' $(ARGS)
+	BLESS=1 cargo nextest run -E 'not test(/^(e2e|engine_failure|engine_contract::(docker|pull|tools))::/)' $(ARGS)
 
 bench: setup tiny-image ## measure (ARGS)
 	cargo bench --bench bench $(ARGS)
+
+crash-pairs: toolchain ## kill Berth at every pair of calls, in memory; long (SHARE, ARGS)
+	BERTH_CRASH_PAIRS='$(SHARE)' cargo test --test it -- --nocapture crash::a_second_kill $(ARGS)
+
+model: toolchain ## explore all that can happen to two apps, in memory; minutes (MODEL)
+	BERTH_MODEL='$(MODEL)' cargo test --test it -- --nocapture model::whatever
+
+mutants: toolchain ## change the decisions one by one; a test must notice each (ARGS)
+	tests/mutants/run $(ARGS)
+
+seeded: setup ## bring bugs of the past back one by one; a test must find each (ARGS)
+	tests/seeded/run $(ARGS)
+
+SECONDS ?= 120
+fuzz: toolchain ## hostile input for every reader of text (SECONDS, ARGS)
+	CARGO_TARGET_DIR=target/fuzz cargo run -q --manifest-path tests/fuzz/Cargo.toml -- $(SECONDS) $(ARGS)
 
 lint: toolchain ## formatting and clippy
 	cargo fmt --check

@@ -30,8 +30,11 @@ const PASSES_AT_ONCE: usize = 256;
 const HINT_PAUSE: Duration = Duration::from_millis(100);
 /// How long the engine may take until its lists show an end that it has told of.
 const END_LIMIT: Duration = Duration::from_secs(3);
-/// The pause before a broken event stream is opened again.
-const EVENTS_PAUSE: Duration = Duration::from_secs(1);
+/// The pause before a broken event stream is opened again; it doubles up to the second figure while
+/// streams break soon.
+const EVENTS_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// How long a new reading of the manifests waits for what is on the engine.
+const KNOWN_WAIT: Duration = Duration::from_millis(300);
 /// How long passes may take to end when Berth stops.
 const STOP_WAIT: Duration = Duration::from_secs(20);
 /// Figures of the queue are taken so often.
@@ -116,16 +119,33 @@ impl Controller {
             let is_same = |new| last.as_ref().is_some_and(|last| Arc::ptr_eq(last, new));
             if !reading.as_ref().is_ok_and(is_same) {
                 last = reading.as_ref().ok().cloned();
-                let seen = Instant::now();
-                let known = self.known(seen).await;
-                let mut intake = self.intake();
-                self.publish(intake.take(reading, known.as_ref(), &self.reconciler.ledger), seen);
+                self.take_in(reading).await;
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = source.changed() => {}
                 Some(()) = rescans.recv() => {}
             }
+        }
+    }
+
+    /// Makes a reading known. Where the engine takes long to say what is there, what is desired is
+    /// known before that, so that each status can say what it waits for.
+    async fn take_in(&self, reading: Result<Arc<Snapshot>, String>) {
+        let seen = Instant::now();
+        let ledger = &self.reconciler.ledger;
+        let mut known = std::pin::pin!(self.known(seen));
+        let early = tokio::time::timeout(KNOWN_WAIT, known.as_mut()).await;
+        {
+            let mut intake = self.intake();
+            let known = early.as_ref().ok().and_then(Option::as_ref);
+            self.publish(intake.take(reading, known, ledger), seen);
+        }
+        if early.is_err()
+            && let Some(known) = known.await
+        {
+            let mut intake = self.intake();
+            self.publish(intake.fold(Some(&known), ledger), seen);
         }
     }
 
@@ -177,7 +197,9 @@ impl Controller {
 
     /// Listens to the engine. Whatever it says, or leaves unsaid, only means: look.
     async fn watch_engine(self: Arc<Self>) {
+        let mut pause = EVENTS_PAUSE.0;
         loop {
+            let opened = Instant::now();
             let mut events = self.reconciler.engine.events();
             loop {
                 let hint = tokio::select! {
@@ -187,10 +209,14 @@ impl Controller {
                 let Some(Ok(hint)) = hint else { break };
                 self.take_hint(&hint).await;
             }
+            if EVENTS_PAUSE.1 < opened.elapsed() {
+                pause = EVENTS_PAUSE.0;
+            }
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(EVENTS_PAUSE) => {}
+                () = tokio::time::sleep(pause) => {}
             }
+            pause = (pause * 2).min(EVENTS_PAUSE.1);
         }
     }
 
@@ -254,6 +280,8 @@ impl Controller {
         let mut all = known.unwrap_or_default();
         all.extend(desired.apps.keys().cloned());
         all.extend(desired.removals.iter().cloned());
+        // What was held back and is gone by now is named nowhere else.
+        all.extend(self.reconciler.record.entries().iter().map(|entry| entry.name.clone()));
         for app in &all {
             self.reconciler.queue.ask_since(app, seen);
         }
@@ -266,6 +294,7 @@ impl Controller {
                 () = self.stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
+            self.reconciler.mind_the_clock();
             let (depth, oldest) = self.reconciler.queue.load();
             self.reconciler.metrics.queue(depth, oldest);
         }
@@ -371,6 +400,11 @@ impl Controller {
     }
 
     async fn confirm(&self) -> Result<String, CommandError> {
+        // Which engine it is comes first: what is to be removed is only known once that is.
+        if let Some(engine) = self.reconciler.observer.confirm() {
+            self.ask_all().await;
+            return Ok(format!("going on with the engine {engine}"));
+        }
         let apps = self.intake().confirm().ok_or(CommandError::NothingToConfirm)?;
         let seen = Instant::now();
         let known = self.known(seen).await;

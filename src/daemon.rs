@@ -22,7 +22,7 @@ use crate::host;
 use crate::manifest;
 use crate::model::Digest;
 use crate::queue::Queue;
-use crate::reconcile::{Memory, Observer, Reconciler};
+use crate::reconcile::{Memory, Observer, Reconciler, Times};
 use crate::record::{Record, file::Folder, ledger::Ledger};
 use crate::server::{Parts, Server, Settings as ServerSettings};
 use crate::source::{Directory, Source, directory::Options};
@@ -32,6 +32,8 @@ use crate::workspace::{Settings as WorkspaceSettings, Workspace, network_environ
 
 /// State is written at most so often.
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
+/// What could not be written is tried again after this pause.
+const SAVE_RETRY: Duration = Duration::from_secs(5);
 /// How many commands may wait.
 const COMMANDS_WAITING: usize = 64;
 
@@ -137,6 +139,7 @@ impl Daemon {
             policy,
             clock,
             metrics,
+            times: Times::default(),
             placing: tokio::sync::Mutex::default(),
             memory: Memory::default(),
         });
@@ -295,20 +298,29 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
 }
 
 /// Writes the state as soon as it has changed, then not again for a moment, and once more at the
-/// end: what a person asked for is on disk at once, a burst of changes costs few writes.
+/// end: what a person asked for is on disk at once, a burst of changes costs few writes. What could
+/// not be written is tried again: a disk that was full has room again some time (fault D41).
 async fn save(folder: Folder, ledger: Arc<Ledger>, stop: CancellationToken) {
     let folder = Arc::new(folder);
     let mut is_last = false;
+    let mut problem: Option<String> = None;
     while !is_last {
         tokio::select! {
             () = stop.cancelled() => is_last = true,
             () = ledger.changed() => {}
+            () = tokio::time::sleep(SAVE_RETRY), if problem.is_some() => {}
         }
         let (folder, kept) = (Arc::clone(&folder), ledger.kept());
         let saved = tokio::task::spawn_blocking(move || folder.save(&kept)).await;
-        if let Ok(Err(error)) = saved {
-            tracing::warn!(%error, "state not written");
+        let error = saved.ok().and_then(Result::err).map(|error| error.to_string());
+        match &error {
+            Some(error) if problem.as_ref() != Some(error) => {
+                tracing::warn!(error, "state not written; it is tried again");
+            }
+            None if problem.is_some() => tracing::info!("state written again"),
+            Some(_) | None => {}
         }
+        problem = error;
         let _ = tokio::time::timeout(SAVE_PAUSE, stop.cancelled()).await;
     }
 }

@@ -21,6 +21,17 @@ use crate::state::{ContainerId, HealthSeen};
 
 /// The first pause between two checks of an app that starts; it grows up to the second figure.
 const EAGER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// The first pause after the engine did not do a check; it doubles up to the second figure. A check
+/// is up to three calls.
+const BLIND: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(30));
+
+/// Why a check did not pass.
+enum Trouble {
+    /// The app did not answer as it should.
+    App(String),
+    /// The engine did not do the check.
+    Engine(String),
+}
 
 /// What was listed so shortly before a verdict is new enough to act on it.
 const LIST_AGE: Duration = Duration::from_millis(50);
@@ -102,11 +113,22 @@ impl Prober {
 
     async fn run(&self, app: &AppName, id: &ContainerId, reach: &Reach, health: &Health) {
         let Some(check) = &health.check else { return };
-        let mut eager = EAGER.0;
+        let (mut eager, mut blind) = (EAGER.0, BLIND.0);
         let mut failures = 0;
         loop {
             let checked = tokio::time::timeout(health.timeout, self.check(id, reach, check)).await;
-            let result = checked.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+            let late = |_| Err(Trouble::App("no answer in time".to_owned()));
+            let result = match checked.unwrap_or_else(late) {
+                Err(Trouble::Engine(error)) => {
+                    self.note_blind(app, id, error);
+                    tokio::time::sleep(blind).await;
+                    blind = (blind * 2).min(BLIND.1);
+                    continue;
+                }
+                Err(Trouble::App(error)) => Err(error),
+                Ok(()) => Ok(()),
+            };
+            blind = BLIND.0;
             failures = if result.is_ok() { 0 } else { failures + 1 };
             let is_healthy = self.note(app, id, &result, failures >= health.retries);
             let pause = if is_healthy {
@@ -143,7 +165,7 @@ impl Prober {
             (Err(error), HealthSeen::Unhealthy { since, .. }) => {
                 HealthSeen::Unhealthy { since: *since, error: error.clone() }
             }
-            (Err(error), HealthSeen::Starting { since, .. }) => {
+            (Err(error), HealthSeen::Starting { since, .. } | HealthSeen::Unseen { since, .. }) => {
                 HealthSeen::Starting { since: *since, error: Some(error.clone()) }
             }
         };
@@ -157,24 +179,45 @@ impl Prober {
         is_healthy
     }
 
+    /// Writes down that a check could not be made. What was seen before that is still the best that
+    /// is known.
+    fn note_blind(&self, app: &AppName, id: &ContainerId, error: String) {
+        let now = self.clock.now();
+        let mut all = self.lock();
+        let Some(watched) = all.get_mut(app).filter(|watched| watched.container == *id) else {
+            return;
+        };
+        let since = match &watched.seen {
+            HealthSeen::Healthy { .. } | HealthSeen::Unhealthy { .. } => return,
+            HealthSeen::Unseen { error: before, .. } if *before == error => return,
+            HealthSeen::Unseen { since, .. } => *since,
+            HealthSeen::Starting { .. } => now,
+        };
+        watched.seen = HealthSeen::Unseen { since, error };
+        drop(all);
+        self.queue.ask(app, Duration::ZERO);
+    }
+
     async fn check(
         &self,
         id: &ContainerId,
         reach: &Reach,
         check: &HealthCheck,
-    ) -> Result<(), String> {
+    ) -> Result<(), Trouble> {
         match check {
-            HealthCheck::Tcp { port } => tcp(reach, *port).await.map(|_| ()),
-            HealthCheck::Http { path, port } => http(reach, *port, path).await,
+            HealthCheck::Tcp { port } => tcp(reach, *port).await.map(|_| ()).map_err(Trouble::App),
+            HealthCheck::Http { path, port } => {
+                http(reach, *port, path).await.map_err(Trouble::App)
+            }
             HealthCheck::Exec(command) => {
                 let timeout = Duration::from_secs(60);
                 match self.engine.exec(id, command, timeout).await {
                     Ok((0, _)) => Ok(()),
                     Ok((code, output)) => {
                         let last = output.lines().last().unwrap_or("").trim().to_owned();
-                        Err(format!("the check exited with code {code}: {last}"))
+                        Err(Trouble::App(format!("the check exited with code {code}: {last}")))
                     }
-                    Err(error) => Err(error.to_string()),
+                    Err(error) => Err(Trouble::Engine(error.to_string())),
                 }
             }
         }

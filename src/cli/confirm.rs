@@ -1,4 +1,4 @@
-//! `berth confirm`: go on with removals that are held back.
+//! `berth confirm`: go on with another engine, or with removals that are held back.
 
 use super::{
     document::text,

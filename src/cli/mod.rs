@@ -90,7 +90,7 @@ enum Verb {
     Rebuild(act::Args),
     /// Look at an app and its repository now, and try again what failed.
     Reconcile(act::Args),
-    /// Go on with the removals that are held back.
+    /// Go on with another engine that answers, else with the removals that are held back.
     Confirm,
     /// Wait until an app is ready, or gone.
     Wait(wait::Args),

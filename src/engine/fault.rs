@@ -45,6 +45,11 @@ pub enum Fault {
     Stale(usize),
     /// Berth dies before the call reaches the engine.
     CrashBefore,
+    /// Berth dies once the call is sent; the engine does it so much later (fault D09).
+    CrashSent(Duration),
+    /// Berth dies so long after the engine has begun: what takes longer is broken off, of what is
+    /// done the answer is on its way.
+    CrashDuring(Duration),
     /// Berth dies once the engine has done the call.
     CrashAfter,
 }
@@ -68,6 +73,7 @@ impl Occurrence {
 }
 
 type Script = Box<dyn FnMut(&Occurrence) -> Fault + Send>;
+type Items = Arc<Mutex<Box<dyn FnMut(&'static str) -> bool + Send>>>;
 
 /// An engine with faults.
 ///
@@ -76,6 +82,7 @@ type Script = Box<dyn FnMut(&Occurrence) -> Fault + Send>;
 pub struct Faulty {
     inner: Arc<dyn Engine>,
     script: Mutex<Script>,
+    items: Items,
     counts: Mutex<CallCounts>,
     worlds: Mutex<VecDeque<World>>,
     is_dead: watch::Sender<bool>,
@@ -90,10 +97,18 @@ impl Faulty {
         Self {
             inner,
             script: Mutex::new(Box::new(script)),
+            items: Arc::new(Mutex::new(Box::new(|_| false))),
             counts: Mutex::default(),
             worlds: Mutex::default(),
             is_dead: watch::Sender::new(false),
         }
+    }
+
+    /// Asks `script` about each item of a stream of this kind, before it is handed over: whether
+    /// Berth dies instead of taking it.
+    #[must_use]
+    pub fn dying_of(self, script: impl FnMut(&'static str) -> bool + Send + 'static) -> Self {
+        Self { items: Arc::new(Mutex::new(Box::new(script))), ..self }
     }
 
     /// One fault at the call with this number, counted from 0 over all kinds.
@@ -174,13 +189,13 @@ impl Faulty {
     ) -> Result<T, Error> {
         let late = |limit: Duration| Error::Timeout { call: kind, seconds: limit.as_secs() };
         let outcome = match fault {
-            Fault::Pass | Fault::Stale(_) => work.await,
+            Fault::Pass | Fault::Stale(_) => self.while_alive(kind, work).await,
             Fault::Refuse => Err(refused()),
             Fault::Fail(status) => Err(failed(status)),
             Fault::Lose => work.await.and_then(|_| Err(lost(kind))),
             Fault::Delay(time) => {
                 tokio::time::sleep(time).await;
-                work.await
+                self.while_alive(kind, work).await
             }
             Fault::Stall(limit) => {
                 tokio::time::sleep(limit).await;
@@ -192,6 +207,18 @@ impl Faulty {
                 outcome.and_then(|_| Err(late(limit)))
             }
             Fault::CrashBefore => self.die().await,
+            Fault::CrashSent(time) => {
+                self.is_dead.send_replace(true);
+                tokio::time::sleep(time).await;
+                let _ = work.await;
+                pending().await
+            }
+            Fault::CrashDuring(time) => {
+                let end = tokio::time::Instant::now() + time;
+                let _ = tokio::time::timeout_at(end, work).await;
+                tokio::time::sleep_until(end).await;
+                self.die().await
+            }
             Fault::CrashAfter => {
                 let _ = work.await;
                 self.die().await
@@ -199,6 +226,18 @@ impl Faulty {
         };
         // The dead learn nothing, not even what was under way.
         if self.is_dead() { pending().await } else { outcome }
+    }
+
+    /// Engines end builds and pulls whose caller's connection breaks; short calls they finish.
+    async fn while_alive<T>(&self, kind: &'static str, work: impl Future<Output = T>) -> T {
+        if !matches!(kind, "build" | "pull") {
+            return work.await;
+        }
+        tokio::select! {
+            biased;
+            () = self.died() => pending().await,
+            done = work => done,
+        }
     }
 
     async fn see(&self) -> Result<World, Error> {
@@ -241,13 +280,26 @@ impl Faulty {
                 stream::once(late).flatten().boxed()
             }
             Fault::Stall(_) | Fault::StallDone(_) => stream::pending().boxed(),
-            Fault::CrashBefore | Fault::CrashAfter => {
+            Fault::CrashBefore
+            | Fault::CrashSent(_)
+            | Fault::CrashDuring(_)
+            | Fault::CrashAfter => {
                 self.is_dead.send_replace(true);
                 stream::pending().boxed()
             }
             Fault::Pass | Fault::Stale(_) => inner(),
         };
-        until_death(items, self.died())
+        let (script, is_dead) = (Arc::clone(&self.items), self.is_dead.clone());
+        let items = items.then(move |item| {
+            let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_fatal = !*is_dead.borrow() && script(kind);
+            drop(script);
+            if is_fatal {
+                is_dead.send_replace(true);
+            }
+            async move { if is_fatal { pending().await } else { item } }
+        });
+        until_death(items.boxed(), self.died())
     }
 }
 
@@ -287,6 +339,10 @@ fn lost(call: &'static str) -> Error {
 impl Engine for Faulty {
     fn describe(&self) -> BoxFuture<'_, Result<About, Error>> {
         Box::pin(self.around("describe", self.inner.describe()))
+    }
+
+    fn trust(&self, about: &About) {
+        self.inner.trust(about);
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<World, Error>> {
@@ -385,6 +441,62 @@ mod tests {
         assert!(tokio::time::timeout(wait, events.next()).await.is_err());
         assert!(tokio::time::timeout(wait, engine.observe()).await.is_err());
         assert_eq!(engine.total(), 2);
+    }
+
+    /// Fault D09.
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_was_sent_is_done_after_the_death() {
+        let fake = fake();
+        let fault = Fault::CrashSent(Duration::from_secs(1));
+        let engine = Arc::new(Faulty::at(Arc::new(fake.clone()), 0, fault));
+        let caller = tokio::spawn({
+            let engine = Arc::clone(&engine);
+            async move { make_network(&engine).await.is_ok() }
+        });
+        engine.died().await;
+        assert!(fake.journal().is_empty());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(fake.journal(), ["network n"]);
+        assert!(!caller.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_work_is_broken_off_and_a_short_call_is_done() {
+        let fake = fake();
+        let image = ImageRef::parse("shop/far:1").unwrap();
+        let script = crate::engine::fake::Script::takes(Duration::from_secs(9));
+        fake.add_remote(&image, script, crate::engine::fake::Behaviour::default());
+        for (kind, journal) in [("pull", vec![]), ("ensure_network", vec!["network n"])] {
+            let fault = Fault::CrashDuring(Duration::from_secs(1));
+            let engine = Faulty::at_kind(Arc::new(fake.clone()), kind, 0, fault);
+            let (log, _lines) = tokio::sync::mpsc::channel(9);
+            let (pull, call) = (engine.pull(&image, log), make_network(&engine));
+            let end = tokio::time::Instant::now() + Duration::from_hours(1);
+            let is_over = match kind {
+                "pull" => tokio::time::timeout_at(end, pull).await.is_ok(),
+                _ => tokio::time::timeout_at(end, call).await.is_ok(),
+            };
+            assert!(!is_over);
+            assert!(engine.is_dead());
+            assert_eq!(fake.journal(), journal);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_item_of_a_stream_can_be_the_last_thing() {
+        let fake = fake();
+        let mut items = 0;
+        let engine = Faulty::new(Arc::new(fake.clone()), |_| Fault::Pass).dying_of(move |_| {
+            items += 1;
+            items == 2
+        });
+        let mut events = engine.events();
+        assert!(events.next().await.is_some());
+        assert!(!engine.is_dead());
+        fake.add_foreign("x", Vec::new());
+        let end = Duration::from_hours(1);
+        assert!(tokio::time::timeout(end, events.next()).await.is_err());
+        assert!(engine.is_dead());
     }
 
     #[tokio::test]

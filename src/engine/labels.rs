@@ -55,3 +55,104 @@ pub(super) fn is_built_from(
 ) -> bool {
     image_labels(instance, recipe).iter().all(|(key, value)| labels.get(key) == Some(value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AppName, Command, Digest, Resources, RestartPolicy, SpecHash};
+    use crate::plan::{Dockerfile, Shape};
+    use crate::state::{Owner, container_name, owner_of, ports_of_label};
+
+    fn spec(build: Option<Digest>) -> ContainerSpec {
+        let shape = Shape {
+            image: "x:1".to_owned(),
+            command: Command::Image,
+            env: BTreeMap::new(),
+            ports: ports_of_label("127.0.0.1:8001:80/tcp"),
+            mounts: Vec::new(),
+            resources: Resources::default(),
+            restart: RestartPolicy::Always,
+            network: "berth".to_owned(),
+        };
+        let (app, spec_hash) = (AppName::new("chat").unwrap(), SpecHash::of(&shape));
+        ContainerSpec {
+            name: container_name(&app, &spec_hash),
+            instance: "home".to_owned(),
+            app,
+            generation: 3,
+            spec_hash,
+            commit: build.is_some().then(|| "c0ffee".to_owned()),
+            build,
+            fields: "env.A=0f1e,image=12ab".to_owned(),
+            grace_s: 7,
+            shape,
+        }
+    }
+
+    fn recipe(tree: &str) -> Recipe {
+        Recipe {
+            instance: "home".to_owned(),
+            app: AppName::new("chat").unwrap(),
+            tree: tree.to_owned(),
+            commit: String::new(),
+            dockerfile: Dockerfile::InSource("Dockerfile".to_owned()),
+            target: None,
+            args: BTreeMap::new(),
+            base: None,
+            ca_bundle: None,
+            rebuilds: 0,
+            why: String::new(),
+        }
+    }
+
+    /// What is written on a container is what its owner is read from.
+    #[test]
+    fn a_containers_labels_read_back() {
+        let (digest, none) = (Digest::of_bytes(b"build"), None);
+        for build in [none, Some(digest)] {
+            let spec = spec(build);
+            let labels = container_labels(&spec);
+            let fields = [("env.A", "0f1e"), ("image", "12ab")];
+            let owner = Owner {
+                app: spec.app.clone(),
+                generation: 3,
+                spec_hash: spec.spec_hash.clone(),
+                build: spec.build.clone(),
+                commit: spec.commit.clone(),
+                fields: fields.map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
+            };
+            assert_eq!(owner_of("home", &spec.name, &labels).owner(), Some(&owner));
+            assert_eq!(owner_of("other", &spec.name, &labels).owner(), None);
+            assert_eq!(labels[label::PORTS], "127.0.0.1:8001:80/tcp");
+        }
+    }
+
+    /// `docker compose ls` lists only what carries these keys.
+    #[test]
+    fn compose_sees_a_project_of_the_instance() {
+        let labels = container_labels(&spec(None));
+        assert_eq!(labels[label::COMPOSE_PROJECT], "berth-home");
+        assert_eq!(labels[label::COMPOSE_SERVICE], "chat");
+        assert_eq!(labels[label::COMPOSE_NUMBER], "1");
+        assert_eq!(labels[label::COMPOSE_ONEOFF], "False");
+        assert!(!labels[label::COMPOSE_CONFIG_HASH].is_empty());
+    }
+
+    /// Faults D21, D39: an image is what a build was asked for only when all of it is said.
+    #[test]
+    fn an_image_is_proven_by_instance_app_and_inputs() {
+        let labels = image_labels("home", &recipe("1"));
+        assert!(is_built_from(&labels, "home", &recipe("1")));
+        assert!(!is_built_from(&labels, "other", &recipe("1")));
+        assert!(!is_built_from(&labels, "home", &recipe("2")));
+        for key in [label::IMAGE_INSTANCE, label::IMAGE_APP, label::IMAGE_BUILD] {
+            let mut without = labels.clone();
+            assert!(without.remove(key).is_some(), "{key}");
+            assert!(!is_built_from(&without, "home", &recipe("1")), "{key}");
+        }
+        // Whatever else the base image brought along.
+        let mut more = labels;
+        more.insert("maintainer".to_owned(), "somebody".to_owned());
+        assert!(is_built_from(&more, "home", &recipe("1")));
+    }
+}

@@ -29,6 +29,12 @@ pub trait Engine: Send + Sync + 'static {
     /// Who it is. Answers quickly or fails; also the health check of the engine itself.
     fn describe(&self) -> BoxFuture<'_, Result<About, Error>>;
 
+    /// Whoever answered with this is the engine from now on. One that has taken its place since is
+    /// refused, call by call, until it has said who it is and is trusted in its turn (fault D48).
+    fn trust(&self, about: &About) {
+        let _ = about;
+    }
+
     /// Lists everything: at most two engine calls, however many containers there are.
     fn observe(&self) -> BoxFuture<'_, Result<World, Error>>;
 
@@ -107,7 +113,8 @@ pub enum Applied {
 /// Who the engine is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
-    /// Its own id; another id behind the same socket is another engine (fault D48).
+    /// Its own id, and where its containers are kept: with another id or another place behind the
+    /// same socket it is another engine (fault D48).
     pub id: String,
     /// Its version, such as `20.10.24`.
     pub version: String,

@@ -4,7 +4,11 @@ mod context;
 mod ends;
 mod jobs;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::Semaphore;
 
@@ -29,6 +33,8 @@ pub struct Executor {
     calls: Semaphore,
     stops: Semaphore,
     ends: Ends,
+    /// The step of each app that is under way.
+    doing: Mutex<BTreeMap<AppName, String>>,
 }
 
 impl Executor {
@@ -41,7 +47,8 @@ impl Executor {
     ) -> Self {
         let calls = Semaphore::new(jobs.settings().calls);
         let stops = Semaphore::new(STOPS_AT_ONCE);
-        Self { engine, workspace, jobs, metrics, calls, stops, ends: Ends::default() }
+        let (ends, doing) = (Ends::default(), Mutex::default());
+        Self { engine, workspace, jobs, metrics, calls, stops, ends, doing }
     }
 
     /// Whether this container ends because a plan said so, now or just before: events about it are
@@ -50,11 +57,27 @@ impl Executor {
         self.ends.has(id)
     }
 
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<AppName, String>> {
+        self.doing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The app's step that is under way.
+    pub fn doing(&self, app: &AppName) -> Option<String> {
+        self.lock().get(app).cloned()
+    }
+
     /// Does a plan's steps in order, up to the first that fails.
     pub async fn execute(&self, plan: &Plan, uid: Option<u32>) -> Outcome {
+        let outcome = self.do_steps(plan, uid).await;
+        self.lock().remove(&plan.app);
+        outcome
+    }
+
+    async fn do_steps(&self, plan: &Plan, uid: Option<u32>) -> Outcome {
         let mut outcome = Outcome::default();
         let mut created = None;
         for planned in &plan.steps {
+            self.lock().insert(plan.app.clone(), render_step(&planned.step));
             let done = match &planned.step {
                 Step::Call(call) => self.call(&plan.app, call, uid, &mut created).await,
                 Step::Work(work) => {

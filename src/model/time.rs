@@ -23,6 +23,12 @@ impl Timestamp {
         (0 < moment.as_millisecond()).then(|| Self(moment.as_millisecond()))
     }
 
+    /// The moment so many milliseconds later, or earlier.
+    #[must_use]
+    pub const fn moved(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
     /// How long after `earlier` this is; zero when it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

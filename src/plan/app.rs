@@ -5,7 +5,7 @@ use super::{
     acquire::{self, Acquired},
     prune, rollout, shape, times,
 };
-use crate::model::{App, AppName, Reason};
+use crate::model::{App, AppName, PortBinding, Reason};
 use crate::state::{Container, ContainerState, Hold, Want};
 
 /// Decides what to do about one app.
@@ -113,9 +113,36 @@ pub(super) fn keep_alive(input: &Input<'_>, plan: &mut Plan) {
         has_run && (bad.is_none() || !is_bad)
     };
     // The oldest is the last one that proved good; see `rollout`.
-    if let Some(container) = mine.iter().find(may_start) {
+    if let Some(container) = mine.iter().find(may_start)
+        && !refuse_port(input, container, plan)
+    {
         plan.verb = Verb::Start;
         let cause = "the version that was there goes on running meanwhile";
         plan.call(cause, Call::Start(target(container)));
     }
+}
+
+/// The running container of another app, or of nobody, that has a host port of this one. As long as
+/// it runs a start of this one would only fail, again and again (fault P02).
+pub(super) fn port_holder<'a>(input: &Input<'a>, container: &Container) -> Option<&'a Container> {
+    let clashes = |other: &&Container| {
+        let is_other = other.ownership.app() != Some(input.app) && is_up(other);
+        let has = |mine: &PortBinding| {
+            other.ports.iter().any(|theirs| {
+                (theirs.protocol, theirs.host_port) == (mine.protocol, mine.host_port)
+            })
+        };
+        is_other && container.ports.iter().any(has)
+    };
+    input.world.containers.iter().find(clashes)
+}
+
+/// Says so when somebody else has a host port that a container needs to run again.
+pub(super) fn refuse_port(input: &Input<'_>, container: &Container, plan: &mut Plan) -> bool {
+    let Some(holder) = port_holder(input, container) else { return false };
+    let (name, holder) = (&container.name, &holder.name);
+    let message = format!("{name} can't run meanwhile: its host port is taken by {holder}");
+    plan.refuse(Reason::PortTaken, message);
+    plan.look_at(input.now + times::SOON * 5);
+    true
 }

@@ -85,6 +85,10 @@ mod tests {
         assert!(!hold(&many, &many[2..], Folder::Same, &[]));
         assert!(!hold(&["a", "b"], &[], Folder::Same, &["a", "b"]));
         assert!(hold(&["a", "b", "c"], &[], Folder::Same, &["a"]));
+        // Exactly at the limit is not above it.
+        let ten = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+        assert!(!hold(&ten, &ten[3..], Folder::Same, &[]));
+        assert!(hold(&ten, &ten[4..], Folder::Same, &[]));
     }
 
     #[test]

@@ -72,7 +72,12 @@ fn check_removal(
         problems.push(format!("{} would be removed while it runs", target.name));
     }
     let is_gone = matches!(input.want, Want::Absent);
-    let is_last = input.world.containers_of(input.app).len() == 1;
+    let goes = |container: &Container| {
+        plan.steps.iter().any(|planned| {
+            matches!(&planned.step, Step::Call(Call::Remove(it)) if it.id.as_ref() == Some(&container.id))
+        })
+    };
+    let is_last = input.world.containers_of(input.app).into_iter().all(goes);
     let has_new = plan.steps.iter().any(|step| matches!(step.step, Step::Call(Call::Create(_))));
     let is_dead = container.state == crate::state::ContainerState::Dead;
     if !is_gone && is_last && !has_new && !is_dead {
@@ -85,8 +90,8 @@ fn check_image(input: &Input<'_>, id: &str, problems: &mut Vec<String>) {
     if !input.world.own_images.iter().any(is_ours) {
         problems.push(format!("image {id} is not this app's"));
     }
-    let user = input.world.containers.iter().find(|container| container.image_id == id);
-    if user.is_some_and(|container| container.ownership.app() != Some(input.app)) {
+    let is_others = |container: &Container| container.ownership.app() != Some(input.app);
+    if input.world.containers.iter().any(|c| c.image_id == id && is_others(c)) {
         problems.push(format!("image {id} is in use"));
     }
 }

@@ -57,8 +57,12 @@ impl<'a> Input<'a> {
         mine
     }
 
-    /// When a container was started last; when it was made, if nobody looked.
+    /// When a container was started last, by our own clock; by the engine's, if that is not known;
+    /// when it was made, if nobody looked.
     fn started_at(&self, container: &Container) -> Timestamp {
+        if let Some(begun) = self.state.begun.get(&container.id) {
+            return *begun;
+        }
         let detail = self.state.details.get(&container.id);
         detail.and_then(|detail| detail.started_at).unwrap_or(container.created)
     }

@@ -412,4 +412,40 @@ mod tests {
             (Reason::BaseImageMissing, "absent:1")
         );
     }
+
+    #[test]
+    fn what_a_dockerfile_leaves_unused_is_said() {
+        let why = |build| check(build, &["Dockerfile"]).unwrap().why;
+        assert_eq!(why(BuildSpec::default()), "Dockerfile found");
+        let base = ImageRef::parse("own/base:2").ok();
+        let with_base = BuildSpec { base, ..BuildSpec::default() };
+        let requirements = Some("deps.txt".to_owned());
+        let with_requirements = BuildSpec { requirements, ..BuildSpec::default() };
+        for build in [with_base, with_requirements] {
+            assert!(why(build).ends_with("build.requirements are not used"));
+        }
+    }
+
+    #[test]
+    fn a_requirements_file_that_is_named_must_exist() {
+        let build = BuildSpec { requirements: Some("deps.txt".to_owned()), ..BuildSpec::default() };
+        assert!(check(build.clone(), &["deps.txt"]).is_ok());
+        let refusal = check(build, &["requirements.txt", "Makefile"]).unwrap_err();
+        assert!(refusal.message.starts_with("`build.requirements` names `deps.txt`"));
+        // What is there and may have been meant is named, and nothing else.
+        assert!(refusal.message.contains("(requirements.txt found)"), "{}", refusal.message);
+        let build = BuildSpec { dockerfile: Some("D".to_owned()), ..BuildSpec::default() };
+        let refusal = check(build, &["Dockerfile.gpu"]).unwrap_err();
+        assert!(refusal.message.contains("(Dockerfile.gpu found)"), "{}", refusal.message);
+    }
+
+    #[test]
+    fn the_name_of_a_build_argument_is_that_of_a_variable() {
+        let named = |name: &str| {
+            let args = [(name.to_owned(), String::new())].into();
+            check(BuildSpec { args, ..BuildSpec::default() }, &["requirements.txt"]).is_ok()
+        };
+        assert!(named("A") && named("_a") && named("a_1"));
+        assert!(!named("1A") && !named("") && !named("A-B"));
+    }
 }

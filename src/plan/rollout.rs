@@ -6,7 +6,7 @@
 
 use super::{
     Call, ContainerSpec, Input, Plan, Refusal, Target, Verb,
-    app::{is_up, keep_alive, target},
+    app::{is_up, keep_alive, port_holder, refuse_port, target},
     drift,
     shape::grace_s,
     times,
@@ -43,6 +43,9 @@ pub(super) fn roll(input: &Input<'_>, app: &App, wanted: &ContainerSpec, plan: &
         return introduce(input, app, wanted, &cast.old, plan);
     };
     match current.state {
+        ContainerState::Created | ContainerState::Exited if input.state.is_network_lost => {
+            remake(app, wanted, current, &cast.old, plan);
+        }
         ContainerState::Created => start_new(app, wanted, current, &cast.old, plan),
         ContainerState::Running | ContainerState::Restarting => {
             judge(input, app, wanted, &cast, plan);
@@ -121,20 +124,24 @@ fn hold_back(input: &Input<'_>, app: &App, cast: &Cast<'_>, refusal: &Refusal, p
 /// Has the last good version run, and no other. That is the oldest one: whatever proves good
 /// removes what went before it, so the others were tried since then and never did.
 fn restore(input: &Input<'_>, app: &App, old: &[&Container], plan: &mut Plan) {
-    let can_run =
-        |container: &&&Container| is_up(container) || container.state == ContainerState::Exited;
-    let mut able = old.iter().filter(can_run);
-    let Some(kept) = able.next() else { return };
-    for tried in able.filter(|container| is_up(container)) {
+    let Some(kept) = kept(old) else { return };
+    for tried in old.iter().filter(|container| is_up(container) && container.id != kept.id) {
         plan.verb = Verb::Restore;
         let call = Call::Stop { target: target(tried), grace_s: grace_s(app) };
         plan.call("it was tried and never proved good", call);
     }
-    if kept.state == ContainerState::Exited {
+    if kept.state == ContainerState::Exited && !refuse_port(input, kept, plan) {
         plan.verb = Verb::Restore;
         plan.call("the new version failed", Call::Start(target(kept)));
         plan.look_at(input.now + times::SOON);
     }
+}
+
+/// The version to go back to.
+fn kept<'a>(old: &[&'a Container]) -> Option<&'a Container> {
+    let can_run =
+        |container: &&&Container| is_up(container) || container.state == ContainerState::Exited;
+    old.iter().find(can_run).copied()
 }
 
 /// Makes the wanted container, and lets it take over.
@@ -236,9 +243,9 @@ fn judge(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>, 
         Verdict::Ready => settle(input, app, current, &cast.old, plan),
         Verdict::OnItsWay { reason, message, until } => plan.wait(reason, message, Some(until)),
         Verdict::Failing { reason, message } => {
-            let has_kept = cast.old.iter().any(|old| old.state == ContainerState::Exited);
-            let has_running = cast.old.iter().any(|old| is_up(old));
-            let can_go_back = app.spec.rollout.auto_rollback && (has_kept || has_running);
+            let can_run = |kept: &Container| is_up(kept) || port_holder(input, kept).is_none();
+            let has_kept = kept(&cast.old).is_some_and(can_run);
+            let can_go_back = app.spec.rollout.auto_rollback && has_kept;
             if can_go_back && is_between_crashes(input, current, reason) {
                 plan.wait(reason, message, Some(input.now + times::SOON));
             } else if can_go_back {
@@ -268,6 +275,12 @@ fn verdict(input: &Input<'_>, app: &App, current: &Container) -> Verdict {
             Verdict::Failing { reason: Reason::Unhealthy, message: error.clone() }
         }
         _ if is_looping => crash_loop(input, current, restarts),
+        // That says something about the engine and nothing about this version.
+        Some(HealthSeen::Unseen { error, .. }) => {
+            let message = format!("its health can't be checked: {error}");
+            let until = input.now + times::SOON * 5;
+            Verdict::OnItsWay { reason: Reason::Probing, message, until }
+        }
         seen => {
             let deadline = started + app.spec.rollout_deadline();
             let error = match seen {
@@ -374,6 +387,23 @@ fn redo(
     plan.call("it takes the place of the changed one", Call::Create(Box::new(wanted.clone())));
     let new = Target { id: None, name: wanted.name.clone() };
     plan.call(WANTED, Call::Start(new));
+}
+
+/// The container's network is gone: it can't be started any more, another one can (fault D45).
+fn remake(
+    app: &App,
+    wanted: &ContainerSpec,
+    current: &Container,
+    old: &[&Container],
+    plan: &mut Plan,
+) {
+    const WHY: &str = "its network is gone";
+    plan.verb = Verb::Replace;
+    plan.call(WHY, Call::Remove(target(current)));
+    plan.call(WHY, Call::EnsureNetwork { name: wanted.shape.network.clone() });
+    plan.call(WHY, Call::Create(Box::new(wanted.clone())));
+    let new = Target { id: None, name: wanted.name.clone() };
+    hand_over(app, wanted, (new, WANTED), old, plan);
 }
 
 /// The wanted container has ended.

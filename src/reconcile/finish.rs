@@ -17,6 +17,7 @@ impl Reconciler {
     /// Takes note of long work that has ended.
     pub fn finish(&self, finished: Finished) {
         let Finished { app, kind, input, result, took } = finished;
+        self.mind_the_clock();
         if kind == WorkKind::Build {
             self.metrics.built(if result.is_ok() { "ok" } else { "failed" }, took);
         }

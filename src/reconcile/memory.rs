@@ -8,10 +8,15 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::effect::Calls;
 use crate::model::AppName;
 
 /// So long after something happened to an app its containers are inspected in every pass.
 const TROUBLE: Duration = Duration::from_secs(60);
+
+/// A pass that fails so soon after another one that did has a longer pause after it, whatever was
+/// between them: an engine that fails each other time is not asked all the time.
+const OF_LATE: Duration = Duration::from_secs(120);
 
 /// How often each app's passes failed in a row, when the last one that changed something ended,
 /// and when something last happened to the app.
@@ -20,11 +25,16 @@ pub struct Memory {
     apps: Mutex<BTreeMap<AppName, PassMemory>>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct PassMemory {
     failures: u32,
+    /// How many passes failed of late, with others between them, and when the last one did.
+    failures_of_late: u32,
+    failed: Option<Instant>,
     changed: Option<Instant>,
     troubled: Option<Instant>,
+    started: Option<Instant>,
+    calls: Calls,
 }
 
 impl Memory {
@@ -32,24 +42,21 @@ impl Memory {
         self.apps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn of(&self, app: &AppName) -> PassMemory {
-        self.lock().get(app).copied().unwrap_or_default()
-    }
-
     /// When the last pass that may have changed something ended: what was seen before does not
     /// count any more.
     pub(super) fn changed(&self, app: &AppName) -> Option<Instant> {
-        self.of(app).changed
+        self.lock().get(app).and_then(|memory| memory.changed)
     }
 
     /// How often in a row the app's passes have failed.
     pub(super) fn failures(&self, app: &AppName) -> u32 {
-        self.of(app).failures
+        self.lock().get(app).map_or(0, |memory| memory.failures)
     }
 
     /// Whether something happened to the app not long ago.
     pub(super) fn is_troubled(&self, app: &AppName) -> bool {
-        self.of(app).troubled.is_some_and(|since| since.elapsed() < TROUBLE)
+        let troubled = self.lock().get(app).and_then(|memory| memory.troubled);
+        troubled.is_some_and(|since| since.elapsed() < TROUBLE)
     }
 
     /// Something happened to the app: it is looked at closely for a while.
@@ -62,12 +69,32 @@ impl Memory {
         self.lock().entry(app.clone()).or_default().changed = Some(Instant::now());
     }
 
-    /// A pass ended; answers how many in a row have failed now.
+    /// When Berth last began to start a container of the app.
+    pub(super) fn started(&self, app: &AppName) -> Option<Instant> {
+        self.lock().get(app).and_then(|memory| memory.started)
+    }
+
+    /// A container of the app is about to be started.
+    pub(super) fn start(&self, app: &AppName) {
+        self.lock().entry(app.clone()).or_default().started = Some(Instant::now());
+    }
+
+    /// A pass made these calls; answers how often in a row the same were made before.
+    pub(super) fn repeats(&self, app: &AppName, steps: Vec<String>) -> u32 {
+        self.lock().entry(app.clone()).or_default().calls.note(steps)
+    }
+
+    /// A pass ended; answers how many have failed of late.
     pub(super) fn end(&self, app: &AppName, is_failed: bool) -> u32 {
         let mut apps = self.lock();
         let memory = apps.entry(app.clone()).or_default();
         memory.failures = if is_failed { memory.failures + 1 } else { 0 };
-        memory.failures
+        if is_failed {
+            let is_of_late = memory.failed.is_some_and(|at| at.elapsed() < OF_LATE);
+            memory.failures_of_late = if is_of_late { memory.failures_of_late + 1 } else { 1 };
+            memory.failed = Some(Instant::now());
+        }
+        memory.failures_of_late
     }
 
     /// The app is gone.

@@ -1,8 +1,12 @@
 //! One pass for one app: look, plan, check, carry out, say how it stands.
 
+mod effect;
+mod failure;
 mod finish;
 mod memory;
 mod observer;
+mod patience;
+mod times;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,12 +39,10 @@ use crate::telemetry::Metrics;
 use crate::workspace::Workspace;
 pub use memory::Memory;
 pub use observer::Observer;
+pub use times::Times;
 
 /// After a pass that changed something, the app is looked at again so soon.
 const AFTER_CHANGE: Duration = Duration::from_millis(20);
-
-/// So often in a row a new version may fail to start before it is given up (fault D08).
-const START_ATTEMPTS: u32 = 3;
 
 /// All that a pass needs.
 pub struct Reconciler {
@@ -68,6 +70,8 @@ pub struct Reconciler {
     pub policy: Policy,
     /// The time.
     pub clock: Clock,
+    /// What is remembered of times.
+    pub times: Times,
     /// Figures.
     pub metrics: Arc<Metrics>,
     /// Held while ports are given: no two apps choose at the same time.
@@ -80,16 +84,20 @@ impl Reconciler {
     /// Looks at one app and does what is to be done.
     pub async fn pass(&self, turn: &Turn) {
         let start = Instant::now();
+        self.mind_the_clock();
         let app = &turn.app;
         let changed = self.memory.changed(app);
         let not_before = changed.map_or(turn.since, |changed| changed.max(turn.since));
-        let outcome = match self.observer.fresh(not_before).await {
-            Ok(world) => self.look(app, &world).await,
-            Err(error) => {
-                self.lose_sight(app, error.reason(), &error.to_string());
-                "unseen"
+        let work = async {
+            match self.observer.fresh(not_before).await {
+                Ok(world) => self.look(app, &world).await,
+                Err(error) => {
+                    self.lose_sight(app, error.reason(), &error.to_string());
+                    "unseen"
+                }
             }
         };
+        let outcome = self.saying_why_it_takes_long(app, work).await;
         let is_failed = matches!(outcome, "failed" | "unseen");
         let failures = self.memory.end(app, is_failed);
         if is_failed {
@@ -133,13 +141,19 @@ impl Reconciler {
         self.watch_health(app, &want, &plan, world);
         let uid = as_app(&want).and_then(|app| app.spec.workspace.uid);
         self.give_up(&input, &plan);
-        let outcome = self.executor.execute(&plan, uid).await;
+        self.note_start(&plan);
+        let mut outcome = self.executor.execute(&plan, uid).await;
         if !plan.steps.is_empty() {
             self.memory.change(app);
         }
+        let again = self.expect_effect(&plan, &mut outcome);
+        self.note_network(&input, &plan, &outcome);
+        if let Some(failure) = &outcome.failure {
+            self.settle_failure(&input, &plan, failure).await;
+        }
         self.settle(&input, &plan, &outcome);
         self.write(&input, &plan, &outcome);
-        self.ask_again(&input, &plan, &outcome);
+        self.ask_again(&input, &plan, &outcome, again);
         match (&outcome.failure, plan.is_empty()) {
             (Some(_), _) => "failed",
             (None, true) => "unchanged",
@@ -170,6 +184,7 @@ impl Reconciler {
             self.ledger.update(app, |facts| facts.rebuilds = rebuilds);
         }
         AppState {
+            is_network_lost: facts.is_network_lost,
             generation: facts.generation.max(1),
             checkout,
             checked_at: facts.checked_at,
@@ -177,6 +192,7 @@ impl Reconciler {
             placement: self.place(app, want, world, &facts).await,
             failures: facts.failures,
             health,
+            begun: self.begun(app, world, &details),
             details,
             ready: self.ready(want),
             is_paused: facts.is_paused,
@@ -225,8 +241,14 @@ impl Reconciler {
         };
         let _guard = self.placing.lock().await;
         let mut claims = Claims::default();
+        let is_bound = |container: &Container| container.state == ContainerState::Running;
+        // What it runs on it has, whatever those that do not run were made for (fault P05).
+        let mut held = BTreeSet::new();
         for container in world.containers_of(name) {
             for port in &container.ports {
+                if is_bound(container) {
+                    held.insert((port.protocol, port.host_port));
+                }
                 claims.own.insert((port.protocol, port.container_port), port.host_port);
             }
         }
@@ -240,7 +262,7 @@ impl Reconciler {
                 bound_by_engine.insert((port.protocol, port.host_port));
                 if is_own {
                     own.insert((port.protocol, port.host_port));
-                } else {
+                } else if is_bound(container) || !held.contains(&(port.protocol, port.host_port)) {
                     let holder = format!("container {}", container.name);
                     claims.taken.insert((port.protocol, port.host_port), holder);
                 }
@@ -258,11 +280,14 @@ impl Reconciler {
             }
             placement = place_ports(app, &claims, &self.policy);
         }
-        if placement.problem.is_none() {
-            let bindings = placement.bindings.iter();
-            let ports = bindings.map(|b| ((b.protocol, b.container_port), b.host_port)).collect();
-            self.ledger.update(name, |facts| facts.ports = ports);
-        }
+        let bindings = placement.bindings.iter();
+        let ports = bindings.map(|b| ((b.protocol, b.container_port), b.host_port)).collect();
+        self.ledger.update(name, |facts| {
+            facts.held = held;
+            if placement.problem.is_none() {
+                facts.ports = ports;
+            }
+        });
         placement
     }
 
@@ -332,9 +357,6 @@ impl Reconciler {
     /// Writes down what came of the pass: a version that can't be started, a request done.
     fn settle(&self, input: &Input<'_>, plan: &Plan, outcome: &Outcome) {
         let app = input.app;
-        if let Some(failure) = &outcome.failure {
-            self.settle_failure(input, plan, failure);
-        }
         let is_failed = outcome.failure.is_some();
         let has_kept = 1 < input.containers().len();
         let request = input.state.request;
@@ -359,33 +381,6 @@ impl Reconciler {
                     facts.bad_revision = None;
                 }
             });
-        }
-    }
-
-    /// A step failed: a port that somebody else holds is given up, and a version that can't be
-    /// started while an old one is kept is given up too.
-    fn settle_failure(&self, input: &Input<'_>, plan: &Plan, failure: &crate::plan::StepFailure) {
-        if failure.reason == Reason::PortTaken {
-            self.ledger.burn(input.app, &input.state.placement.bindings, input.now);
-            return;
-        }
-        let is_start = failure.step.starts_with("start ");
-        let has_kept = !input.containers().is_empty();
-        if !is_start || failure.is_outcome_unknown || !has_kept || plan.verb != Verb::Replace {
-            return;
-        }
-        // An engine fails for a moment, too: a version is given up once it has failed some times.
-        if self.memory.failures(input.app) + 1 < START_ATTEMPTS {
-            return;
-        }
-        if let Some(hash) = &plan.wanted {
-            let bad = BadRevision {
-                spec_hash: hash.clone(),
-                reason: failure.reason,
-                message: failure.message.clone(),
-                at: input.now,
-            };
-            self.ledger.update(input.app, |facts| facts.bad_revision = Some(bad));
         }
     }
 
@@ -451,15 +446,15 @@ impl Reconciler {
         self.record.tell(Event { id: 0, at: self.clock.now(), app, is_warning, reason, message });
     }
 
-    fn ask_again(&self, input: &Input<'_>, plan: &Plan, outcome: &Outcome) {
+    fn ask_again(&self, input: &Input<'_>, plan: &Plan, outcome: &Outcome, again: Duration) {
         if outcome.failure.is_some() {
             return;
         }
         let has_called = plan.steps.iter().any(|step| matches!(step.step, Step::Call(_)));
         if has_called && plan.verb == Verb::Remove {
-            self.queue.ask_with_others(input.app, AFTER_CHANGE);
+            self.queue.ask_with_others(input.app, again);
         } else if has_called {
-            self.queue.ask(input.app, AFTER_CHANGE);
+            self.queue.ask(input.app, again);
         } else if let Some(at) = plan.next_look() {
             self.queue.ask(input.app, at.since(input.now).max(AFTER_CHANGE));
         }

@@ -1,7 +1,7 @@
 //! One observation for all passes that can share it.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 use std::time::Duration;
@@ -27,6 +27,8 @@ pub struct Observer {
     is_known: AtomicBool,
     is_down: AtomicBool,
     recovered: Mutex<Option<Instant>>,
+    /// The id of another engine that answers at the known one's address.
+    stranger: Mutex<Option<String>>,
 }
 
 impl Observer {
@@ -46,6 +48,7 @@ impl Observer {
             latest: tokio::sync::Mutex::default(),
             is_down: AtomicBool::new(false),
             recovered: Mutex::default(),
+            stranger: Mutex::default(),
         }
     }
 
@@ -77,17 +80,32 @@ impl Observer {
         self.is_known.store(false, Ordering::SeqCst);
     }
 
+    /// A person says that the engine which answers at present is the right one. Answers its id;
+    /// none when no other one than the known one had answered.
+    pub fn confirm(&self) -> Option<String> {
+        let id = self.stranger().take()?;
+        self.ledger.change_engine(&id);
+        Some(id)
+    }
+
+    fn stranger(&self) -> MutexGuard<'_, Option<String>> {
+        self.stranger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lists everything, on the engine that all that is known is about. Another engine behind the
     /// same address is not looked at: what it lacks was never removed (fault D48).
     async fn look(&self) -> Result<World, Error> {
         if !self.is_known.load(Ordering::SeqCst) {
             let about = self.engine.describe().await?;
-            if let Some(known) = self.ledger.note_engine(&about.id) {
+            let known = self.ledger.note_engine(&about.id);
+            *self.stranger() = known.as_ref().map(|_| about.id.clone());
+            if let Some(known) = known {
                 return Err(Error::Unsupported(format!(
-                    "another engine answers at this address (its id is {}, the known one is {known}): nothing is changed there; give it its own --state-dir, or remove `engineId` from the state file if it is the same host",
+                    "another engine answers at this address (its id is {}, the known one is {known}): nothing is changed there; run `berth confirm` to go on with it, or bring the known one back",
                     about.id
                 )));
             }
+            self.engine.trust(&about);
             self.record.update_overview(|overview| overview.engine = Some(about));
             self.is_known.store(true, Ordering::SeqCst);
         }

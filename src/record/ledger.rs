@@ -34,6 +34,9 @@ pub struct Facts {
     pub bad_revision: Option<BadRevision>,
     /// Its host ports, by container port.
     pub ports: BTreeMap<(Protocol, u16), u16>,
+    /// The host ports on which its containers were seen to run, those of older versions too:
+    /// others may have looked before they did. Not kept over restarts.
+    pub held: BTreeSet<HostPort>,
     /// The file that held its last good manifest, and that file's text.
     pub last_good: Option<(String, String)>,
     /// When its remote was last looked at with success. Not kept over restarts.
@@ -42,6 +45,8 @@ pub struct Facts {
     pub failures: BTreeMap<WorkKind, Failure>,
     /// What a person asked for and was not done yet. Not kept over restarts.
     pub request: Option<Request>,
+    /// Whether its container could not be started because its network is gone. Not kept.
+    pub is_network_lost: bool,
 }
 
 /// What is known about all apps.
@@ -144,11 +149,31 @@ impl Ledger {
         self.changed.notify_one();
     }
 
+    /// Moves along all that is remembered of times, after the clock was set (fault D47).
+    pub fn move_along(&self, ms: i64) {
+        let mut inner = self.lock();
+        for (until, _) in inner.resting.values_mut() {
+            *until = until.moved(ms);
+        }
+        for facts in inner.apps.values_mut() {
+            facts.checked_at = facts.checked_at.map(|at| at.moved(ms));
+            for failure in facts.failures.values_mut() {
+                failure.at = failure.at.moved(ms);
+                failure.retry_at = failure.retry_at.map(|at| at.moved(ms));
+            }
+        }
+    }
+
     /// Takes note that somebody else holds a host port, so that it is not given out for a while.
+    /// A port of another app needs no such note.
     pub fn burn(&self, app: &AppName, bindings: &[PortBinding], now: Timestamp) {
         let mut inner = self.lock();
         for binding in bindings {
             let key = (binding.protocol, binding.host_port);
+            let mut others = inner.apps.iter().filter(|(other, _)| *other != app);
+            if others.any(|(_, facts)| facts.held.contains(&key)) {
+                continue;
+            }
             let holder = "a program outside this Berth".to_owned();
             inner.resting.insert(key, (now + BURNED, holder));
         }
@@ -166,8 +191,9 @@ impl Ledger {
             taken.insert(*port, why.clone());
         }
         for (other, facts) in inner.apps.iter().filter(|(other, _)| *other != app) {
-            for ((protocol, _), port) in &facts.ports {
-                taken.insert((*protocol, *port), format!("app {other}"));
+            let given = facts.ports.iter().map(|((protocol, _), port)| (*protocol, *port));
+            for port in given.chain(facts.held.iter().copied()) {
+                taken.insert(port, format!("app {other}"));
             }
         }
         taken
@@ -188,17 +214,22 @@ impl Ledger {
 
     /// Takes note of the engine's id; answers the one that was known when that is another.
     pub fn note_engine(&self, id: &str) -> Option<String> {
-        let mut inner = self.lock();
-        match &inner.engine_id {
-            Some(known) if known != id => Some(known.clone()),
-            Some(_) => None,
-            None => {
-                inner.engine_id = Some(id.to_owned());
-                drop(inner);
-                self.changed.notify_one();
+        let known = self.lock().engine_id.clone();
+        match known {
+            Some(known) if known == id => None,
+            // An id that was noted without the place of the containers.
+            Some(known) if !id.starts_with(&format!("{known} in ")) => Some(known),
+            Some(_) | None => {
+                self.change_engine(id);
                 None
             }
         }
+    }
+
+    /// From now on all that is known is about this engine.
+    pub fn change_engine(&self, id: &str) {
+        self.lock().engine_id = Some(id.to_owned());
+        self.changed.notify_one();
     }
 }
 
@@ -249,6 +280,21 @@ mod tests {
         AppName::new(text).unwrap()
     }
 
+    /// A port that an older version still has is not another app's, though the app got a new one.
+    #[test]
+    fn a_port_that_is_still_held_is_not_given_to_others() {
+        let ledger = Ledger::default();
+        ledger.update(&name("chat"), |facts| {
+            facts.ports.insert((Protocol::Tcp, 5000), 8002);
+            facts.held.insert((Protocol::Tcp, 8001));
+        });
+        let now = Timestamp::from_millis(0);
+        let taken = ledger.ports_of_others(&name("web"), now);
+        let taken: Vec<_> = taken.keys().map(|(_, port)| *port).collect();
+        assert_eq!(taken, [8001, 8002]);
+        assert!(ledger.ports_of_others(&name("chat"), now).is_empty());
+    }
+
     #[test]
     fn what_is_kept_reads_back() {
         let ledger = Ledger::default();
@@ -276,6 +322,36 @@ mod tests {
         ledger.forget(&name("a"), now);
         assert!(ledger.ports_of_others(&name("b"), now).contains_key(&(Protocol::Tcp, 8001)));
         assert!(ledger.ports_of_others(&name("b"), now + QUARANTINE).is_empty());
+    }
+
+    /// Fault D47: what waits does so for as long as before, wherever the clock is set.
+    #[test]
+    fn after_the_clock_was_set_pauses_are_as_long_as_before() {
+        for by in [3_600_000, -3_600_000] {
+            let now = Timestamp::from_millis(1_800_000_000_000);
+            let failure = Failure {
+                input: String::new(),
+                reason: Reason::PullFailed,
+                message: String::new(),
+                at: now,
+                attempts: 1,
+                retry_at: Some(now + QUARANTINE),
+            };
+            let ledger = Ledger::default();
+            ledger.update(&name("a"), |facts| {
+                facts.checked_at = Some(now);
+                facts.failures.insert(WorkKind::Pull, failure);
+            });
+            ledger.update(&name("b"), |facts| facts.ports.insert((Protocol::Tcp, 80), 8001));
+            ledger.forget(&name("b"), now);
+            ledger.move_along(by);
+            let now = now.moved(by);
+            let facts = ledger.facts(&name("a")).unwrap();
+            assert_eq!(facts.checked_at, Some(now));
+            assert_eq!(facts.failures[&WorkKind::Pull].retry_at, Some(now + QUARANTINE));
+            assert!(!ledger.ports_of_others(&name("c"), now).is_empty());
+            assert!(ledger.ports_of_others(&name("c"), now + QUARANTINE).is_empty());
+        }
     }
 
     #[test]

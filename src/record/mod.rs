@@ -119,7 +119,7 @@ pub enum Command {
     Rebuild(AppName),
     /// Look at it now, the repository included, and try again what failed.
     Reconcile(AppName),
-    /// Go on with the removals that are held back.
+    /// Go on with another engine that answers, else with the removals that are held back.
     Confirm,
     /// Read the manifests now.
     Rescan,
@@ -138,7 +138,7 @@ pub enum CommandError {
     #[error("no app is called `{0}`")]
     NotFound(AppName),
     /// There is nothing to confirm.
-    #[error("no removal is held back, so there is nothing to confirm")]
+    #[error("no removal is held back and no other engine answers, so there is nothing to confirm")]
     NothingToConfirm,
     /// It makes no sense at present.
     #[error("{0}")]

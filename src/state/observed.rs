@@ -268,6 +268,13 @@ pub enum HealthSeen {
         /// What the last check said.
         error: Option<String>,
     },
+    /// It has not passed yet, and could not even be checked: the engine did not do it.
+    Unseen {
+        /// Since when.
+        since: Timestamp,
+        /// What the engine said.
+        error: String,
+    },
     /// It passes.
     Healthy {
         /// Since when.
@@ -327,6 +334,8 @@ pub struct PlacementProblem {
 /// What Berth knows about one app beside what the engine lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AppState {
+    /// Whether its container could not be started because its network is gone.
+    pub is_network_lost: bool,
     /// The generation of the manifest: 1 at first, one more with each change of the spec.
     pub generation: u64,
     /// The checkout in place.
@@ -341,6 +350,8 @@ pub struct AppState {
     pub health: BTreeMap<ContainerId, HealthSeen>,
     /// What inspections said; only of containers that are in trouble or new.
     pub details: BTreeMap<ContainerId, Detail>,
+    /// When each container was started, by our own clock.
+    pub begun: BTreeMap<ContainerId, Timestamp>,
     /// The host ports.
     pub placement: Placement,
     /// Which of the apps it depends on are ready.

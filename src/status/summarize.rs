@@ -139,7 +139,10 @@ fn verdict(summary: &Summary<'_>, runs: Option<&Container>, is_healthy: bool) ->
     let Summary { input, plan, outcome, .. } = summary;
     let troubled = if runs.is_some() { Phase::Degraded } else { Phase::Failed };
     if matches!(input.want, Want::Absent) {
-        let message = "the app left the manifests and is being removed".to_owned();
+        let mut message = "the app left the manifests and is being removed".to_owned();
+        if let Some(failure) = &outcome.failure {
+            message = format!("{message}: {}: {}", failure.step, failure.message);
+        }
         return Verdict(Phase::Installed, Reason::Removing, message);
     }
     for reason in [Reason::Suspended, Reason::Paused] {

@@ -38,7 +38,7 @@ const CHUNKS: usize = 4;
 /// How deep folders may lie in each other; each level holds an open file.
 const DEPTH: usize = 64;
 /// How large a `.dockerignore` file may be.
-const IGNORE_BYTES: u64 = 1024 * 1024;
+const IGNORE_BYTES: u64 = 64 * 1024;
 /// When every file was modified: 1980-01-02. It is fixed, and no earlier because zip archives,
 /// and with them many build tools, know no earlier year.
 const MODIFIED: u64 = 315_619_200;
@@ -202,7 +202,7 @@ fn read_ignore(root: BorrowedFd<'_>) -> io::Result<Ignore> {
         .read_to_end(&mut text)
         .map_err(|error| unreadable(IGNORE_FILE, error))?;
     if IGNORE_BYTES < u64::try_from(text.len()).unwrap_or(u64::MAX) {
-        return Err(unfit(IGNORE_FILE, "larger than 1 MiB"));
+        return Err(unfit(IGNORE_FILE, "larger than 64 KiB"));
     }
     Ignore::parse(&String::from_utf8_lossy(&text)).map_err(io::Error::other)
 }

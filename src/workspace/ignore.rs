@@ -214,18 +214,23 @@ fn class(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<Token> {
     }
 }
 
-/// Follows all ways through the pattern at once, so no pattern takes exponential time.
+/// Follows all ways through the pattern at once, so no pattern takes exponential time; when none is
+/// left, the rest of the path is not looked at.
 fn matches(tokens: &[Token], path: &str) -> bool {
     let mut now = vec![false; tokens.len() + 1];
+    let mut after = now.clone();
     enter(tokens, 0, &mut now);
     for next in path.chars() {
-        let mut after = vec![false; tokens.len() + 1];
+        after.fill(false);
         for (at, token) in tokens.iter().enumerate() {
             if now.get(at) == Some(&true) {
                 step(tokens, at, token, next, &mut after);
             }
         }
-        now = after;
+        std::mem::swap(&mut now, &mut after);
+        if !now.contains(&true) {
+            return false;
+        }
     }
     now.last() == Some(&true)
 }

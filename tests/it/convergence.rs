@@ -113,6 +113,23 @@ async fn without_any_event_it_is_mended_within_one_resync() {
     assert!(begin.elapsed() <= RESYNC + Duration::from_secs(1), "{:?}", begin.elapsed());
 }
 
+/// Fault D12: neither an event nor a health check tells.
+#[tokio::test(start_paused = true)]
+async fn an_app_that_nobody_checks_is_mended_within_one_resync() {
+    let mut rig = Rig::new();
+    let text = manifest("chat", "shop/app:1", "");
+    let (before, after) = text.split_once("health: {").unwrap();
+    let (_, after) = after.split_once('}').unwrap();
+    rig.files.insert("chat.yaml".to_owned(), format!("{before}health: none{after}"));
+    let berth = rig.start();
+    berth.until_running("chat").await;
+    rig.fake.lose_events(true);
+    let begin = tokio::time::Instant::now();
+    assert!(rig.fake.remove_by_hand(&name("chat")));
+    berth.until("it is made again", |_| rig.count("create", "chat") == 2).await;
+    assert!(begin.elapsed() <= RESYNC + Duration::from_secs(1), "{:?}", begin.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_removed_manifest_removes_the_app_and_keeps_its_data() {
     let rig = Rig::new().has("chat", "shop/app:1");

@@ -1,22 +1,26 @@
-//! Killing Berth at any engine call, and every other fault at every engine call: it comes to what
-//! an undisturbed Berth comes to, touches no other app, and does nothing twice.
+//! Killing Berth at any moment of any engine call, and every other fault at every engine call: it
+//! comes to what an undisturbed Berth comes to, touches no other app, and does nothing twice.
 //!
-//! Each workload is played undisturbed first: that says which calls there are, and what must be in
-//! the end. Then it is played again for each call. A play that goes wrong tells what to play again:
-//! the workload, the number and kind of the call, the fault, what was remembered, and the journal.
+//! Each workload is played undisturbed first: that says which calls there are, what must be in the
+//! end, and how often each thing is done to each object. Then it is played again for each plan: a
+//! call or a hint, the moment in its life at which Berth dies, and what the next Berth remembers.
 //!
 //! What may be done more often than undisturbed: nothing, except what nobody can know of any more.
 //! A version that was given up, a stop, a restart that were not kept before the kill may happen
-//! once more (`Workload::again`).
+//! once more (`Workload::again`), and so may what the engine does for the dead (`Moment::Sent`).
 //!
-//! `BERTH_CRASH_ALL=1` plays every kill with every memory; without it a kill at a call that only
-//! looks is played with one of them in turn.
+//! A play that goes wrong prints its plan. `BERTH_CRASH='<plan>'` plays that one alone, a hundred
+//! times, in `crash::a_plan_goes_the_same_way_every_time`. `BERTH_CRASH_SEED` draws other
+//! durations for the calls; `BERTH_CRASH_PAIRS=1` plays every pair of deaths (`make crash-pairs`), a
+//! larger number one of so many.
 
 mod oracle;
+mod outside;
+mod plan;
 mod stage;
 mod workload;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use berth::{
     engine::fault::{Fault, Faulty, Occurrence},
@@ -25,14 +29,25 @@ use berth::{
 
 use crate::rig::{self, Rig, is};
 use oracle::{Bound, Picture};
+use plan::{Death, Moment, Plan, slug};
 use stage::{Memory, Played, Trial, Wrong, play};
-use workload::{Workload, acquiring, changing, creating, failing, leaving};
+use workload::{Workload, acquiring, changing, creating, failing, lacking, leaving, meeting};
+
+/// At least so many plans of one death there are.
+const SINGLES_MIN: usize = 2500;
+/// One of so many plans of two deaths is played in every run.
+const PAIRS_SHARE: u64 = 400;
+/// One of so many plans of one death is played again to see whether it goes the same way.
+const AGAIN_SHARE: u64 = 60;
+/// So often a plan is played to see whether it always fails.
+const TIMES: usize = 100;
 
 /// All plays of one workload.
 struct Series {
     workload: Workload,
     pictures: Vec<Picture>,
     usual: Played,
+    seed: u64,
     plays: usize,
     hits: usize,
     wrong: Vec<String>,
@@ -40,62 +55,103 @@ struct Series {
 
 impl Series {
     /// Plays it undisturbed, twice: without and with knowing when it is done.
-    fn begin(workload: Workload) -> Self {
-        let calm = Trial::calm();
-        let first = play(&workload, &calm, None).unwrap_or_else(|wrong| panic!("{wrong}"));
-        let pictures = first.pictures;
-        let usual = play(&workload, &calm, Some(&pictures));
-        let usual = usual.unwrap_or_else(|wrong| panic!("{wrong}"));
-        Self { workload, pictures, usual, plays: 0, hits: 0, wrong: Vec::new() }
+    fn begin(mut workload: Workload, seed: u64) -> Self {
+        let calm = Trial::calm(seed);
+        let calmly = |workload: &Workload, pictures: Option<&[Picture]>| {
+            play(workload, &calm, pictures).unwrap_or_else(|wrong| panic!("{wrong}"))
+        };
+        if workload.is_squatted {
+            let alone = Workload { acts: workload.acts[..1].to_vec(), ..workload.clone() };
+            let journal = calmly(&alone, None).journal;
+            let mut names = journal.iter().filter_map(|line| line.strip_prefix("create "));
+            workload.squatted = names.next().map(ToOwned::to_owned);
+        }
+        let pictures = calmly(&workload, None).pictures;
+        let usual = calmly(&workload, Some(&pictures));
+        Self { workload, pictures, usual, seed, plays: 0, hits: 0, wrong: Vec::new() }
     }
 
     /// Plays it disturbed.
-    fn disturb(&mut self, trial: &Trial, bound: Bound) {
+    fn disturb(&mut self, trial: &Trial, bound: Bound) -> Option<Played> {
         self.plays += 1;
-        match play(&self.workload, trial, Some(&self.pictures)) {
-            Err(wrong) => self.wrong.push(wrong),
-            Ok(played) => {
-                self.hits += usize::from(!played.hits.is_empty());
-                let excess = played.tally.excess(&self.usual.tally, bound);
-                if !excess.is_empty() {
-                    let name = self.workload.name;
-                    let Played { hits, journal, .. } = &played;
-                    self.wrong.push(format!(
-                        "`{name}` with {trial:?}, hit {hits:?}: {excess:?}\njournal: {journal:#?}"
-                    ));
-                }
+        let played = match play(&self.workload, trial, Some(&self.pictures)) {
+            Ok(played) => played,
+            Err(wrong) => {
+                self.wrong.push(wrong);
+                return None;
             }
+        };
+        self.hits += usize::from(!played.hits.is_empty());
+        let excess = played.tally.excess(&self.usual.tally, bound);
+        if !excess.is_empty() {
+            let (name, Played { hits, journal, .. }) = (self.workload.name, &played);
+            self.wrong.push(format!(
+                "`{name}` with {}, hit {hits:?}: {excess:?}\njournal: {journal:#?}\nusual: {:#?}",
+                trial.tell(),
+                self.usual.journal
+            ));
         }
+        Some(played)
     }
 
     /// The same when Berth dies: what is forgotten may happen again.
-    fn kill(&mut self, trial: &Trial) {
-        let is_kept = trial.memory == Memory::AtDeath;
-        self.disturb(trial, if is_kept { self.workload.bound_kept } else { self.workload.bound });
+    fn kill(&mut self, plan: &Plan) -> Option<Played> {
+        self.disturb(&Trial::of(plan), self.bound(plan))
     }
 
-    /// The calls, each with whether it may change the engine.
-    fn calls(&self) -> Vec<(u64, bool)> {
-        let changes = |kind| Occurrence { kind, nth: 0, nth_of_kind: 0 }.is_change();
-        (0..).zip(&self.usual.calls[0]).map(|(at, kind)| (at, changes(kind))).collect()
+    fn bound(&self, plan: &Plan) -> Bound {
+        let is_sent = |death: &Death| matches!(death, Death::Call(_, Moment::Sent));
+        let bound = match plan.memory {
+            _ if plan.deaths.iter().any(is_sent) => Bound::AtMost(1),
+            Memory::AtDeath => self.workload.bound_kept,
+            Memory::Before | Memory::Lost => self.workload.bound,
+        };
+        bound.times(plan.deaths.len())
     }
 
-    /// The calls that may change the engine.
-    fn changes(&self) -> Vec<u64> {
-        self.calls().into_iter().filter(|(_, is_change)| *is_change).map(|(at, _)| at).collect()
+    /// Every plan of one death.
+    fn singles(&self) -> Vec<Plan> {
+        let new = |death, memory| Plan::single(self.workload.name, death, memory, self.seed);
+        let in_turn = |at: u64| Memory::ALL[usize::try_from(at).unwrap() % Memory::ALL.len()];
+        let mut plans = Vec::new();
+        for (at, is_change) in calls(&self.usual.calls[0]) {
+            if is_change {
+                for moment in [Moment::Before, Moment::Applied] {
+                    plans.extend(Memory::ALL.map(|memory| new(Death::Call(at, moment), memory)));
+                }
+                for moment in [Moment::Sent, Moment::Answering] {
+                    plans.push(new(Death::Call(at, moment), in_turn(at)));
+                }
+            } else {
+                // What only looks leaves nothing: for the engine, before is as good as after.
+                for moment in [Moment::Before, Moment::Answering] {
+                    plans.push(new(Death::Call(at, moment), in_turn(at)));
+                }
+            }
+        }
+        plans.extend((0..self.usual.hints[0]).map(|at| new(Death::Hint(at), in_turn(at))));
+        plans
     }
 }
 
+/// The calls, each with whether it may change the engine.
+fn calls(kinds: &[&'static str]) -> Vec<(u64, bool)> {
+    let changes = |kind| Occurrence { kind, nth: 0, nth_of_kind: 0 }.is_change();
+    (0..).zip(kinds).map(|(at, kind)| (at, changes(kind))).collect()
+}
+
 /// Plays all series and fails with the first few plays that went wrong.
+#[expect(clippy::print_stdout, reason = "how many there were is worth knowing")]
 fn run(workloads: Vec<Workload>, disturb: impl Fn(&mut Series)) {
     let (mut wrong, mut plays, mut hits) = (Vec::new(), 0, 0);
     for workload in workloads {
-        let mut series = Series::begin(workload);
+        let mut series = Series::begin(workload, seed());
         disturb(&mut series);
         wrong.append(&mut series.wrong);
         plays += series.plays;
         hits += series.hits;
     }
+    println!("{plays} plays, {} went wrong", wrong.len());
     let first: Vec<_> = wrong.iter().take(3).map(String::as_str).collect();
     assert!(
         wrong.is_empty(),
@@ -106,23 +162,44 @@ fn run(workloads: Vec<Workload>, disturb: impl Fn(&mut Series)) {
     assert!(plays * 9 / 10 < hits, "only {hits} of {plays} plays met their fault");
 }
 
-/// Kills Berth at every call: before the engine does it, and after.
+fn seed() -> u64 {
+    std::env::var("BERTH_CRASH_SEED").map_or(0, |seed| seed.parse().unwrap())
+}
+
+/// Plays every plan of one death.
 fn kill_everywhere(workloads: Vec<Workload>) {
-    let is_thorough = std::env::var_os("BERTH_CRASH_ALL").is_some();
-    let all = [Memory::Before, Memory::AtDeath, Memory::Lost];
     run(workloads, |series| {
-        for (at, is_change) in series.calls() {
-            // A call that only looks leaves nothing: before and after are the same.
-            let faults = [Fault::CrashBefore, Fault::CrashAfter];
-            for fault in faults.into_iter().take(if is_change { 2 } else { 1 }) {
-                let turn = usize::try_from(at).unwrap() % all.len();
-                let (first, end) = if is_change || is_thorough { (0, 3) } else { (turn, turn + 1) };
-                for memory in &all[first..end] {
-                    series.kill(&Trial::one(at, Wrong::Fault(fault.clone()), *memory));
+        for plan in series.singles() {
+            series.kill(&plan);
+        }
+    });
+}
+
+/// Every plan of two deaths, or a sample of them: whoever cleans up dies as well.
+fn kill_twice(workloads: Vec<Workload>) {
+    let share = std::env::var("BERTH_CRASH_PAIRS");
+    let share = share.map_or(PAIRS_SHARE, |share| share.parse().unwrap());
+    // As many firsts as seconds of each are left out.
+    let is_drawn = |plan: &Plan| plan.lot().is_multiple_of(share.isqrt().max(1));
+    run(workloads, |series| {
+        for first in series.singles().into_iter().filter(is_drawn) {
+            let Some(played) = series.kill(&first) else { continue };
+            let Some(recovery) = played.calls.get(1) else { continue };
+            for (at, is_change) in calls(recovery) {
+                let moments = if is_change { &Moment::ALL[..] } else { &[Moment::Before] };
+                let seconds = moments.iter().map(|moment| first.and(Death::Call(at, *moment)));
+                for second in seconds.filter(is_drawn) {
+                    series.kill(&second);
                 }
             }
         }
     });
+}
+
+/// Every workload.
+fn every() -> Vec<Workload> {
+    let all = [creating(), acquiring(), lacking(), changing(), failing(), leaving(), meeting()];
+    all.into_iter().flatten().collect()
 }
 
 /// Has these faults happen at every call, and at as many as `length` in a row.
@@ -134,7 +211,7 @@ fn fail_everywhere(names: &[&str], faults: &[Fault], length: u64, bound: Bound) 
             for fault in faults.iter().filter(is_met) {
                 let wrongs = (at..at + length).map(|at| (at, Wrong::Fault(fault.clone())));
                 let wrongs = vec![wrongs.collect()];
-                series.disturb(&Trial { wrongs, ..Trial::calm() }, bound);
+                series.disturb(&Trial { wrongs, ..Trial::calm(0) }, bound);
             }
         }
     });
@@ -159,86 +236,161 @@ const BASICS: [&str; 13] = [
 
 /// The workloads with these names.
 fn some(names: &[&str]) -> Vec<Workload> {
-    let all = [creating(), acquiring(), changing(), failing(), leaving()];
-    let all = all.into_iter().flatten().filter(|workload| names.contains(&workload.name));
-    let all: Vec<_> = all.collect();
+    let mut all = every();
+    all.retain(|workload| names.contains(&workload.name));
     assert_eq!(all.len(), names.len());
     all
 }
 
 #[test]
-fn a_kill_at_any_call_while_apps_come_to_be_is_safe() {
+fn a_kill_at_any_moment_while_apps_come_to_be_is_safe() {
     kill_everywhere(creating());
     kill_everywhere(acquiring());
 }
 
+/// Faults D04, D39: no image, or no image yet.
+#[test]
+fn a_kill_at_any_moment_of_work_that_fails_is_safe() {
+    kill_everywhere(lacking());
+}
+
 /// Fault D24.
 #[test]
-fn a_kill_at_any_call_of_a_change_is_safe() {
+fn a_kill_at_any_moment_of_a_change_is_safe() {
     kill_everywhere(changing());
 }
 
 /// Faults D24, D25: the good version comes back, whoever finds the failed one.
 #[test]
-fn a_kill_at_any_call_of_a_failing_change_is_safe() {
+fn a_kill_at_any_moment_of_a_failing_change_is_safe() {
     kill_everywhere(failing());
 }
 
 #[test]
-fn a_kill_at_any_call_while_apps_go_or_stop_is_safe() {
+fn a_kill_at_any_moment_while_apps_go_or_stop_is_safe() {
     kill_everywhere(leaving());
 }
 
-/// The one that cleans up is killed too.
+/// Faults D02, P02, P05.
 #[test]
-fn a_kill_at_any_change_of_the_recovery_is_safe() {
-    let names = ["create", "another image on one port", "start first", "delete and add again"];
-    run(some(&names), |series| {
-        let first_of = |at| Trial::one(at, Wrong::Fault(Fault::CrashAfter), Memory::AtDeath);
-        for first in series.changes() {
-            let trial = first_of(first);
-            let played = play(&series.workload, &trial, Some(&series.pictures)).unwrap();
-            for second in 0..played.calls[1].len() as u64 {
-                let mut trial = first_of(first);
-                trial.wrongs.push([(second, Wrong::Fault(Fault::CrashAfter))].into());
-                series.kill(&trial);
-            }
+fn a_kill_at_any_moment_while_others_want_the_same_is_safe() {
+    kill_everywhere(meeting());
+}
+
+/// How many there are is part of what is promised.
+#[test]
+fn there_are_enough_workloads_and_plans() {
+    let mut plans = BTreeMap::new();
+    for workload in every() {
+        let series = Series::begin(workload, seed());
+        let singles = series.singles();
+        for plan in &singles {
+            assert_eq!(plan.to_string().parse().as_ref(), Ok(plan));
         }
+        assert!(plans.insert(slug(series.workload.name), singles.len()).is_none());
+    }
+    let sum: usize = plans.values().sum();
+    println!("{} workloads, {sum} plans of one death: {plans:#?}", plans.len());
+    assert!(25 <= plans.len() && SINGLES_MIN <= sum, "{} workloads, {sum} plans", plans.len());
+}
+
+#[test]
+fn a_second_kill_while_apps_come_to_be_is_safe() {
+    kill_twice(creating());
+    kill_twice(acquiring());
+    kill_twice(lacking());
+}
+
+#[test]
+fn a_second_kill_after_that_of_a_change_is_safe() {
+    kill_twice(changing());
+    kill_twice(meeting());
+}
+
+#[test]
+fn a_second_kill_after_that_of_a_failing_change_is_safe() {
+    kill_twice(failing());
+}
+
+#[test]
+fn a_second_kill_while_apps_go_or_stop_is_safe() {
+    kill_twice(leaving());
+}
+
+/// What is played once can be played again: that makes a failure worth its while. With
+/// `BERTH_CRASH` this plays that plan, and says what became of it.
+#[test]
+fn a_plan_goes_the_same_way_every_time() {
+    if let Ok(text) = std::env::var("BERTH_CRASH") {
+        return replay(&text.parse().unwrap_or_else(|error: String| panic!("{error}")));
+    }
+    let mut plays = 0;
+    for workload in every() {
+        let mut series = Series::begin(workload, seed());
+        for plan in
+            series.singles().into_iter().filter(|plan| plan.lot().is_multiple_of(AGAIN_SHARE))
+        {
+            let [first, second] = [(); 2].map(|()| series.kill(&plan).map(|played| played.trace));
+            assert_eq!(first, second, "{plan}");
+            plays += 1;
+        }
+    }
+    println!("{plays} plans were played twice");
+    assert!(SINGLES_MIN / 100 < usize::try_from(plays).unwrap());
+}
+
+/// Plays one plan again and again.
+#[expect(clippy::print_stdout, reason = "whoever asks for one plan wants to see it")]
+fn replay(plan: &Plan) {
+    let workload = every().into_iter().find(|workload| slug(workload.name) == plan.workload);
+    let workload = workload.unwrap_or_else(|| panic!("no workload is called {}", plan.workload));
+    let mut series = Series::begin(workload, plan.seed);
+    let first = series.kill(plan);
+    for _ in 1..TIMES {
+        assert_eq!(
+            series.kill(plan).map(|played| played.trace),
+            first.as_ref().map(|p| p.trace.clone())
+        );
+    }
+    if let Some(played) = &first {
+        println!("{}\n{:#?}", played.trace.join("\n"), played.journal);
+    }
+    let failures = series.wrong.len();
+    assert_eq!(failures, 0, "failed {failures} of {TIMES} times:\n{}", series.wrong[0]);
+}
+
+/// A restart that was forgotten is done again. To an oracle that knows of no such excuse that is a
+/// failure, and it is the same one each time.
+#[test]
+fn a_plan_that_fails_fails_a_hundred_times_of_a_hundred() {
+    let mut restart = some(&["restart"]).remove(0);
+    (restart.bound, restart.bound_kept) = (Bound::Exactly, Bound::Exactly);
+    let mut series = Series::begin(restart, seed());
+    let plans = series.singles();
+    let failing = plans.iter().find(|plan| {
+        series.kill(plan);
+        !series.wrong.is_empty()
     });
+    let plan = failing.unwrap().clone();
+    for _ in 1..TIMES {
+        series.kill(&plan);
+    }
+    assert_eq!(series.wrong.len(), TIMES);
+    assert!(series.wrong.iter().all(|wrong| *wrong == series.wrong[0]));
+    assert!(series.wrong[0].contains(&format!("BERTH_CRASH='{plan}'")), "{}", series.wrong[0]);
 }
 
 /// A container that was started long ago, and that nobody has looked at since, is not a failed one.
 #[test]
 fn a_long_absence_after_a_kill_is_safe() {
     run(some(&BASICS), |series| {
-        for at in series.changes() {
-            for memory in [Memory::AtDeath, Memory::Before] {
-                let trial = Trial::one(at, Wrong::Fault(Fault::CrashAfter), memory);
-                series.kill(&Trial { absence: Duration::from_secs(3600), ..trial });
-            }
-        }
-    });
-}
-
-/// Fault D09: the engine goes on with a call whose caller is dead.
-#[test]
-fn a_call_that_lands_after_the_kill_does_no_harm() {
-    let names = [
-        "create",
-        "another image",
-        "another image on one port",
-        "start first",
-        "a sick version is given up",
-        "pause and resume",
-        "restart",
-        "delete",
-        "delete and add again",
-    ];
-    run(some(&names), |series| {
-        for at in series.changes() {
-            for late in [20, 200, 2000] {
-                let wrong = Wrong::Late(Duration::from_millis(late));
-                series.disturb(&Trial::one(at, wrong, Memory::AtDeath), Bound::AtMost(1));
+        for plan in series.singles() {
+            if matches!(plan.deaths[0], Death::Call(_, Moment::Applied))
+                && plan.memory != Memory::Lost
+            {
+                let absence = Duration::from_secs(3600);
+                let trial = Trial { absence, plan: None, ..Trial::of(&plan) };
+                series.disturb(&trial, series.bound(&plan));
             }
         }
     });
@@ -296,7 +448,7 @@ fn an_old_observation_at_any_time_does_no_harm() {
 #[tokio::test(start_paused = true)]
 async fn a_version_that_never_starts_is_given_up() {
     let rig = Rig::new().has("chat", "shop/app:1");
-    // The first start is that of version 1, the fifth is that of going back to it.
+    // The first start is that of version 1, the fourth is that of going back to it.
     let is_new = |call: &Occurrence| call.kind == "start" && (1..4).contains(&call.nth_of_kind);
     let script = move |call: &Occurrence| if is_new(call) { Fault::Fail(500) } else { Fault::Pass };
     let faulty = Arc::new(Faulty::new(Arc::new(rig.fake.clone()), script));

@@ -109,6 +109,9 @@ fn a_line_that_is_no_pattern_is_an_error_that_names_the_line() {
 fn a_pattern_made_to_be_slow_is_not() {
     let ignore = Ignore::parse(&format!("{}b", "a*".repeat(200))).unwrap();
     assert!(!ignore.is_ignored(&"a".repeat(2_000)));
+    // As many patterns as a file may hold, on a path as deep as a context may be.
+    let ignore = Ignore::parse(&format!("*\n{}", "!docs/*.o\n".repeat(6_500))).unwrap();
+    assert!(ignore.is_ignored(&"ab/".repeat(60)));
 }
 
 /// A folder with these files, each holding its own path.

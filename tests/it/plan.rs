@@ -10,6 +10,13 @@ use berth::{
 
 use crate::sim::{Sim, image_app};
 
+mod acquire;
+mod lint;
+mod prune;
+mod rollout;
+mod shape;
+mod verdict;
+
 const OLD: &str = "shop/app:1";
 const NEW: &str = "shop/app:2";
 
@@ -237,7 +244,9 @@ fn a_container_with_a_hash_of_another_version_is_adopted() {
     if let Ownership::Ours(owner) = &mut sim.world.containers[0].ownership {
         owner.spec_hash = berth::model::SpecHash::from_label("v0:1234567890");
     }
-    assert!(sim.plan().is_empty());
+    sim.world.containers[0].name = "chat-12345678".to_owned();
+    let plan = sim.plan();
+    assert!(plan.is_empty() && plan.refusals.is_empty(), "{}", render(&plan));
     sim.edit(&app(NEW));
     sim.settle();
     assert_eq!(sim.seen(), [(NEW.to_owned(), ContainerState::Running)]);

@@ -1,6 +1,8 @@
 //! State files that are lost, cut, spoilt, newer, or can't be written. What runs is taken over as
 //! it is: without its files Berth knows less, and removes nothing.
 
+mod program;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -159,10 +161,12 @@ fn a_newer_state_is_refused_and_left_alone() {
 #[test]
 fn an_older_state_is_read_with_what_it_has() {
     let (_top, path) = bench();
-    let text = r#"{"format": 1, "gone": [1], "apps": {"chat": {"isPaused": true, "old": 1}}}"#;
-    let (kept, told) = load(&path, text.as_bytes()).unwrap();
-    assert_eq!((kept.apps["chat"].is_paused, kept.apps["chat"].generation), (true, 0));
-    assert_eq!(told, None);
+    let apps = r#""apps": {"chat": {"isPaused": true, "old": 1}}"#;
+    for before in [r#""format": 1, "gone": [1],"#, r#""format": 0,"#, ""] {
+        let (kept, told) = load(&path, format!("{{{before} {apps}}}").as_bytes()).unwrap();
+        assert_eq!((kept.apps["chat"].is_paused, kept.apps["chat"].generation), (true, 0));
+        assert_eq!(told, None);
+    }
 }
 
 // What a person wrote into it can't make an app of what is none.
@@ -230,8 +234,7 @@ fn a_state_that_can_not_be_written_leaves_the_old_one() {
 fn a_full_disk_leaves_the_old_state() {
     let (_top, path) = bench();
     fs::create_dir(&path).unwrap();
-    // Where mounting is not allowed, the test above has to do.
-    let Some(_mounted) = Mounted::at(&path, "64k") else { return };
+    let _mounted = Mounted::at(&path, "64k").expect("a file system of its own takes root");
     let folder = Folder::open(&path).unwrap();
     folder.save(&something()).unwrap();
     let _ = fs::write(path.join("filler"), vec![0; 1 << 20]);

@@ -298,7 +298,7 @@ fn check_reached(files: &[Source], found: &mut Vec<String>) {
         let is_root = matches!(file.path.as_str(), "src/lib.rs" | "src/main.rs")
             || file.path.starts_with("benches/")
             || matches!(folder, "tests" | "examples")
-            || (name == "main.rs" && folder.starts_with("tests/"));
+            || (matches!(name, "main.rs" | "lib.rs") && folder.starts_with("tests/"));
         if is_root {
             continue;
         }

@@ -17,6 +17,8 @@ pub(super) async fn within<T>(
 
 /// The error that a status and its message stand for.
 pub(super) fn of_status(status: u16, message: String) -> Error {
+    let is_silent = message.trim().is_empty() && status != 304;
+    let message = if is_silent { format!("status {status}, no reason given") } else { message };
     match status {
         404 => Error::NotFound(message),
         409 => Error::Conflict(message),
@@ -136,7 +138,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_ends_within_its_deadline() {
         let never = std::future::pending::<Result<(), Error>>();
+        let start = tokio::time::Instant::now();
         let outcome = within("list", Duration::from_secs(10), never).await;
         assert!(matches!(outcome, Err(Error::Timeout { call: "list", seconds: 10 })));
+        assert!(start.elapsed() < Duration::from_secs(11));
     }
 }

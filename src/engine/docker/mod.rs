@@ -34,7 +34,8 @@ use super::{
 use crate::model::ImageRef;
 use crate::state::{ContainerId, Detail, World};
 use errors::within;
-use transport::{Address, SHORT_LIMIT, Transport};
+pub use transport::Connect;
+use transport::{Address, SHORT_LIMIT, Transport, Way};
 
 /// How long a list may take: a wedged engine hangs here first.
 const LIST_LIMIT: Duration = Duration::from_secs(10);
@@ -98,7 +99,20 @@ impl Docker {
                 settings.host
             ))
         })?;
-        let transport = Arc::new(Transport::new(address));
+        Self::over(settings, Way::At(address))
+    }
+
+    /// Speaks with an engine over connections that `connect` makes; the settings' address is not
+    /// used.
+    ///
+    /// # Errors
+    /// None that depends on the engine.
+    pub fn through(settings: Settings, connect: Connect) -> Result<Self, Error> {
+        Self::over(settings, Way::Given(connect))
+    }
+
+    fn over(settings: Settings, way: Way) -> Result<Self, Error> {
+        let transport = Arc::new(Transport::new(way));
         let served = Arc::clone(&transport);
         let serve = move |request: bollard::BollardRequest| {
             let transport = Arc::clone(&served);
@@ -152,11 +166,21 @@ impl Docker {
             id: String,
             #[serde(default)]
             server_version: String,
+            #[serde(default)]
+            docker_root_dir: String,
+            buildah_version: Option<String>,
         }
         let version = self.transport().version().await?;
-        let body = self.get("info", LIST_LIMIT, "/info").await?;
+        let asked = self.transport().introduction("info", "/info");
+        let (listener, body) = within("info", LIST_LIMIT, asked).await?;
         let info: InfoWire = transport::decode("info", &body)?;
-        Ok(About { id: info.id, version: info.server_version, api_version: version.to_string() })
+        // Before 24.0 the id says nothing about where the containers are: a user namespace, or
+        // another data root, is another engine with the same id.
+        // Podman makes a new id up for every answer.
+        let id = info.buildah_version.map_or(info.id, |_| "podman".to_owned());
+        let id = identity(&id, &info.docker_root_dir);
+        self.transport().note(&id, listener);
+        Ok(About { id, version: info.server_version, api_version: version.to_string() })
     }
 
     async fn world(&self) -> Result<World, Error> {
@@ -200,9 +224,18 @@ fn full(id: &ContainerId) -> Result<&str, Error> {
     }
 }
 
+/// An engine's id, and where it keeps its containers.
+fn identity(id: &str, root: &str) -> String {
+    if root.is_empty() { id.to_owned() } else { format!("{id} in {root}") }
+}
+
 impl Engine for Docker {
     fn describe(&self) -> BoxFuture<'_, Result<About, Error>> {
         Box::pin(self.about())
+    }
+
+    fn trust(&self, about: &About) {
+        self.transport().trust(&about.id);
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<World, Error>> {

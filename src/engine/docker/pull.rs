@@ -69,9 +69,11 @@ fn explain(reference: &ImageRef, error: Error) -> Error {
         other => return other,
     };
     let advice = if message.contains("toomanyrequests") || message.contains("429") {
-        " (the registry limits how often one may pull: wait, or sign in to it on this host)"
+        " (the registry limits how often one may pull: wait, or `docker login` and `docker pull` it here)"
     } else if message.contains("pull access denied") {
-        " (it does not exist there, or the engine is not signed in)"
+        " (it does not exist there, or takes a sign-in: then `docker login` and `docker pull` it here)"
+    } else if message.contains("unauthorized") || message.contains("no basic auth credentials") {
+        " (the registry wants a sign-in, which Berth has none of: `docker login` and `docker pull` it here)"
     } else {
         ""
     };

@@ -12,10 +12,11 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::super::{Error, Hint, LogOptions};
 use super::errors::{chain, within};
-use super::transport::SHORT_LIMIT;
+use super::transport::{Listener, SHORT_LIMIT};
 use super::{Docker, full, observe};
 use crate::model::Timestamp;
 use crate::state::{ContainerId, owner_of};
@@ -36,6 +37,8 @@ const ACTIONS: &[&str] = &[
 ];
 /// How long events may be silent before the engine is asked whether it is still there.
 const EVENTS_IDLE_LIMIT: Duration = Duration::from_mins(1);
+/// How long the engine may take to make a command ready. What comes then is the command's own time.
+const EXEC_LIMIT: Duration = Duration::from_secs(3);
 /// The longest event that is taken.
 const EVENT_BYTES_MAX: usize = 1 << 20;
 /// How much of a command's output is kept: its end.
@@ -69,7 +72,8 @@ pub(super) fn events(docker: Docker) -> BoxStream<'static, Result<Hint, Error>> 
         match state {
             Events::New(docker) => {
                 let body = subscribe(&docker).await?;
-                let live = Live { docker, body, buffer: BytesMut::new() };
+                let replaced = docker.transport().replaced();
+                let live = Live { docker, body, buffer: BytesMut::new(), replaced };
                 Ok(Some((Hint::subscribed(), Events::Live(live))))
             }
             Events::Live(mut live) => {
@@ -90,6 +94,7 @@ struct Live {
     docker: Docker,
     body: Incoming,
     buffer: BytesMut,
+    replaced: watch::Receiver<Option<Listener>>,
 }
 
 async fn subscribe(docker: &Docker) -> Result<Incoming, Error> {
@@ -111,9 +116,13 @@ impl Live {
             if EVENT_BYTES_MAX < self.buffer.len() {
                 return Err(broken("an event is too long"));
             }
-            match tokio::time::timeout(EVENTS_IDLE_LIMIT, next_piece("events", &mut self.body))
-                .await
-            {
+            let piece = next_piece("events", &mut self.body);
+            let piece = tokio::select! {
+                // What the old one goes on to tell is about nothing of ours.
+                _ = self.replaced.changed() => return Err(broken("the engine was replaced")),
+                piece = tokio::time::timeout(EVENTS_IDLE_LIMIT, piece) => piece,
+            };
+            match piece {
                 Ok(piece) => match piece? {
                     Some(piece) => self.buffer.extend_from_slice(&piece),
                     None => return Err(broken("the engine ended it")),
@@ -298,7 +307,9 @@ impl Docker {
             cmd: Some(command.to_vec()),
             ..Default::default()
         };
-        let exec = self.client().create_exec(full(id)?, options).await.map_err(failed)?;
+        let id = full(id)?;
+        let making = async { self.client().create_exec(id, options).await.map_err(failed) };
+        let exec = within("exec", EXEC_LIMIT, making).await?;
         let mut output = BytesMut::new();
         let started = self.client().start_exec(&exec.id, None).await.map_err(failed)?;
         if let StartExecResults::Attached { output: mut pieces, .. } = started {

@@ -7,21 +7,27 @@
 //!
 //! A connection lives as long as its exchange: dropping a request or its answer closes it, which is
 //! how a build is cancelled, and a replaced socket is found by the next request (fault D49).
+//!
+//! Another listener at the same socket may be another engine: but for saying who it is, nothing is
+//! asked of it before it is trusted (fault D48).
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::BollardRequest;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, header};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
 
 use super::super::{CallCounts, Error};
 use super::errors::{chain, is_version_refused, of_status, within};
@@ -98,6 +104,22 @@ impl fmt::Display for ApiVersion {
     }
 }
 
+/// Who listens at a socket: another process or another socket is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listener {
+    device: u64,
+    inode: u64,
+    process: Option<i32>,
+}
+
+impl Listener {
+    fn of(path: &Path, stream: &UnixStream) -> Option<Self> {
+        let socket = std::fs::metadata(path).ok()?;
+        let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        Some(Self { device: socket.dev(), inode: socket.ino(), process })
+    }
+}
+
 /// What `/version` says, as far as it matters.
 #[derive(Default, serde::Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -107,18 +129,42 @@ struct VersionWire {
     min_api_version: Option<String>,
 }
 
+/// Makes a connection to an engine that has no socket, such as one in the same process.
+pub type Connect = Arc<dyn Fn() -> BoxFuture<'static, std::io::Result<DuplexStream>> + Send + Sync>;
+
+/// How connections are made.
+pub(super) enum Way {
+    At(Address),
+    Given(Connect),
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(address) => address.fmt(f),
+            Self::Given(_) => f.write_str("this process"),
+        }
+    }
+}
+
 /// The way to one engine.
 pub(super) struct Transport {
-    address: Address,
+    way: Way,
     version: Mutex<Option<ApiVersion>>,
     negotiation: tokio::sync::Mutex<()>,
     counts: Mutex<CallCounts>,
+    /// The listener that is trusted; none until the first call.
+    trusted: watch::Sender<Option<Listener>>,
+    /// The one that said last who it is, with what it said.
+    introduced: Mutex<Option<(String, Listener)>>,
 }
 
 impl Transport {
-    pub(super) fn new(address: Address) -> Self {
+    pub(super) fn new(way: Way) -> Self {
         Self {
-            address,
+            trusted: watch::Sender::default(),
+            introduced: Mutex::default(),
+            way,
             version: Mutex::default(),
             negotiation: tokio::sync::Mutex::default(),
             counts: Mutex::default(),
@@ -144,10 +190,67 @@ impl Transport {
         Ok(version)
     }
 
+    /// Gets a whole answer from whoever listens, with who it was.
+    pub(super) async fn introduction(
+        &self,
+        call: &'static str,
+        path: &str,
+    ) -> Result<(Option<Listener>, Bytes), Error> {
+        let answer = self.open(call, empty(Method::GET, path)?).await?;
+        let listener = answer.extensions().get::<Listener>().copied();
+        Ok((listener, body_of(call, answer).await?))
+    }
+
+    /// Takes note of what a listener said about itself.
+    pub(super) fn note(&self, identity: &str, listener: Option<Listener>) {
+        let introduced = listener.map(|listener| (identity.to_owned(), listener));
+        *self.introduced.lock().unwrap_or_else(PoisonError::into_inner) = introduced;
+    }
+
+    /// Has everything asked of the listener that said this about itself.
+    pub(super) fn trust(&self, identity: &str) {
+        let introduced = self.introduced.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, listener)) = introduced.as_ref().filter(|(said, _)| said == identity) else {
+            return;
+        };
+        let listener = Some(*listener);
+        self.trusted.send_if_modified(|trusted| std::mem::replace(trusted, listener) != listener);
+    }
+
+    /// Tells when another listener is trusted than now.
+    pub(super) fn replaced(&self) -> watch::Receiver<Option<Listener>> {
+        self.trusted.subscribe()
+    }
+
+    /// Refuses a listener that is not the trusted one. The first that anything is asked of is.
+    fn must_be_trusted(&self, kind: &str, listener: Listener) -> Result<(), Error> {
+        if matches!(kind, "version" | "info") {
+            return Ok(());
+        }
+        self.trusted.send_if_modified(|trusted| {
+            let is_first = trusted.is_none();
+            trusted.get_or_insert(listener);
+            is_first
+        });
+        if *self.trusted.borrow() == Some(listener) {
+            return Ok(());
+        }
+        self.set_version(None);
+        Err(Error::Unreachable {
+            address: self.way.to_string(),
+            message: "another program listens there now, which has not said yet who it is"
+                .to_owned(),
+        })
+    }
+
     async fn negotiate(&self) -> Result<ApiVersion, Error> {
         let asked = self.exchange("version", empty(Method::GET, "/version")?);
         let answer = Box::pin(asked).await?;
+        let status = answer.status();
         let body = body_of("version", answer).await?;
+        if !status.is_success() {
+            return Err(of_status(status.as_u16(), said(&body)));
+        }
         let wire: VersionWire = decode("version", &body)?;
         let read = |text: Option<String>| text.as_deref().and_then(ApiVersion::parse);
         let highest = read(wire.api_version).ok_or_else(|| Error::Broken {
@@ -252,15 +355,25 @@ impl Transport {
         let kind = kind_of(request.method(), request.uri().path());
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
         request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("engine"));
-        let answer = match &self.address {
-            Address::Unix(path) => {
+        let answer = match &self.way {
+            Way::At(Address::Unix(path)) => {
                 let stream = self.connected(UnixStream::connect(path)).await?;
-                talk(stream, request).await
+                let listener = Listener::of(path, &stream);
+                if let Some(listener) = listener {
+                    self.must_be_trusted(kind, listener)?;
+                }
+                talk(stream, request).await.map(|mut answer| {
+                    if let Some(listener) = listener {
+                        answer.extensions_mut().insert(listener);
+                    }
+                    answer
+                })
             }
-            Address::Tcp(authority) => {
+            Way::At(Address::Tcp(authority)) => {
                 let stream = self.connected(TcpStream::connect(authority)).await?;
                 talk(stream, request).await
             }
+            Way::Given(connect) => talk(self.connected(connect()).await?, request).await,
         };
         answer.map_err(|error| {
             self.set_version(None);
@@ -287,7 +400,7 @@ impl Transport {
             ErrorKind::ConnectionRefused => "nobody listens: is the engine running?".to_owned(),
             _ => error.to_string(),
         };
-        Err(Error::Unreachable { address: self.address.to_string(), message })
+        Err(Error::Unreachable { address: self.way.to_string(), message })
     }
 }
 
@@ -412,7 +525,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_socket_is_said_to_be_missing() {
         let place = Address::parse("unix:///nonexistent/engine.sock").unwrap();
-        let outcome = Transport::new(place).get("list", "/containers/json").await;
+        let outcome = Transport::new(Way::At(place)).get("list", "/containers/json").await;
         assert!(matches!(outcome, Err(Error::Unreachable { message, .. })
             if message.contains("no such socket")));
     }

@@ -2,11 +2,13 @@
 //!
 //! What names an app acts on that app's newest live container, and answers whether there was one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::sync::broadcast;
 
 use super::super::{Error, Hint};
 use super::Fake;
-use super::state::{Image, Script, State};
+use super::state::{Image, Script, State, Told};
 use super::thing::{Behaviour, Thing};
 use crate::model::{AppName, ImageRef, PortBinding, Timestamp};
 use crate::state::{ContainerId, ContainerState, HostPort, World, owner_of};
@@ -16,12 +18,8 @@ impl Fake {
     pub fn add_image(&self, reference: &str, behaviour: Behaviour) -> String {
         self.with(|state, now| {
             let id = format!("sha256:{}", state.next_id("image"));
-            let image = Image {
-                tags: BTreeSet::new(),
-                labels: std::collections::BTreeMap::new(),
-                created: now,
-                behaviour,
-            };
+            let image =
+                Image { tags: BTreeSet::new(), labels: BTreeMap::new(), created: now, behaviour };
             state.put_image(&id, reference, image);
             id
         })
@@ -190,6 +188,7 @@ impl Fake {
         self.with(|state, _| {
             // Nobody listens: nothing breaks.
             let _ = state.events.send(Err(Error::Broken { call: "events", message }));
+            let _ = state.told.send(None);
         });
     }
 
@@ -203,6 +202,35 @@ impl Fake {
         self.with(|state, _| {
             let _ = state.events.send(Ok(hint));
         });
+    }
+
+    /// What is told from now on, in full; none when the stream breaks.
+    pub fn told(&self) -> broadcast::Receiver<Option<Told>> {
+        self.with(|state, _| state.told.subscribe())
+    }
+
+    /// A container's labels.
+    pub fn labels_of(&self, id: &ContainerId) -> Option<BTreeMap<String, String>> {
+        self.with(|state, _| state.things.get(id).map(|thing| thing.labels.clone()))
+    }
+
+    /// The id and the labels of the image that a reference names.
+    pub fn image(&self, reference: &str) -> Option<(String, BTreeMap<String, String>)> {
+        self.with(|state, _| {
+            let id = state.image_id(reference)?.clone();
+            let labels = state.images.get(&id)?.labels.clone();
+            Some((id, labels))
+        })
+    }
+
+    /// Whether there is a network of this name.
+    pub fn has_network(&self, name: &str) -> bool {
+        self.with(|state, _| state.networks.contains(name))
+    }
+
+    /// Whether it is away.
+    pub fn is_down(&self) -> bool {
+        self.with(|state, _| state.is_down)
     }
 
     /// What is there, without a call.
@@ -277,7 +305,7 @@ mod tests {
         let shape = Shape {
             image: "x:1".to_owned(),
             command: Command::Image,
-            env: std::collections::BTreeMap::new(),
+            env: BTreeMap::new(),
             ports: Vec::new(),
             mounts: Vec::new(),
             resources: Resources::default(),

@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::model::{ImageRef, Timestamp};
 use crate::plan::Call;
 use crate::state::{ContainerId, Detail, World};
-pub use state::{Outcome, Script};
+pub use state::{Order, Outcome, Script, Told};
 use state::{State, down};
 pub use thing::Behaviour;
 
@@ -110,21 +110,31 @@ impl Fake {
         }
     }
 
-    async fn do_build(&self, mut request: BuildRequest<'_>) -> Result<String, Error> {
-        let app = request.recipe.app.clone();
-        let script = self.call("build", |state, _| Ok(state.next_build(&app))).await?;
-        while let Some(piece) = request.context.next().await {
+    async fn do_build(&self, request: BuildRequest<'_>) -> Result<String, Error> {
+        let order = Order::of(request.instance, request.recipe);
+        self.build_to_order(&order, request.context, request.log).await
+    }
+
+    /// Builds what is not a recipe of ours, as [`Engine::build`] does.
+    pub async fn build_to_order(
+        &self,
+        order: &Order,
+        mut context: BoxStream<'static, Result<Bytes, std::io::Error>>,
+        log: LogSink,
+    ) -> Result<String, Error> {
+        let script = self.call("build", |state, _| Ok(state.next_build(&order.app))).await?;
+        while let Some(piece) = context.next().await {
             piece.map_err(|error| {
                 Error::Work(format!("the build context can't be read: {error}"))
             })?;
         }
-        play(&script, &request.log).await?;
+        play(&script, &log).await?;
         // A build outlives neither the engine nor the connection.
         self.with(|state, now| {
             if state.is_down {
                 return Err(Error::Broken { call: "build", message: "it went down".to_owned() });
             }
-            Ok(state.finish_build(request.instance, request.recipe, now))
+            Ok(state.finish_build(order, now))
         })
     }
 

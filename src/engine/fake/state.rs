@@ -51,6 +51,25 @@ impl Script {
     }
 }
 
+/// What a build is to give.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The app that it is for.
+    pub app: AppName,
+    /// The image's name.
+    pub tag: String,
+    /// The image's labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Order {
+    /// What a recipe asks for.
+    pub(super) fn of(instance: &str, recipe: &Recipe) -> Self {
+        let labels = image_labels(instance, recipe);
+        Self { app: recipe.app.clone(), tag: recipe.tag(), labels }
+    }
+}
+
 /// An image.
 #[derive(Clone, Debug)]
 pub(super) struct Image {
@@ -58,6 +77,21 @@ pub(super) struct Image {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) created: Timestamp,
     pub(super) behaviour: Behaviour,
+}
+
+/// An event with all that an engine says of it.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The container.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// What happened.
+    pub action: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// A piece of a log, and where the next one begins.
@@ -82,6 +116,8 @@ pub(super) struct State {
     pub(super) counts: CallCounts,
     pub(super) journal: Vec<String>,
     pub(super) events: broadcast::Sender<Result<Hint, Error>>,
+    /// The same events in full; none ends all streams.
+    pub(super) told: broadcast::Sender<Option<Told>>,
     made: u64,
 }
 
@@ -101,6 +137,7 @@ impl Default for State {
             counts: CallCounts::new(),
             journal: Vec::new(),
             events: broadcast::channel(1024).0,
+            told: broadcast::channel(1024).0,
             made: 0,
         }
     }
@@ -109,6 +146,11 @@ impl Default for State {
 /// What a call gets from an engine that is not there.
 pub(super) fn down() -> Error {
     Error::Unreachable { address: "fake".to_owned(), message: "nobody listens".to_owned() }
+}
+
+/// The same for the same content: what is built or pulled twice is one image, as with Docker's cache.
+fn same_id(name: &str, behaviour: &Behaviour) -> String {
+    format!("sha256:{}", Digest::of_bytes(format!("{name} {behaviour:?}").as_bytes()).as_str())
 }
 
 fn no_such(id: &ContainerId) -> Error {
@@ -144,8 +186,10 @@ impl State {
         let Some(thing) = self.things.get(id).filter(|_| !self.loses_events) else { return };
         let app = owner_of(instance, &thing.name, &thing.labels).app().cloned();
         let is_urgent = app.is_some() && Hint::is_urgent_action(action);
-        let (container, action) = (Some(id.clone()), action.to_owned());
-        let hint = Hint { app, container, action, at: Some(at), is_urgent };
+        let container = Some(id.clone());
+        let hint = Hint { app, container, action: action.to_owned(), at: Some(at), is_urgent };
+        let (name, labels, action) = (thing.name.clone(), thing.labels.clone(), action.to_owned());
+        let _ = self.told.send(Some(Told { id: id.clone(), name, labels, action, at }));
         // Nobody listens: nobody is told.
         let _ = self.events.send(Ok(hint));
     }
@@ -330,21 +374,13 @@ impl State {
         self.builds.get_mut(app).and_then(VecDeque::pop_front).unwrap_or_default()
     }
 
-    pub(super) fn finish_build(
-        &mut self,
-        instance: &str,
-        recipe: &Recipe,
-        now: Timestamp,
-    ) -> String {
-        let id = format!("sha256:{}", self.next_id("image"));
-        let image = Image {
-            tags: BTreeSet::new(),
-            labels: image_labels(instance, recipe),
-            created: now,
-            behaviour: self.built.get(&recipe.app).cloned().unwrap_or_default(),
-        };
-        self.put_image(&id, &recipe.tag(), image);
-        self.journal.push(format!("build {}", recipe.tag()));
+    pub(super) fn finish_build(&mut self, order: &Order, now: Timestamp) -> String {
+        let behaviour = self.built.get(&order.app).cloned().unwrap_or_default();
+        let id = same_id(&order.tag, &behaviour);
+        let image =
+            Image { tags: BTreeSet::new(), labels: order.labels.clone(), created: now, behaviour };
+        self.put_image(&id, &order.tag, image);
+        self.journal.push(format!("build {}", order.tag));
         id
     }
 
@@ -354,14 +390,11 @@ impl State {
     }
 
     pub(super) fn finish_pull(&mut self, reference: &ImageRef, now: Timestamp) -> String {
-        let id = format!("sha256:{}", self.next_id("image"));
         let behaviour = self.remote.get(reference.as_str()).map(|(_, does)| does.clone());
-        let image = Image {
-            tags: BTreeSet::new(),
-            labels: BTreeMap::new(),
-            created: now,
-            behaviour: behaviour.unwrap_or_default(),
-        };
+        let behaviour = behaviour.unwrap_or_default();
+        let id = same_id(reference.as_str(), &behaviour);
+        let image =
+            Image { tags: BTreeSet::new(), labels: BTreeMap::new(), created: now, behaviour };
         self.put_image(&id, reference.as_str(), image);
         self.journal.push(format!("pull {reference}"));
         id

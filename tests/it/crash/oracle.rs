@@ -9,7 +9,7 @@ use berth::{model::AppName, record::Record, record::ledger::Ledger, state::World
 pub(crate) struct Picture {
     /// Name, image, state, ports and networks of every container.
     pub(crate) containers: BTreeSet<String>,
-    /// The tags of all images.
+    /// The tags of all images that Berth built. What was pulled is the engine's to keep.
     images: BTreeSet<String>,
     /// Phase and reason of every app.
     statuses: BTreeMap<AppName, String>,
@@ -30,7 +30,7 @@ impl Picture {
         });
         Self {
             containers: containers.collect(),
-            images: world.images.keys().cloned().collect(),
+            images: world.images.keys().filter(|tag| is_built(tag)).cloned().collect(),
             statuses: statuses.collect(),
             leftover: ledger.apps().into_iter().filter(|app| record.entry(app).is_none()).collect(),
         }
@@ -39,50 +39,56 @@ impl Picture {
     /// The app's containers: image and state.
     pub(crate) fn sketch(world: &World, app: &AppName) -> String {
         let mine = world.containers_of(app).into_iter().map(|container| {
-            let is_built = container.image.starts_with("berth/");
-            let image = if is_built { "built" } else { &container.image };
+            let image = if is_built(&container.image) { "built" } else { &container.image };
             format!("{image} {:?}", container.state)
         });
         mine.collect::<Vec<_>>().join(", ")
     }
 }
 
-/// How often each thing was done to each app.
+fn is_built(tag: &str) -> bool {
+    tag.starts_with("berth/")
+}
+
+/// How often each thing was done to each container, image and network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally(pub(crate) BTreeMap<(String, String), usize>);
+pub(crate) struct Tally(BTreeMap<(String, String), usize>);
 
 impl Tally {
     /// Counts the lines of a journal.
     pub(crate) fn of(journal: &[String]) -> Self {
         let mut tally = BTreeMap::new();
         for line in journal {
-            let (verb, rest) = line.rsplit_once(' ').unwrap();
-            let app = match rest.strip_prefix("berth/") {
-                Some(tag) => tag.split(':').next(),
-                None => rest.rsplit_once('-').map(|(app, _)| app),
-            };
-            let key = (verb.to_owned(), app.unwrap_or(rest).to_owned());
-            *tally.entry(key).or_default() += 1;
+            let (verb, object) = line.rsplit_once(' ').unwrap();
+            *tally.entry((verb.to_owned(), object.to_owned())).or_default() += 1;
         }
         Self(tally)
     }
 
-    pub(crate) fn get(&self, verb: &str, app: &str) -> usize {
-        self.0.get(&(verb.to_owned(), app.to_owned())).copied().unwrap_or(0)
+    fn get(&self, verb: &str, object: &str) -> usize {
+        self.0.get(&(verb.to_owned(), object.to_owned())).copied().unwrap_or(0)
     }
 
-    /// In what it differs from the `usual`, where that is not within the bound.
+    /// How often it was done to the containers of this app.
+    pub(crate) fn of_app(&self, verb: &str, app: &str) -> usize {
+        let is_of = |object: &str| object.rsplit_once('-').is_some_and(|(begin, _)| begin == app);
+        let mine = self.0.iter().filter(|((done, object), _)| done == verb && is_of(object));
+        mine.map(|(_, count)| count).sum()
+    }
+
+    /// In what it differs from the `usual`, object by object, where that is not within the bound.
     pub(crate) fn excess(&self, usual: &Self, bound: Bound) -> Vec<String> {
         let keys: BTreeSet<_> = self.0.keys().chain(usual.0.keys()).collect();
         let mut told = Vec::new();
-        for (verb, app) in keys {
-            let (seen, usual) = (self.get(verb, app), usual.get(verb, app));
+        for (verb, object) in keys {
+            let (seen, usual) = (self.get(verb, object), usual.get(verb, object));
             let is_fine = match bound {
                 Bound::Exactly => seen == usual,
                 Bound::AtMost(extra) => seen <= usual + extra,
+                Bound::Again(extra) => usual <= seen && seen <= usual + extra,
             };
             if !is_fine {
-                told.push(format!("{verb} {app}: {seen} times, not {usual}"));
+                told.push(format!("{verb} {object}: {seen} times, not {usual}"));
             }
         }
         told
@@ -90,10 +96,41 @@ impl Tally {
 }
 
 /// How often each thing may be done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bound {
     /// As often as usual.
     Exactly,
     /// So much more often than usual, or less often.
     AtMost(usize),
+    /// So much more often than usual, and not less often.
+    Again(usize),
+}
+
+impl Bound {
+    /// The same for so many deaths.
+    pub(crate) fn times(self, deaths: usize) -> Self {
+        match self {
+            Self::Exactly => Self::Exactly,
+            Self::AtMost(extra) => Self::AtMost(extra * deaths),
+            Self::Again(extra) => Self::Again(extra * deaths),
+        }
+    }
+}
+
+#[test]
+fn counts_are_compared_object_by_object() {
+    let tally =
+        |lines: &[&str]| Tally::of(&lines.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>());
+    let usual = tally(&["create chat-1", "start chat-1", "remove image berth/chat:1"]);
+    let other = tally(&["create chat-2", "start chat-1", "remove image berth/chat:1"]);
+    assert_eq!(usual.excess(&usual, Bound::Exactly), Vec::<String>::new());
+    assert_eq!(other.of_app("create", "chat"), usual.of_app("create", "chat"));
+    assert_eq!(
+        other.excess(&usual, Bound::Exactly),
+        ["create chat-1: 0 times, not 1", "create chat-2: 1 times, not 0"]
+    );
+    assert_eq!(other.excess(&usual, Bound::Again(1)), ["create chat-1: 0 times, not 1"]);
+    assert_eq!(other.excess(&usual, Bound::AtMost(1)), Vec::<String>::new());
+    let twice = tally(&["create chat-1", "create chat-1", "create chat-1", "start chat-1"]);
+    assert!(!twice.excess(&usual, Bound::AtMost(1)).is_empty());
 }

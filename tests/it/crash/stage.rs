@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -10,20 +9,20 @@ use std::{
 use berth::{
     engine::{
         Engine,
-        fake::{Behaviour, Script as Work},
+        fake::Behaviour,
         fault::{Fault, Faulty, Occurrence},
     },
-    model::PortRange,
+    model::ImageRef,
     plan::render,
     record::{Command, CommandError, file::Kept},
-    state::{Checkout, ContainerId, DetectedFile, Hold},
+    state::{ContainerId, Hold},
 };
-
-use tokio::sync::Notify;
 
 use super::{
     oracle::{Picture, Tally},
-    workload::{APP, Act, Asked, BYSTANDER, Workload, images, manifest, remote},
+    outside,
+    plan::{Death, Moment, Plan, draw},
+    workload::{APP, Act, Asked, BYSTANDER, Workload},
 };
 use crate::rig::{Berth, RESYNC, Rig, name};
 
@@ -38,8 +37,13 @@ const MOMENT: Duration = Duration::from_secs(2);
 /// Longer than anything takes, by the clock of the test.
 const PATIENCE: Duration = Duration::from_secs(1200);
 
+/// By how much calls differ in how long they take, with a seed.
+const CALL_SPREAD: u64 = 7;
+/// How long an act has in an undisturbed play: longer than every pause that is part of one.
+const LONG: Duration = Duration::from_secs(420);
+
 /// What Berth remembers when it is started again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Memory {
     /// What was kept before the workload: the last write was long ago.
     Before,
@@ -49,13 +53,24 @@ pub(crate) enum Memory {
     Lost,
 }
 
+impl Memory {
+    pub(crate) const ALL: [Self; 3] = [Self::Before, Self::AtDeath, Self::Lost];
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Before => "early",
+            Self::AtDeath => "kept",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// What goes wrong at a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Wrong {
-    /// A fault; a crash is one.
     Fault(Fault),
-    /// Berth dies while the engine is at work on the call, which is carried out so much later.
-    Late(Duration),
+    /// Berth dies.
+    Death(Moment),
 }
 
 /// One play: what goes wrong.
@@ -63,19 +78,49 @@ pub(crate) enum Wrong {
 pub(crate) struct Trial {
     /// For the first Berth, for the second, and so on: what goes wrong at which call.
     pub(crate) wrongs: Vec<BTreeMap<u64, Wrong>>,
+    /// The same: at which hint it dies.
+    pub(crate) hints: Vec<Option<u64>>,
     pub(crate) memory: Memory,
     /// How long nobody starts Berth again.
     pub(crate) absence: Duration,
+    pub(crate) seed: u64,
+    /// By what it is played again, when it has a name.
+    pub(crate) plan: Option<String>,
 }
 
 impl Trial {
     /// Nothing goes wrong.
-    pub(crate) fn calm() -> Self {
-        Self { wrongs: Vec::new(), memory: Memory::AtDeath, absence: Duration::ZERO }
+    pub(crate) fn calm(seed: u64) -> Self {
+        Self {
+            wrongs: Vec::new(),
+            hints: Vec::new(),
+            memory: Memory::AtDeath,
+            absence: Duration::ZERO,
+            seed,
+            plan: None,
+        }
     }
 
-    pub(crate) fn one(at: u64, wrong: Wrong, memory: Memory) -> Self {
-        Self { wrongs: vec![BTreeMap::from([(at, wrong)])], memory, ..Self::calm() }
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let mut trial = Self { plan: Some(plan.to_string()), ..Self::calm(plan.seed) };
+        trial.memory = plan.memory;
+        for death in &plan.deaths {
+            let (call, hint) = match death {
+                Death::Call(at, moment) => (Some((*at, Wrong::Death(*moment))), None),
+                Death::Hint(at) => (None, Some(*at)),
+            };
+            trial.wrongs.push(call.into_iter().collect());
+            trial.hints.push(hint);
+        }
+        trial
+    }
+
+    /// Its name, or what it is.
+    pub(crate) fn tell(&self) -> String {
+        match &self.plan {
+            Some(plan) => format!("BERTH_CRASH='{plan}'"),
+            None => format!("{self:?}"),
+        }
     }
 }
 
@@ -88,6 +133,10 @@ pub(crate) struct Played {
     pub(crate) tally: Tally,
     /// The calls of each Berth, in order, while something could go wrong.
     pub(crate) calls: Vec<Vec<&'static str>>,
+    /// How many hints each Berth heard meanwhile.
+    pub(crate) hints: Vec<u64>,
+    /// Every call of every Berth: when, what, and what became of it.
+    pub(crate) trace: Vec<String>,
     /// What did.
     pub(crate) hits: Vec<String>,
     /// The workload's part of the journal.
@@ -98,11 +147,13 @@ pub(crate) struct Played {
 #[derive(Default)]
 struct Script {
     is_armed: bool,
-    /// Whether it dies in a moment: no further call reaches the engine.
-    is_doomed: bool,
     calls: Vec<&'static str>,
+    hints: u64,
     wrongs: BTreeMap<u64, Wrong>,
-    doom: Arc<Notify>,
+    hint: Option<u64>,
+    seed: u64,
+    begin: Option<tokio::time::Instant>,
+    trace: Vec<String>,
 }
 
 struct Stage<'a> {
@@ -119,6 +170,8 @@ struct Stage<'a> {
     begin: usize,
     /// How often the app had been started when a restart was asked for.
     starts: usize,
+    /// Whether the act is done for another Berth than the one that was told first.
+    is_repeated: bool,
 }
 
 /// Plays a workload in a runtime of its own. `expected` are the pictures of an undisturbed play;
@@ -146,7 +199,7 @@ impl<'a> Stage<'a> {
         let mut stage = Self {
             workload,
             trial,
-            rig: rig(workload),
+            rig: outside::rig(workload),
             berth: None,
             faulty: None,
             scripts: Vec::new(),
@@ -154,13 +207,15 @@ impl<'a> Stage<'a> {
             bystander: None,
             begin: 0,
             starts: 0,
+            is_repeated: false,
         };
         stage.start();
         let berth = stage.berth.take().unwrap();
         berth.until_running(BYSTANDER).await;
-        if workload.before.is_some() {
-            berth.until_running(APP).await;
+        for app in workload.there() {
+            berth.until_running(app).await;
         }
+        outside::script_builds(&stage.rig, workload.failing_builds);
         tokio::time::sleep(MOMENT).await;
         stage.bystander = stage.rig.fake.container_of(&name(BYSTANDER));
         stage.begin = stage.rig.fake.journal().len();
@@ -180,12 +235,20 @@ impl<'a> Stage<'a> {
     /// Starts the next Berth. Its faults happen once it is armed.
     fn start(&mut self) {
         let wrongs = self.trial.wrongs.get(self.scripts.len()).cloned().unwrap_or_default();
-        let script = Arc::new(Mutex::new(Script { wrongs, ..Script::default() }));
+        let hint = self.trial.hints.get(self.scripts.len()).copied().flatten();
+        let (seed, begin) = (self.trial.seed, Some(tokio::time::Instant::now()));
+        let script = Script { wrongs, hint, seed, begin, ..Script::default() };
+        let script = Arc::new(Mutex::new(script));
         let decide = {
             let script = Arc::clone(&script);
             move |call: &Occurrence| script.lock().unwrap().decide(call)
         };
-        let faulty = Arc::new(Faulty::new(Arc::new(self.rig.fake.clone()), decide));
+        let hear = {
+            let script = Arc::clone(&script);
+            move |_: &str| script.lock().unwrap().hear()
+        };
+        let faulty = Faulty::new(Arc::new(self.rig.fake.clone()), decide).dying_of(hear);
+        let faulty = Arc::new(faulty);
         self.berth = Some(self.rig.start_on(Arc::clone(&faulty) as Arc<dyn Engine>));
         self.faulty = Some(faulty);
         self.scripts.push(script);
@@ -214,21 +277,24 @@ impl<'a> Stage<'a> {
             return Err(format!("it ends as `{sketch}`, not as `{}`", self.workload.ends));
         }
         let all = Tally::of(&journal);
-        let touched = ["stop", "remove"].iter().any(|verb| all.get(verb, BYSTANDER) != 0);
+        let touched = ["stop", "remove"].iter().any(|verb| all.of_app(verb, BYSTANDER) != 0);
         let is_same = self.rig.fake.container_of(&name(BYSTANDER)) == self.bystander;
-        if touched || !is_same || all.get("start", BYSTANDER) != 1 {
+        if touched || !is_same || all.of_app("start", BYSTANDER) != 1 {
             return Err("the bystander was touched".to_owned());
         }
         let scripts: Vec<_> = self.scripts.iter().map(|script| script.lock().unwrap()).collect();
         let calls = scripts.iter().map(|script| script.calls.clone()).collect();
         let hits = scripts.iter().flat_map(|script| script.tell()).collect();
-        let journal = journal[self.begin..].to_vec();
-        Ok(Played { pictures, tally: Tally::of(&journal), calls, hits, journal })
+        let hints = scripts.iter().map(|script| script.hints).collect();
+        drop(scripts);
+        let (trace, journal) = (self.trace(), journal[self.begin..].to_vec());
+        Ok(Played { pictures, tally: Tally::of(&journal), calls, hints, trace, hits, journal })
     }
 
     /// Does one thing and waits until it has come to pass, whatever happens meanwhile.
     async fn act(&mut self, act: &Act, expected: Option<&Picture>) -> Result<Picture, String> {
         self.edit(act);
+        self.is_repeated = false;
         match &self.berth {
             None => self.start(),
             Some(berth) => {
@@ -240,11 +306,9 @@ impl<'a> Stage<'a> {
         let mut is_asked = false;
         loop {
             let died = self.faulty.as_ref().unwrap().died();
-            let doom = Arc::clone(&self.scripts.last().unwrap().lock().unwrap().doom);
             tokio::select! {
                 biased;
                 () = died => {}
-                () = doom.notified() => {}
                 done = self.wait(act, &mut is_asked, expected) => {
                     done?;
                     break;
@@ -252,6 +316,7 @@ impl<'a> Stage<'a> {
             }
             self.rise().await;
             is_asked = self.is_remembered(act);
+            self.is_repeated = true;
         }
         self.arm(false);
         if let (Some(_), Act::Brief(..)) = (expected, act) {
@@ -278,6 +343,18 @@ impl<'a> Stage<'a> {
                 files.insert((*to).to_owned(), text);
             }
             Act::Kill => assert!(self.rig.fake.kill(&name(APP))),
+            Act::Destroy => assert!(self.rig.fake.remove_by_hand(&name(APP))),
+            Act::Commit(digit) => outside::put_checkout(&self.rig, *digit),
+            Act::Publish(image) => {
+                let image = ImageRef::parse(image).unwrap();
+                self.rig.fake.add_remote(&image, outside::work(), Behaviour::default());
+            }
+            Act::TakePort(port) => outside::take_port(&self.rig, *port),
+            Act::FreePort => assert!(self.rig.fake.remove_foreign(outside::HOLDER)),
+            Act::Leave => {
+                let name = self.workload.squatted.as_ref().unwrap();
+                assert!(self.rig.fake.remove_foreign(name));
+            }
             Act::Nothing | Act::Ask(_) => {}
         }
     }
@@ -293,7 +370,7 @@ impl<'a> Stage<'a> {
             Asked::Restart => false,
             Asked::Rebuild => {
                 let journal = self.rig.fake.journal();
-                let is_new = Tally::of(&journal[self.begin..]).get("create", APP) != 0;
+                let is_new = Tally::of(&journal[self.begin..]).of_app("create", APP) != 0;
                 is_new || kept.rebuilds != 0
             }
         }
@@ -306,8 +383,15 @@ impl<'a> Stage<'a> {
         expected: Option<&Picture>,
     ) -> Result<(), String> {
         if let (Act::Ask(asked), false) = (act, *is_asked) {
-            self.ask(*asked).await?;
-            *is_asked = true;
+            if self.is_repeated {
+                // Whoever asks again has looked first, once the dust has settled.
+                tokio::time::sleep(MOMENT * 2).await;
+                *is_asked = self.is_remembered(act);
+            }
+            if !*is_asked {
+                self.ask(*asked).await?;
+                *is_asked = true;
+            }
         }
         if let Act::Brief(_, time) = act {
             tokio::time::sleep(*time).await;
@@ -317,7 +401,7 @@ impl<'a> Stage<'a> {
         let Some(expected) = expected else {
             tokio::time::sleep(RESYNC).await;
             self.confirm().await;
-            tokio::time::sleep(RESYNC * 3).await;
+            tokio::time::sleep(LONG).await;
             return Ok(());
         };
         let is_restart = matches!(act, Act::Ask(Asked::Restart));
@@ -400,20 +484,33 @@ impl<'a> Stage<'a> {
         let hit: Vec<_> = self.scripts.iter().map(|script| script.lock().unwrap().tell()).collect();
         let journal = self.rig.fake.journal();
         format!(
-            "`{}` with {:?}, hit {hit:?}:\n{what}\njournal: {:#?}\n{}",
+            "`{}` with {}, hit {hit:?}:\n{what}\njournal: {:#?}\n{}",
             self.workload.name,
-            self.trial,
+            self.trial.tell(),
             &journal[self.begin..],
             told.join("\n")
         )
+    }
+
+    fn trace(&self) -> Vec<String> {
+        let mut trace = Vec::new();
+        for (number, script) in self.scripts.iter().enumerate() {
+            trace.push(format!("Berth {}", number + 1));
+            trace.extend(script.lock().unwrap().trace.iter().cloned());
+        }
+        trace
     }
 }
 
 impl Script {
     fn decide(&mut self, call: &Occurrence) -> Fault {
-        if self.is_doomed {
-            return Fault::CrashBefore;
-        }
+        let fault = self.choose(call);
+        let since = self.begin.map(|begin| begin.elapsed()).unwrap_or_default();
+        self.trace.push(format!("{:>10.3} s  {}  {fault:?}", since.as_secs_f64(), call.kind));
+        fault
+    }
+
+    fn choose(&mut self, call: &Occurrence) -> Fault {
         if !self.is_armed {
             return Fault::Delay(CALL);
         }
@@ -421,64 +518,30 @@ impl Script {
         self.calls.push(call.kind);
         match self.wrongs.get(&nth) {
             Some(Wrong::Fault(fault)) => fault.clone(),
-            Some(Wrong::Late(time)) => {
-                self.is_doomed = true;
-                self.doom.notify_one();
-                Fault::Delay(*time)
+            Some(Wrong::Death(moment)) => moment.fault(call, nth),
+            None if self.seed == 0 => Fault::Delay(CALL),
+            None => {
+                let lot = draw(&[&self.seed.to_le_bytes(), &nth.to_le_bytes()]);
+                Fault::Delay(CALL + Duration::from_millis(lot % CALL_SPREAD))
             }
-            None => Fault::Delay(CALL),
         }
+    }
+
+    /// Whether Berth dies instead of hearing this.
+    fn hear(&mut self) -> bool {
+        if !self.is_armed {
+            return false;
+        }
+        self.hints += 1;
+        self.hint == Some(self.hints - 1)
     }
 
     /// The calls with which something went wrong.
     fn tell(&self) -> Vec<String> {
         let calls = self.calls.iter().zip(0_u64..);
         let hit = calls.filter_map(|(kind, nth)| Some((kind, nth, self.wrongs.get(&nth)?)));
-        hit.map(|(kind, nth, wrong)| format!("{wrong:?} at call {nth} ({kind})")).collect()
+        let hit = hit.map(|(kind, nth, wrong)| format!("{wrong:?} at call {nth} ({kind})"));
+        let unheard = self.hint.filter(|hint| *hint < self.hints);
+        hit.chain(unheard.map(|hint| format!("death at hint {hint}"))).collect()
     }
-}
-
-/// The outer world: images, what is not ours, folders in memory.
-fn rig(workload: &Workload) -> Rig {
-    let mut rig = Rig::new();
-    let memory = std::path::Path::new("/dev/shm");
-    if let Ok(folder) = tempfile::tempdir_in(memory) {
-        rig.folder = folder;
-    }
-    // Part of what is wanted, and so of the containers' names: the same in every play.
-    "/srv/workspaces".clone_into(&mut rig.policy.workspaces);
-    // Away from what other programs of this host like to use.
-    rig.policy.ports = PortRange { first: 21_001, last: 21_099 };
-    for (image, behaviour) in images() {
-        rig.fake.add_image(image, behaviour);
-    }
-    rig.fake.add_remote(&remote(), Work::takes(Duration::from_secs(1)), Behaviour::default());
-    rig.fake.add_foreign("postgres", Vec::new());
-    put_checkout(&rig);
-    rig.files.insert("idle.yaml".to_owned(), manifest(BYSTANDER, "image: shop/app:1", ""));
-    if let Some(text) = &workload.before {
-        rig.files.insert("chat.yaml".to_owned(), text.clone());
-    }
-    rig
-}
-
-/// A checkout that is in place, so that nothing is fetched.
-fn put_checkout(rig: &Rig) {
-    let checkout = Checkout {
-        url: "https://git.example/shop/chat".to_owned(),
-        reference: None,
-        path: String::new(),
-        commit: "c".repeat(40),
-        tree: "d".repeat(40),
-        files: vec![DetectedFile { path: "requirements.txt".to_owned() }],
-    };
-    let folder = rig.folder.path().join("workspaces").join(APP);
-    fs::create_dir_all(folder.join("code")).unwrap();
-    fs::write(folder.join("code/requirements.txt"), "flask\n").unwrap();
-    // A log that can't be begun is not written. Whoever writes one waits outside of the runtime,
-    // and as long as anybody does that, paused time stands still.
-    fs::create_dir_all(folder.join(".berth/build.log.1")).unwrap();
-    fs::write(folder.join(".berth/build.log"), "").unwrap();
-    let metadata = serde_json::json!({"version": 1, "checkout": checkout});
-    fs::write(folder.join("metadata.json"), metadata.to_string()).unwrap();
 }

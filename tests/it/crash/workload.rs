@@ -16,15 +16,22 @@ pub(crate) const REMOTE: &str = "shop/far:1";
 
 /// What is done before the faults begin, what is done while they may happen, and what must be in
 /// the end.
+#[derive(Clone)]
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
-    /// The app's manifest, when it runs before.
-    pub(crate) before: Option<String>,
+    /// The manifests of the apps that run before.
+    pub(crate) before: Vec<(&'static str, String)>,
     pub(crate) acts: Vec<Act>,
     /// Whether Berth is started anew for it: the first act happens while it does not run.
     pub(crate) is_afresh: bool,
     /// Whether what Berth had kept is lost before.
     pub(crate) is_forgotten: bool,
+    /// How many of the first builds fail.
+    pub(crate) failing_builds: usize,
+    /// Whether somebody else's container has the name that the app's will get.
+    pub(crate) is_squatted: bool,
+    /// That name, once it is known.
+    pub(crate) squatted: Option<String>,
     /// The app's containers in the end: image and state.
     pub(crate) ends: &'static str,
     /// How often things may be done when Berth dies and what was to be kept is not.
@@ -47,6 +54,17 @@ pub(crate) enum Act {
     Ask(Asked),
     /// `docker kill` of the app's container.
     Kill,
+    /// `docker rm -f` of it.
+    Destroy,
+    /// The repository has another commit, and it was fetched.
+    Commit(char),
+    /// An image appears in the registry.
+    Publish(&'static str),
+    /// Somebody else's container takes a port, or gives it back.
+    TakePort(u16),
+    FreePort,
+    /// Whoever has the app's container's name goes.
+    Leave,
 }
 
 /// A command about the app.
@@ -130,10 +148,29 @@ impl Workload {
         acts: impl Into<Vec<Act>>,
         ends: &'static str,
     ) -> Self {
-        let (before, acts) = (before.into(), acts.into());
-        let (is_afresh, is_forgotten) = (false, false);
-        let (bound, bound_kept) = (Bound::Exactly, Bound::Exactly);
-        Self { name, before, acts, is_afresh, is_forgotten, ends, bound, bound_kept }
+        let before = before.into().map(|text| ("chat.yaml", text));
+        Self {
+            name,
+            before: before.into_iter().collect(),
+            acts: acts.into(),
+            is_afresh: false,
+            is_forgotten: false,
+            failing_builds: 0,
+            is_squatted: false,
+            squatted: None,
+            ends,
+            bound: Bound::Exactly,
+            bound_kept: Bound::Exactly,
+        }
+    }
+
+    /// The apps that run before.
+    pub(crate) fn there(&self) -> impl Iterator<Item = &'static str> {
+        self.before.iter().map(|(path, _)| path.split('.').next().unwrap_or(path))
+    }
+
+    fn failing(self, failing_builds: usize) -> Self {
+        Self { failing_builds, ..self }
     }
 
     fn afresh(self) -> Self {
@@ -146,12 +183,12 @@ impl Workload {
 
     /// What Berth decided, or was asked for, may be forgotten and happen again, once.
     fn again(self) -> Self {
-        Self { bound: Bound::AtMost(1), ..self }
+        Self { bound: Bound::Again(1), ..self }
     }
 
     /// The same even when all is kept: this is not among it.
     fn always_again(self) -> Self {
-        Self { bound: Bound::AtMost(1), bound_kept: Bound::AtMost(1), ..self }
+        Self { bound: Bound::Again(1), bound_kept: Bound::Again(1), ..self }
     }
 }
 
@@ -187,6 +224,55 @@ pub(crate) fn acquiring() -> Vec<Workload> {
         Workload::new("create with a build", None, [put(git(""))], "built Running"),
         Workload::new("another build argument", git(""), [args], "built Running"),
         Workload::new("rebuild", git(""), [Act::Ask(Asked::Rebuild)], "built Running"),
+        Workload::new("another commit", git(""), [Act::Commit('e')], "built Running"),
+    ]
+}
+
+/// The image does not come to be, or not at once.
+pub(crate) fn lacking() -> Vec<Workload> {
+    let args = || put(git("build: {args: {LEVEL: '2'}}"));
+    let gone = || put(chat("shop/gone:1", ""));
+    let time = Duration::from_millis(600);
+    let building = [Act::Brief(git(""), time), Act::Remove("chat.yaml")];
+    let pulling = [Act::Brief(chat("shop/far:1", ""), time), Act::Remove("chat.yaml")];
+    let published = "shop/gone:1 Running";
+    vec![
+        Workload::new("a build fails", git(""), [args()], "built Running").failing(999),
+        Workload::new("a build fails at first", git(""), [args()], "built Running").failing(1),
+        Workload::new("a first build fails at first", None, [put(git(""))], "built Running")
+            .failing(2),
+        Workload::new("a pull fails", v1(), [gone()], V1),
+        Workload::new(
+            "a pull fails at first",
+            v1(),
+            [gone(), Act::Publish("shop/gone:1")],
+            published,
+        ),
+        Workload::new("delete while building", None, building, ""),
+        Workload::new("delete while pulling", None, pulling, ""),
+    ]
+}
+
+/// Others want the same, or have it.
+pub(crate) fn meeting() -> Vec<Workload> {
+    let text = |app, port: u16| {
+        let rest = format!("ports: [{{containerPort: 5000, hostPort: {port}}}]");
+        manifest(app, "image: shop/app:1", &rest)
+    };
+    let both = |chat, web| vec![("chat.yaml", text(APP, chat)), ("web.yaml", text("web", web))];
+    let (fixed, taken) = (put(text(APP, 21_500)), Act::TakePort(21_500));
+    let conflict = Workload::new("a foreign name", None, [put(v1()), Act::Leave], V1);
+    let swap =
+        Workload::new("two apps swap their ports", None, [Act::Put(both(21_501, 21_500))], V1);
+    let pass = Workload::new("a port is handed on", None, [Act::Put(both(21_502, 21_500))], V1);
+    let free = [taken, fixed, Act::FreePort];
+    vec![
+        Workload { is_squatted: true, ..conflict },
+        Workload { before: both(21_500, 21_501), ..swap },
+        Workload { before: both(21_500, 21_501), ..pass },
+        Workload::new("a port that is taken and freed", None, free, V1),
+        Workload::new("removed by hand", v1(), [Act::Destroy], V1),
+        Workload::new("removed by hand while Berth is down", v1(), [Act::Destroy], V1).afresh(),
     ]
 }
 

@@ -1,107 +1,19 @@
 //! The real program, ended at any moment.
 
-use std::{collections::BTreeMap, process::Stdio, time::Duration};
-
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader, Lines},
-    process::{Child, ChildStderr, Command},
-    time::{Instant, timeout, timeout_at},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    engine::{self, Seen, docker, labelled},
+    engine::{Seen, docker, labelled},
+    program::{Network, Program},
     repository::Repository,
-    stage::{PATIENCE, Stage, eventually, httpd},
+    stage::{Stage, eventually, httpd},
 };
 
-/// The network of the real program; its name is not to be chosen.
-const NETWORK: &str = "berth";
 /// How many times the program is started and killed before it may finish, and how often that is done.
 const KILLS: usize = 9;
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 2;
 /// The apps that change.
 const APPS: [&str; 4] = ["a", "b", "c", "d"];
-
-/// The `berth` program, running.
-struct Program {
-    child: Child,
-    lines: Lines<BufReader<ChildStderr>>,
-    started: Instant,
-}
-
-impl Program {
-    fn start(stage: &Stage) -> Self {
-        let folder = |part: &str| stage.path(part).display().to_string();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_berth"))
-            .args(["run", "--manifests", &folder("manifests"), "--state-dir", &folder("state")])
-            .args(["--workspaces", &folder("workspaces"), "--model-store", &folder("models")])
-            .args(["--listen", "127.0.0.1:0", "--docker-host", &engine::host()])
-            .args(["--base-image", engine::BASE, "--instance", &stage.instance])
-            .args(["--ports", &format!("{}-{}", stage.ports.first, stage.ports.last)])
-            .args(["--allow-local-git", "--resync", "2s", "--log-format", "json", "--log", "info"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        Self { child, lines, started: Instant::now() }
-    }
-
-    /// Lets it work for a time that differs with `nth`, by its log or by the clock, and kills it.
-    async fn kill_somewhere(mut self, nth: usize) {
-        let step = u64::try_from(nth).unwrap();
-        let until = self.started + Duration::from_millis(20 * (step % 30));
-        if nth.is_multiple_of(2) {
-            let latest = self.started + Duration::from_millis(800);
-            for _ in 0..=(nth / 2 % 9) {
-                let _ = timeout_at(latest, self.lines.next_line()).await;
-            }
-        } else {
-            tokio::time::sleep_until(until).await;
-        }
-        assert!(
-            self.child.try_wait().unwrap().is_none(),
-            "it ended by itself: {}",
-            self.rest().await
-        );
-        self.child.kill().await.unwrap();
-    }
-
-    /// Waits for a line of its log.
-    async fn until_it_says(&mut self, message: &str) {
-        let read = async {
-            while let Some(line) = self.lines.next_line().await.unwrap() {
-                if line.contains(message) {
-                    return;
-                }
-            }
-            panic!("its log has ended without `{message}`");
-        };
-        timeout(PATIENCE, read).await.unwrap();
-    }
-
-    /// Asks it to end; answers whether it did so in good order.
-    async fn stop(&mut self) -> bool {
-        let pid = rustix::process::Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap().success()
-    }
-
-    /// What is left to read of its log.
-    async fn rest(&mut self) -> String {
-        let mut text = String::new();
-        let read = async {
-            while let Ok(Some(line)) = self.lines.next_line().await {
-                text.push_str(&line);
-                text.push('\n');
-            }
-        };
-        let _ = timeout(Duration::from_secs(1), read).await;
-        text
-    }
-}
 
 /// What should run: each app with the value of its variable.
 type Wanted = BTreeMap<&'static str, usize>;
@@ -130,15 +42,6 @@ fn what_runs(all: &[Seen]) -> Option<BTreeMap<String, usize>> {
     Some(seen)
 }
 
-/// Removes the program's network, as far as it is ours.
-struct Network(String);
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        engine::clean(&self.0, NETWORK);
-    }
-}
-
 /// Faults T01, T05, D24, D42: killed anywhere in the middle of its work, it finishes the work next
 /// time, with nothing made twice and nothing else touched.
 #[tokio::test(flavor = "multi_thread")]
@@ -155,7 +58,7 @@ async fn killed_at_any_moment_it_converges_when_it_starts_again() {
     };
     assert!(eventually(|| has(&wanted)).await, "never began: {}", program.rest().await);
     let bystander = stage.container("bystander").life();
-    program.child.kill().await.unwrap();
+    program.kill().await;
 
     for round in 0..ROUNDS {
         for nth in 0..KILLS {
@@ -175,7 +78,7 @@ async fn killed_at_any_moment_it_converges_when_it_starts_again() {
             panic!("round {round}: {wanted:?} is not {names:?}:\n{}", program.rest().await);
         }
         assert_eq!(stage.container("bystander").life(), bystander, "round {round}");
-        program.child.kill().await.unwrap();
+        program.kill().await;
     }
 }
 
@@ -197,7 +100,7 @@ async fn killed_while_it_builds_it_ends_with_the_last_commit() {
         repository.commit(&[("Dockerfile", SOURCE), ("index.html", &page)]);
         let mut program = Program::start(&stage);
         tokio::time::sleep(Duration::from_millis(90 * nth)).await;
-        program.child.kill().await.unwrap();
+        program.kill().await;
     }
     let commit = repository.commit(&[("Dockerfile", SOURCE), ("index.html", "last page\n")]);
     let mut program = Program::start(&stage);

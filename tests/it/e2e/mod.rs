@@ -6,9 +6,12 @@
 
 mod bad_input;
 mod change;
+mod crash_points;
 mod engine;
+mod fault_points;
 mod first_run;
 mod kill;
+mod program;
 mod repair;
 mod repository;
 mod rollout;

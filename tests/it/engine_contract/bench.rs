@@ -1,7 +1,6 @@
 //! A bench for one engine: what a test needs, made the same way for the fake and for the real one.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -49,28 +48,39 @@ impl Bench {
         Self { engine: Arc::new(fake.clone()), instance, kind: Kind::Fake(fake) }
     }
 
-    /// The real engine; none where there is none and none is demanded.
-    pub(crate) async fn docker() -> Option<Self> {
+    /// The fake behind HTTP, and the client of the real one before it.
+    pub(crate) fn front() -> Self {
+        let mut bench = Self::fake();
+        let Kind::Fake(fake) = &bench.kind else { return bench };
+        let settings = Settings::new("unix:///nowhere", &bench.instance);
+        bench.engine = Arc::new(Docker::through(settings, crate::front::connect(fake)).unwrap());
+        bench
+    }
+
+    /// The real engine, which must be there.
+    pub(crate) async fn docker() -> Self {
         let host = std::env::var("BERTH_TEST_ENGINE").unwrap_or_else(|_| SOCKET.to_owned());
         let instance = Self::instance();
         let docker = Docker::connect(Settings::new(&host, &instance)).unwrap();
-        let missing = match docker.observe().await {
-            Ok(world) if world.image_id(IMAGE).is_some() => None,
-            Ok(_) => Some(format!("no image {IMAGE}: run compose/base/tiny.sh")),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(missing) = missing {
-            let is_required = std::env::var("BERTH_REQUIRE_ENGINE").is_ok_and(|value| value == "1");
-            assert!(!is_required, "BERTH_REQUIRE_ENGINE=1, but: {missing}");
-            let _ = writeln!(std::io::stderr(), "left out: {missing}");
-            return None;
+        match docker.observe().await {
+            Ok(world) if world.image_id(IMAGE).is_some() => {}
+            Ok(_) => panic!("{host} has no image {IMAGE}: run `make tiny-image`"),
+            Err(error) => panic!("run `make engine`, or name one in BERTH_TEST_ENGINE: {error}"),
         }
-        Some(Self { engine: Arc::new(docker.clone()), instance, kind: Kind::Docker(docker, host) })
+        Self { engine: Arc::new(docker.clone()), instance, kind: Kind::Docker(docker, host) }
     }
 
     pub(crate) fn real(&self) -> Option<&Docker> {
         match &self.kind {
             Kind::Docker(docker, _) => Some(docker),
+            Kind::Fake(_) => None,
+        }
+    }
+
+    /// Where the real engine is.
+    pub(crate) fn host(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Docker(_, host) => Some(host.clone()),
             Kind::Fake(_) => None,
         }
     }

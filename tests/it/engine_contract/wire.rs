@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use berth::engine::docker::{Docker, Settings};
-use berth::engine::{Applied, BuildRequest, Engine as _, Error, Hint, ResolvedCall};
+use berth::engine::{About, Applied, BuildRequest, Engine as _, Error, Hint, ResolvedCall};
 use berth::model::{AppName, label};
 use berth::plan::{Call, Dockerfile, Recipe, Target};
 use berth::state::ContainerId;
@@ -125,7 +125,8 @@ async fn an_engine_that_is_too_old_is_said_to_be_too_old() {
     assert_eq!(stub.asked(), ["GET /version"]);
 }
 
-/// Faults D16, D49: the socket is another one, and the engine behind it is newer.
+/// Faults D16, D48, D49: the socket is another one, and the engine behind it is newer. Nothing is
+/// asked of it before it has said who it is and is trusted.
 #[tokio::test]
 async fn a_replaced_engine_is_found_and_asked_for_its_version() {
     let stub =
@@ -136,10 +137,23 @@ async fn a_replaced_engine_is_found_and_asked_for_its_version() {
         line if line.contains("/v1.41/") => {
             say(400, r#"{"message":"client version 1.41 is too old"}"#)
         }
+        line if line.contains("/info") => say(200, r#"{"ID":"new","DockerRootDir":"/new"}"#),
         _ => say(200, "[]"),
     });
-    assert!(stub.docker.observe().await.is_err());
+    for _ in 0..3 {
+        let seen = stub.docker.observe().await;
+        assert!(matches!(&seen, Err(error @ Error::Unreachable { .. })
+            if error.to_string().contains("another program listens there now")));
+    }
+    assert!(matches!(stub.apply(Call::Start(target())).await, Err(Error::Unreachable { .. })));
+    let about = stub.docker.describe().await.unwrap();
+    assert_eq!(about.id, "new in /new");
+    assert!(stub.docker.observe().await.is_err(), "it is known, not trusted");
+    stub.docker.trust(&About { id: "another".to_owned(), ..about.clone() });
+    assert!(stub.docker.observe().await.is_err(), "another one was trusted");
+    stub.docker.trust(&about);
     stub.docker.observe().await.unwrap();
+    assert!(stub.asked().iter().all(|line| !line.contains("POST")));
     assert!(stub.asked().iter().any(|line| line.starts_with("GET /v1.52/containers")));
 }
 

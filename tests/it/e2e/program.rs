@@ -1,0 +1,132 @@
+//! The `berth` program as a process that can be killed.
+
+use std::{process::Stdio, sync::Arc, time::Duration};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    engine,
+    stage::{PATIENCE, Stage},
+};
+use crate::proxy::Hook;
+
+/// The network of the real program; its name is not to be chosen.
+const NETWORK: &str = "berth";
+
+/// The `berth` program, running.
+pub(super) struct Program {
+    child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+    started: Instant,
+}
+
+impl Program {
+    pub(super) fn start(stage: &Stage) -> Self {
+        Self::start_at(stage, &engine::host())
+    }
+
+    /// Starts it on the engine at this address.
+    pub(super) fn start_at(stage: &Stage, engine: &str) -> Self {
+        let folder = |part: &str| stage.path(part).display().to_string();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_berth"))
+            .args(["run", "--manifests", &folder("manifests"), "--state-dir", &folder("state")])
+            .args(["--workspaces", &folder("workspaces"), "--model-store", &folder("models")])
+            .args(["--listen", "127.0.0.1:0", "--docker-host", engine])
+            .args(["--base-image", engine::BASE, "--instance", &stage.instance])
+            .args(["--ports", &format!("{}-{}", stage.ports.first, stage.ports.last)])
+            .args(["--allow-local-git", "--resync", "2s", "--log-format", "json", "--log", "info"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, lines, started: Instant::now() }
+    }
+
+    /// Lets it work for a time that differs with `nth`, by its log or by the clock, and kills it.
+    pub(super) async fn kill_somewhere(mut self, nth: usize) {
+        let step = u64::try_from(nth).unwrap();
+        let until = self.started + Duration::from_millis(20 * (step % 30));
+        if nth.is_multiple_of(2) {
+            let latest = self.started + Duration::from_millis(800);
+            for _ in 0..=(nth / 2 % 9) {
+                let _ = timeout_at(latest, self.lines.next_line()).await;
+            }
+        } else {
+            tokio::time::sleep_until(until).await;
+        }
+        assert!(
+            self.child.try_wait().unwrap().is_none(),
+            "it ended by itself: {}",
+            self.rest().await
+        );
+        self.child.kill().await.unwrap();
+    }
+
+    /// What ends it as a power cut does, at once and from anywhere.
+    pub(super) fn killer(&self) -> Hook {
+        let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
+        Arc::new(move || {
+            let _ = kill_process(pid, Signal::KILL);
+        })
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Ends it, unless it has ended.
+    pub(super) async fn kill(&mut self) {
+        let _ = self.child.kill().await;
+    }
+
+    /// Waits for a line of its log.
+    pub(super) async fn until_it_says(&mut self, message: &str) {
+        let read = async {
+            while let Some(line) = self.lines.next_line().await.unwrap() {
+                if line.contains(message) {
+                    return;
+                }
+            }
+            panic!("its log has ended without `{message}`");
+        };
+        timeout(PATIENCE, read).await.unwrap();
+    }
+
+    /// Asks it to end; answers whether it did so in good order.
+    pub(super) async fn stop(&mut self) -> bool {
+        let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap().success()
+    }
+
+    /// What is left to read of its log.
+    pub(super) async fn rest(&mut self) -> String {
+        let mut text = String::new();
+        let read = async {
+            while let Ok(Some(line)) = self.lines.next_line().await {
+                text.push_str(&line);
+                text.push('\n');
+            }
+        };
+        let _ = timeout(Duration::from_secs(1), read).await;
+        text
+    }
+}
+
+/// Removes the program's network, as far as it is ours.
+pub(super) struct Network(pub(super) String);
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        engine::clean(&self.0, NETWORK);
+    }
+}

@@ -1,0 +1,12 @@
+//! The engine itself fails: it is killed and comes back, its disk is full, another one answers in
+//! its place. The real program beside a real engine of our own, which takes root and the image
+//! `berth/tiny:offline` (`make tiny-image`).
+
+#![expect(clippy::disallowed_methods, reason = "other programs are waited for, without a runtime")]
+
+mod clock;
+mod disk;
+mod kills;
+mod outage;
+mod second;
+mod stranger;
