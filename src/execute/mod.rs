@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::engine::{Applied, Engine, Error, ResolvedCall};
 use crate::model::{AppName, Reason};
@@ -23,6 +23,8 @@ pub use jobs::{Done, Finished, JobError, JobSettings, Jobs};
 
 /// How many stops may be waiting for their grace periods at once.
 const STOPS_AT_ONCE: usize = 64;
+/// A stop that takes longer waits for the app and not for the engine: other calls may begin.
+const STOP_SHARE: Duration = Duration::from_millis(500);
 
 /// Carries out plans.
 pub struct Executor {
@@ -127,18 +129,32 @@ impl Executor {
         created: &mut Option<ContainerId>,
     ) -> Result<bool, Error> {
         let resolve = |target: &Target| target.id.clone().or_else(|| created.clone());
-        let (gate, id) = match call {
-            Call::Stop { target, .. } => (&self.stops, resolve(target)),
-            Call::Start(target) | Call::Remove(target) => (&self.calls, resolve(target)),
+        let id = match call {
+            Call::Stop { target, .. } | Call::Start(target) | Call::Remove(target) => {
+                resolve(target)
+            }
             Call::Create(_) => {
                 self.workspace.prepare(app, uid).map_err(|error| Error::Work(error.to_string()))?;
-                (&self.calls, None)
+                None
             }
-            Call::EnsureNetwork { .. } | Call::RemoveImage { .. } => (&self.calls, None),
+            Call::EnsureNetwork { .. } | Call::RemoveImage { .. } => None,
         };
-        let _permit = gate.acquire().await.map_err(|error| Error::Work(error.to_string()))?;
+        let is_stop = matches!(call, Call::Stop { .. });
+        let closed = |error: tokio::sync::AcquireError| Error::Work(error.to_string());
+        let _stop = if is_stop { Some(self.stops.acquire().await.map_err(closed)?) } else { None };
+        let turn = self.calls.acquire().await.map_err(closed)?;
         self.ends.begin(call, id.as_ref());
-        let applied = self.engine.apply(&ResolvedCall { call, id: id.clone() }).await;
+        let resolved = ResolvedCall { call, id: id.clone() };
+        let mut work = self.engine.apply(&resolved);
+        let early = if is_stop { timeout(STOP_SHARE, &mut work).await.ok() } else { None };
+        let applied = match early {
+            Some(applied) => applied,
+            None if is_stop => {
+                drop(turn);
+                work.await
+            }
+            None => work.await,
+        };
         self.ends.end(id.as_ref());
         match applied? {
             Applied::AlreadySo => Ok(false),
