@@ -35,7 +35,13 @@ async fn what_is_killed_or_removed_by_hand_is_back_with_its_port() {
         assert!(start.elapsed() < Duration::from_secs(10), "{verb:?}: {:?}", start.elapsed());
         berth.until_status("web", "has its port", |s| s.url.is_some()).await;
         assert_eq!(berth.until_running("web").await.ports[0].host_port, port);
-        assert!(get(port, "/").await.unwrap().ends_with("ok\n"));
+        // The status may still be that of before for a moment.
+        let serves = async {
+            while !get(port, "/").await.is_some_and(|body| body.ends_with("ok\n")) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), serves).await.expect("it serves again");
         let is_same = stage.container("web").id() == before.0;
         assert_eq!(is_same, verb[0] != "rm", "{verb:?}");
     }
