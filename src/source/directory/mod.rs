@@ -16,6 +16,7 @@
 //! # Assumptions
 //! It runs within a Tokio runtime. A look is a blocking task; one that hangs is not repeated.
 
+mod list;
 mod place;
 mod read;
 mod scan;

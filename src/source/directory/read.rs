@@ -23,6 +23,7 @@ use super::place::{Node, node};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) node: Node,
+    kind: FileType,
     size: u64,
     modified: (i64, u32),
     changed: (i64, u32),
@@ -47,10 +48,15 @@ impl Stamp {
         let (modified, changed) = (found.stx_mtime, found.stx_ctime);
         Self {
             node: node(found),
+            kind: FileType::from_raw_mode(u32::from(found.stx_mode)),
             size: found.stx_size,
             modified: (modified.tv_sec, modified.tv_nsec),
             changed: (changed.tv_sec, changed.tv_nsec),
         }
+    }
+
+    pub(super) fn is_link(&self) -> bool {
+        self.kind == FileType::Symlink
     }
 
     pub(super) fn modified(&self) -> Timestamp {
@@ -76,12 +82,12 @@ fn millis((seconds, nanoseconds): (i64, u32)) -> Timestamp {
 /// Reads an entry of a folder that is not a link.
 ///
 /// It is opened without waiting and without following a link that took its place (fault W14).
-pub(super) fn plain(folder: BorrowedFd<'_>, name: &CStr, found: &Statx, limit: u64) -> Outcome {
-    if let Err(why) = check_kind(found, limit) {
+pub(super) fn plain(folder: BorrowedFd<'_>, name: &CStr, stamp: Stamp, limit: u64) -> Outcome {
+    if let Err(why) = check_kind(stamp, limit) {
         return Outcome::Unreadable(why);
     }
     match openat(folder, name, FLAGS | OFlags::NOFOLLOW, Mode::empty()) {
-        Ok(fd) => whole(fd.as_fd(), Stamp::of(found)),
+        Ok(fd) => whole(fd.as_fd(), stamp),
         Err(Errno::NOENT) => Outcome::Gone,
         // A link took its place just now: the next look sees the link.
         Err(Errno::LOOP) => Outcome::Unstable,
@@ -113,14 +119,13 @@ pub(super) fn link(root: BorrowedFd<'_>, path: &str, known: Option<&Stamp>, limi
 
 /// Reads what a link led to, unless it is known.
 fn led_to(fd: BorrowedFd<'_>, known: Option<&Stamp>, limit: u64) -> Outcome {
-    let found = match stat(fd) {
-        Ok(found) => found,
+    let stamp = match stat(fd) {
+        Ok(found) => Stamp::of(&found),
         Err(error) => return Outcome::Unreadable(cannot_read(error)),
     };
-    if let Err(why) = check_kind(&found, limit) {
+    if let Err(why) = check_kind(stamp, limit) {
         return Outcome::Unreadable(why);
     }
-    let stamp = Stamp::of(&found);
     if known == Some(&stamp) { Outcome::Same } else { whole(fd, stamp) }
 }
 
@@ -151,11 +156,11 @@ fn stat(fd: BorrowedFd<'_>) -> Result<Statx, Errno> {
     statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
 }
 
-fn check_kind(found: &Statx, limit: u64) -> Result<(), String> {
-    let kind = match FileType::from_raw_mode(u32::from(found.stx_mode)) {
-        FileType::RegularFile if found.stx_size <= limit => return Ok(()),
+fn check_kind(stamp: Stamp, limit: u64) -> Result<(), String> {
+    let kind = match stamp.kind {
+        FileType::RegularFile if stamp.size <= limit => return Ok(()),
         FileType::RegularFile => {
-            let (size, limit) = (format_bytes(found.stx_size), format_bytes(limit));
+            let (size, limit) = (format_bytes(stamp.size), format_bytes(limit));
             return Err(format!("is too large for a manifest: {size}, at most {limit} are read"));
         }
         FileType::Directory => "a folder",

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, RawDir, Statx, StatxFlags, openat, statx},
+    fs::{AtFlags, Mode, OFlags, StatxFlags, openat, statx},
     io::Errno,
 };
 
@@ -23,14 +23,13 @@ use crate::model::Timestamp;
 
 use super::{
     Limits,
+    list::Listing,
     place::{Node, Place, node},
     read::{self, Outcome, Stamp, cannot_read},
 };
 
 /// How many folders below the root are read.
 const DEPTH: usize = 4;
-/// How many bytes of names are listed at once.
-const BUFFER: usize = 64 * 1024;
 
 /// The folders by path, with the root as the empty path.
 pub(super) type Folders = BTreeMap<String, Node>;
@@ -97,7 +96,6 @@ impl Scanner {
             old: &self.known,
             next: BTreeMap::new(),
             changes: Vec::new(),
-            buffer: Vec::with_capacity(BUFFER),
             files: 0,
         };
         pass.folder(place.fd.as_fd(), place.node, "", 0)?;
@@ -125,7 +123,6 @@ struct Pass<'a> {
     old: &'a BTreeMap<String, Known>,
     next: BTreeMap<String, Known>,
     changes: Vec<Change>,
-    buffer: Vec<u8>,
     files: usize,
 }
 
@@ -138,25 +135,15 @@ impl Pass<'_> {
         depth: usize,
     ) -> Result<(), Failure> {
         let mut cursor = Cursor::new(self.old.get(path).map_or(&[], |known| &known.entries));
-        let mut entries = Vec::with_capacity(cursor.entries.len());
-        let mut below = Vec::new();
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let mut listing = RawDir::new(fd, buffer.spare_capacity_mut());
-        while let Some(item) = listing.next() {
-            let item = item.map_err(Failure::System)?;
-            let name = item.file_name();
-            if is_hidden(name.to_bytes()) {
-            } else if is_manifest(name.to_bytes()) {
-                self.count()?;
-                entries.extend(self.file(fd, name, path, cursor.find(name)));
-            } else if matches!(item.file_type(), FileType::Directory | FileType::Unknown) {
-                below.push(name.to_owned());
-            }
+        let listing = Listing::of(fd, self.limits.files.saturating_sub(self.files))?;
+        self.files += listing.len();
+        let mut entries = Vec::with_capacity(listing.len());
+        for (name, found) in listing.files() {
+            entries.extend(self.file(fd, (name, found), path, cursor.find(name)));
         }
-        self.buffer = buffer;
         let mut spoiled = Vec::new();
         if depth < DEPTH {
-            for name in below {
+            for name in listing.folders {
                 spoiled.extend(self.subfolder(fd, &name, path, depth + 1)?);
             }
         }
@@ -195,7 +182,6 @@ impl Pass<'_> {
             Err(Failure::TooMany) => Err(Failure::TooMany),
             Err(Failure::System(error)) => {
                 self.changes.truncate(news);
-                self.buffer = Vec::with_capacity(BUFFER);
                 let is_gone = matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP);
                 self.undo(&below, !is_gone);
                 let old = self.old.get(path);
@@ -219,12 +205,12 @@ impl Pass<'_> {
     fn file(
         &mut self,
         folder: BorrowedFd<'_>,
-        name: &CStr,
+        (name, found): (&CStr, Result<Stamp, Errno>),
         folder_path: &str,
         old: Option<&Arc<Entry>>,
     ) -> Option<Arc<Entry>> {
-        let found = match statx(folder, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
-            Ok(found) => found,
+        let stamp = match found {
+            Ok(stamp) => stamp,
             Err(Errno::NOENT) => return None,
             Err(error) => {
                 let path = join(folder_path, name);
@@ -233,18 +219,18 @@ impl Pass<'_> {
             }
         };
         let known = old.and_then(|old| old.stamp.as_ref());
-        if let (Some(old), true) = (old, known == Some(&Stamp::of(&found))) {
+        if let (Some(old), true) = (old, known == Some(&stamp)) {
             return Some(Arc::clone(old));
         }
         let path = join(folder_path, name);
-        let is_link = is_link(&found);
+        let is_link = stamp.is_link();
         let limit = self.limits.file_bytes;
         let outcome = if name.to_str().is_err() {
             Outcome::Unreadable("has a name that is not UTF-8".to_owned())
         } else if is_link {
             read::link(self.root, &path, known, limit)
         } else {
-            read::plain(folder, name, &found, limit)
+            read::plain(folder, name, stamp, limit)
         };
         let content = match outcome {
             Outcome::Gone => return None,
@@ -319,20 +305,6 @@ pub(super) fn is_same(one: &FileContent, other: &FileContent) -> bool {
         (FileContent::Unreadable(one), FileContent::Unreadable(other)) => one == other,
         _ => false,
     }
-}
-
-/// Names that belong to editors, to git and to the system, not to the user.
-pub(super) fn is_hidden(name: &[u8]) -> bool {
-    name.starts_with(b".") || name == b"lost+found"
-}
-
-/// Names that a manifest may have (fault W04).
-pub(super) fn is_manifest(name: &[u8]) -> bool {
-    name.ends_with(b".yaml") || name.ends_with(b".yml")
-}
-
-fn is_link(found: &Statx) -> bool {
-    FileType::from_raw_mode(u32::from(found.stx_mode)) == FileType::Symlink
 }
 
 fn join(folder: &str, name: &CStr) -> String {

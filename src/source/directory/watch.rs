@@ -15,8 +15,9 @@ use notify::{
 use tokio::sync::Notify;
 
 use super::{
+    list::{is_hidden, is_manifest},
     place::{Node, Place},
-    scan::{Folders, is_hidden, is_manifest},
+    scan::Folders,
 };
 
 /// How many folders are listened to; where there are more, the clock has to do.

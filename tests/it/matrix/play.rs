@@ -482,8 +482,9 @@ impl Stage {
             (late.count(), failed.count(), lines.iter().any(|line| line.fault.is_some()))
         });
         let seconds = usize::try_from(WINDOW.as_secs()).unwrap();
-        // The work itself is asked for, whatever fails.
-        if calm.requests + seconds * APPS < all || seconds * failing < failed {
+        // The work itself is asked for, whatever fails, and a lie about the world asks for it again.
+        let work = if cell.failure.kind == Kind::Lie { 2 } else { 1 } * calm.requests;
+        if work + seconds * APPS < all || seconds * failing < failed {
             return Err(format!("{all} requests within {seconds} s, {failed} of them failed"));
         }
         let is_so = self.status_of(APP) == calm.picture.statuses.get(APP).cloned();
