@@ -153,7 +153,7 @@ impl Scene {
                 let url = repository.url();
                 let text = format!(
                     "apiVersion: berth/v1\nkind: App\nmetadata: {{name: {APP}}}\nspec:\n  \
-                     source: {{git: {url}, interval: 1s}}\n  run: sleep 600\n  \
+                     source: {{git: {url}, interval: 1s}}\n  run: sleep 86400\n  \
                      stopGracePeriod: 2s\n  health: {{exec: [\"true\"], interval: 60s}}\n"
                 );
                 // Only the repository changes: two changes may be two rollouts, or one.
@@ -277,7 +277,7 @@ fn app(of: &str, version: usize) -> String {
         "env: {{VERSION: \"{version}\"}}\nstopGracePeriod: 2s\n\
          health: {{exec: [\"true\"], interval: 60s}}"
     );
-    tiny(of, "[sleep, \"600\"]", &rest)
+    tiny(of, "[sleep, \"86400\"]", &rest)
 }
 
 /// The time as `docker events` takes it.
