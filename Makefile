@@ -18,7 +18,7 @@ export BERTH_TEST_ENGINE ?= $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bless bench crash-pairs crash-real faults model engine-failures engines soak mutants seeded fuzz lint docs setup toolchain engine base-image tiny-image clean
+.PHONY: help run build test bless bench crash-pairs crash-real faults model engine-failures engines soak mutants seeded fuzz lint docs setup toolchain engine compose-tool base-image tiny-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,13 +81,16 @@ lint: toolchain ## formatting and clippy
 docs: toolchain ## the code's documentation, without a broken link
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
 
-setup: toolchain engine ## all that the other targets need from the machine
+setup: toolchain engine compose-tool ## all that the other targets need from the machine
 
 toolchain:
 	@compose/setup/toolchain.sh
 
 engine:
 	@compose/setup/engine.sh
+
+compose-tool:
+	@compose/setup/compose-tool.sh
 
 base-image: engine ## berth/base:offline, from Debian packages (FORCE=1, SUITE, BASE_TAG)
 	@compose/base/offline.sh

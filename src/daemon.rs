@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::compose::Writer;
 use crate::config::{Config, EngineChoice};
 use crate::controller::Controller;
 use crate::engine::{Engine, docker::Docker, docker::Settings as DockerSettings, fake::Fake};
@@ -158,6 +159,14 @@ impl Daemon {
         self.command_sender.clone()
     }
 
+    /// What writes compose files into `folder`, not yet running.
+    pub fn compose_writer(&self, folder: &Path) -> Writer {
+        let Reconciler { record, desired, policy, .. } = self.reconciler.as_ref();
+        let workspaces = Path::new(&policy.workspaces).to_owned();
+        let (record, desired) = (Arc::clone(record), desired.clone());
+        Writer::new(record, desired, &policy.network, workspaces, folder.to_owned())
+    }
+
     /// Runs until it is told to stop.
     pub async fn run(self) {
         self.controller.run(self.source, self.finished, self.commands).await;
@@ -201,8 +210,10 @@ pub async fn run(config: Config) -> Result<(), Error> {
     announce(&config, &server);
     let saver = tokio::spawn(save(folder, Arc::clone(&ledger), stop.clone()));
     let serving = tokio::spawn(server.run(stop.clone()));
+    let writing = tokio::spawn(daemon.compose_writer(&config.compose_dir).run(stop.clone()));
     daemon.run().await;
     let _ = serving.await;
+    let _ = writing.await;
     let _ = saver.await;
     tracing::info!("stopped; the apps go on running");
     Ok(())

@@ -43,7 +43,8 @@ pub mod record;
 pub mod execute;
 pub mod health;
 
-// One pass for one app; from a reading to what is desired.
+// One pass for one app; from a reading to what is desired; what runs as compose files.
+pub mod compose;
 pub mod intake;
 pub mod reconcile;
 

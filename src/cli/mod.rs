@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod flags;
 mod get;
+mod import;
 mod logs;
 mod output;
 mod plan;
@@ -92,6 +93,8 @@ enum Verb {
     Reconcile(act::Args),
     /// Go on with another engine that answers, else with the removals that are held back.
     Confirm,
+    /// Make manifests from what ran otherwise.
+    Import(import::Args),
     /// Wait until an app is ready, or gone.
     Wait(wait::Args),
     /// Print the JSON Schema of manifests.
@@ -142,6 +145,7 @@ async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
         Verb::Rebuild(args) => act::run("rebuild", &args, &server, output).await,
         Verb::Reconcile(args) => act::run("reconcile", &args, &server, output).await,
         Verb::Confirm => confirm::run(&server, output).await,
+        Verb::Import(args) => import::run(&args, output),
         Verb::Wait(args) => wait::run(&args, &server, output).await,
         Verb::Schema => schema::run(output),
         Verb::Config(args) => config::run(args, output),

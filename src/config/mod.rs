@@ -38,6 +38,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The folder of workspaces, absolute.
     pub workspaces: PathBuf,
+    /// The folder of compose files, absolute.
+    pub compose_dir: PathBuf,
     /// The folder of the model store.
     pub model_store: PathBuf,
     /// Where the server listens.
@@ -137,6 +139,7 @@ impl Reader {
         let manifests = self.path("manifests");
         let state_dir = self.path("state-dir");
         let workspaces = self.absolute("workspaces");
+        let compose_dir = self.list("compose-dir", absolute_path);
         let model_store = self.path("model-store");
         let listen = self.one("listen", listen);
         let base_image =
@@ -160,9 +163,12 @@ impl Reader {
         });
         let workers = self.one("workers", |text| number(text, 256));
         let builds_max = self.one("max-builds", |text| number(text, 64));
+        let state_dir = state_dir?;
+        let by_default = || absolute_path(&state_dir.join("compose").display().to_string()).ok();
         Some(Config {
             manifests: manifests?,
-            state_dir: state_dir?,
+            compose_dir: compose_dir?.into_iter().next_back().or_else(by_default)?,
+            state_dir,
             workspaces: workspaces?,
             model_store: model_store?,
             listen: listen?,
@@ -220,11 +226,13 @@ impl Reader {
     }
 
     fn absolute(&mut self, name: &'static str) -> Option<PathBuf> {
-        self.one(name, |text| {
-            let path = std::path::absolute(text).map_err(|error| error.to_string())?;
-            absolute(&path.display().to_string()).map(PathBuf::from)
-        })
+        self.one(name, absolute_path)
     }
+}
+
+fn absolute_path(text: &str) -> Result<PathBuf, String> {
+    let path = std::path::absolute(text).map_err(|error| error.to_string())?;
+    absolute(&path.display().to_string()).map(PathBuf::from)
 }
 
 fn absolute(text: &str) -> Result<String, String> {

@@ -50,6 +50,13 @@ pub const OPTIONS: &[OptionRow] = &[
         "The folder that holds each app's code and data",
     ),
     row(
+        "compose-dir",
+        "DIR",
+        &["BERTH_COMPOSE_DIR"],
+        "",
+        "Where compose files of what runs are written; `compose` in the state folder by default",
+    ),
+    row(
         "model-store",
         "DIR",
         &["BERTH_MODEL_STORE", "MODEL_STORAGE_PATH"],

@@ -28,6 +28,7 @@ mod validate;
 
 pub use assemble::{Assembled, assemble};
 pub use diagnostic::{Diagnostic, Severity};
+pub use place::is_sensitive;
 pub use read::{FileReading, Mention, read_file};
 pub use render::render;
 pub use schema::schema;

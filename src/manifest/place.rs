@@ -156,7 +156,7 @@ pub(super) fn holds_values(name: &str) -> bool {
 }
 
 /// Whether a name says that its value is a secret.
-pub(super) fn is_sensitive(name: &str) -> bool {
+pub fn is_sensitive(name: &str) -> bool {
     const WORDS: [&str; 9] = [
         "secret",
         "token",

@@ -1,5 +1,7 @@
 //! Getting the image: fetch, then build, or pull. Each is long work that runs beside the passes.
 
+use std::sync::Arc;
+
 use super::{Input, Plan, PlannedStep, Step, Verb, Work, recipe::recipe, shape::Image, times};
 use crate::model::{App, GitSource, GitUrl, ImageRef, PullPolicy, Reason, Source};
 use crate::state::{Checkout, Policy, Request, WorkKind, World};
@@ -154,6 +156,7 @@ fn from_git(input: &Input<'_>, app: &App, git: &GitSource, plan: &mut Plan) -> A
             if input.world.image_id(&tag).is_some() {
                 let build = Some(recipe.digest());
                 let commit = Some(checkout.commit.clone());
+                plan.recipe = Some(Arc::new(recipe));
                 return Acquired::Ready(Image { reference: tag, build, commit });
             }
             let cause = format!("{tag} does not exist; {}", recipe.why);

@@ -1,5 +1,7 @@
 //! The plan for one app: from what is wanted of it to steps, waits and refusals.
 
+use std::sync::Arc;
+
 use super::{
     Call, Input, Plan, PlannedStep, Step, Target, Verb,
     acquire::{self, Acquired},
@@ -54,6 +56,7 @@ fn plan_app(input: &Input<'_>, app: &App, plan: &mut Plan) {
     }
     let wanted = shape::container_spec(input, app, &image);
     plan.wanted = Some(wanted.spec_hash.clone());
+    plan.container = Some(Arc::new(wanted.clone()));
     let is_running = input.containers().iter().any(|container| is_up(container));
     let missing: Vec<_> = app
         .spec

@@ -17,7 +17,7 @@ mod rollout;
 mod shape;
 mod step;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::model::{AppName, Reason, SpecHash, Timestamp};
 use crate::state::{AppState, Container, ContainerId, Policy, Want, World};
@@ -91,6 +91,10 @@ pub struct Plan {
     pub refusals: Vec<Refusal>,
     /// The shape that is wanted, when it is known.
     pub wanted: Option<SpecHash>,
+    /// The container that is wanted, when its image is there.
+    pub container: Option<Arc<ContainerSpec>>,
+    /// How that image was built, when Berth builds it.
+    pub recipe: Option<Arc<Recipe>>,
     /// The version that is given up by this plan.
     pub gives_up: Option<Refusal>,
     /// The container that is the wanted one, when it exists.
@@ -167,6 +171,8 @@ impl Plan {
             waits: Vec::new(),
             refusals: Vec::new(),
             wanted: None,
+            container: None,
+            recipe: None,
             gives_up: None,
             current: None,
             look_again: None,

@@ -383,3 +383,39 @@ async fn schema_and_version_need_no_server() {
         assert!(said.all(|text| row.contains(text)), "{row}");
     }
 }
+
+#[tokio::test]
+async fn a_compose_file_is_imported_and_nothing_is_overwritten() {
+    let top = tempfile::tempdir().unwrap();
+    let file = top.path().join("docker-compose.yml");
+    std::fs::write(
+        &file,
+        "services:\n  My_App:\n    image: ${I}:1\n    restart: always\n    tty: true\n",
+    )
+    .unwrap();
+    let (file, out) = (file.to_str().unwrap(), top.path().join("out"));
+    let args = ["import", "compose", file, "-d", out.to_str().unwrap()];
+    let bare = alone(&args).await;
+    assert_eq!(bare.code, 2, "{}", bare.err);
+    assert!(
+        bare.err.contains("docker-compose.yml:3") && bare.err.contains("variable I"),
+        "{}",
+        bare.err
+    );
+    std::fs::write(top.path().join(".env"), "I=acme\n").unwrap();
+
+    let strict = alone(&[&args[..], &["--strict"]].concat()).await;
+    assert_eq!((strict.code, out.exists()), (6, false), "{}", strict.err);
+    let done = alone(&args).await;
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.err.contains(":5") && done.err.contains("services.My_App.tty"), "{}", done.err);
+    let manifest = std::fs::read_to_string(out.join("my-app.yaml")).unwrap();
+    assert!(manifest.contains("image: \"acme:1\""), "{manifest}");
+    assert_eq!(alone(&["validate", out.to_str().unwrap()]).await.code, 0);
+    assert_eq!(alone(&args).await.code, 6);
+    let forced = alone(&[&args[..], &["--force", "--name", "mine", "-o", "json"]].concat()).await;
+    let said: Value = serde_json::from_str(&forced.out).unwrap();
+    assert_eq!(said["manifests"][0]["app"], "mine");
+    assert_eq!(said["findings"][0]["level"], "lost");
+    assert!(out.join("mine.yaml").exists());
+}

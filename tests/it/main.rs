@@ -4,6 +4,7 @@
 
 mod api;
 mod cli;
+mod compose;
 mod convergence;
 mod crash;
 mod dockerignore;

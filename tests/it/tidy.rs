@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["clock", "telemetry", "host"],
     &["source", "workspace", "engine", "gpu", "usage", "store"],
     &["queue", "record", "execute"],
-    &["health", "intake"],
+    &["health", "intake", "compose"],
     &["reconcile"],
     &["controller", "server"],
     &["config"],
@@ -68,7 +68,10 @@ const PLACES: &[Place] = &[
     Place { word: "hyper", at: HTTP },
     Place { word: "hyper_util", at: HTTP },
     Place { word: "prometheus", at: &["src/telemetry/"] },
-    Place { word: "serde_yaml", at: &["src/manifest/", "src/config/", "src/cli/document.rs"] },
+    Place {
+        word: "serde_yaml",
+        at: &["src/manifest/", "src/config/", "src/cli/document.rs", "src/compose/import/"],
+    },
     Place { word: "clap", at: &["src/cli/", "src/cli.rs", "src/config/", "src/main.rs"] },
 ];
 

@@ -18,6 +18,11 @@ const GPUS_KEY: &str = "NVIDIA_VISIBLE_DEVICES";
 /// No GPU, and no driver files either.
 const GPUS_NONE: &str = "void";
 
+/// What the engine is asked for to make a container, as its API wants it: for who shows it.
+pub fn asked(spec: &ContainerSpec) -> serde_json::Value {
+    serde_json::to_value(create_body(spec)).unwrap_or_default()
+}
+
 /// The body of a create call.
 pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
     let shape = &spec.shape;

@@ -33,6 +33,7 @@ use super::{
 };
 use crate::model::ImageRef;
 use crate::state::{ContainerId, Detail, World};
+pub use convert::asked;
 use errors::within;
 pub use transport::Connect;
 use transport::{Address, SHORT_LIMIT, Transport, Way};

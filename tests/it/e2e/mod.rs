@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod change;
+mod compose;
 mod crash_points;
 mod engine;
 mod fault_points;

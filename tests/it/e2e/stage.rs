@@ -154,6 +154,7 @@ impl Stage {
             stop: stop.clone(),
         });
         let record = daemon.record();
+        tokio::spawn(daemon.compose_writer(&self.path("compose")).run(stop.clone()));
         let task = Some(tokio::spawn(daemon.run()));
         Berth { record, engine: docker, ledger, stop, task, workspaces }
     }
