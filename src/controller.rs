@@ -109,8 +109,14 @@ impl Controller {
         loop {
             let reading = source.snapshot().await.map_err(|error| error.to_string());
             let now = self.reconciler.clock.now();
-            let error = reading.as_ref().err().cloned();
+            let error = match &reading {
+                Ok(snapshot) => snapshot.trouble(),
+                Err(error) => Some(error.clone()),
+            };
+            let parts = reading.as_ref().map_or_else(|_| Vec::new(), |read| read.parts.clone());
+            self.reconciler.metrics.sources(&parts);
             self.reconciler.record.update_overview(|overview| {
+                overview.sources = parts;
                 if error.is_none() {
                     overview.source_read_at = Some(now);
                 }
@@ -368,6 +374,7 @@ impl Controller {
                 });
                 (app, "looking at it now")
             }
+            Command::Pushed(apps) => return Ok(self.look_at_pushed(&apps)),
             Command::Confirm => return self.confirm().await,
             Command::Rescan => {
                 let _ = rescan.try_send(());
@@ -376,6 +383,21 @@ impl Controller {
         };
         self.reconciler.queue.ask(&app, Duration::ZERO);
         Ok(told.to_owned())
+    }
+
+    /// Has repositories looked at. What a person asked for before stays asked for.
+    fn look_at_pushed(&self, apps: &[AppName]) -> String {
+        for app in apps {
+            if self.must_exist(app).is_err() {
+                continue;
+            }
+            self.reconciler.ledger.update(app, |facts| {
+                facts.request.get_or_insert(Request::Fetch);
+                facts.checked_at = None;
+            });
+            self.reconciler.queue.ask(app, Duration::ZERO);
+        }
+        "looking at what was pushed".to_owned()
     }
 
     fn rebuild(&self, app: &AppName) {

@@ -1,5 +1,7 @@
 //! The daemon: the only place where the parts are put together.
 
+pub mod repositories;
+
 use std::{
     io,
     os::linux::net::SocketAddrExt as _,
@@ -26,7 +28,7 @@ use crate::queue::Queue;
 use crate::reconcile::{Memory, Observer, Reconciler, Times};
 use crate::record::{Record, file::Folder, ledger::Ledger};
 use crate::server::{Parts, Server, Settings as ServerSettings};
-use crate::source::{Directory, Source, directory::Options};
+use crate::source::Source;
 use crate::state::{ContainerId, Desired, Policy};
 use crate::telemetry::Metrics;
 use crate::workspace::{Settings as WorkspaceSettings, Workspace, network_environment};
@@ -190,9 +192,14 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let version = env!("CARGO_PKG_VERSION");
     let metrics = Metrics::new(version).map_err(|error| Error::Metrics(error.to_string()))?;
     let metrics = Arc::new(metrics);
-    let plant = plant(&config, engine, Arc::clone(&ledger), Arc::clone(&metrics), stop.clone())?;
+    let settings = workspace_settings(&config);
+    let (source, repositories) = repositories::source(&config, &settings);
+    let workspace = Arc::new(Workspace::new(config.workspaces.clone(), settings));
+    let given = (engine, source, Arc::clone(&workspace));
+    let plant = plant(&config, given, Arc::clone(&ledger), Arc::clone(&metrics), stop.clone())?;
     let engine = Arc::clone(&plant.engine);
     let daemon = Daemon::new(plant);
+    repositories::report(&config, (daemon.record(), workspace), Arc::clone(&metrics), &stop);
     let parts = Parts {
         record: daemon.record(),
         engine,
@@ -200,6 +207,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         metrics,
         clock: clock.clone(),
         manifests: config.manifests.clone(),
+        repositories,
         workspaces: config.workspaces.clone(),
         model_store: config.model_store.clone(),
         resync: config.resync,
@@ -222,11 +230,18 @@ pub async fn run(config: Config) -> Result<(), Error> {
 fn announce(config: &Config, server: &Server) {
     tracing::info!(
         address = format!("http://{}/", server.address()),
-        manifests = %config.manifests.display(),
+        manifests = manifests(config),
         instance = config.instance,
         publish = ?config.publish,
         "berth is running"
     );
+}
+
+/// Where the manifests come from, for people.
+fn manifests(config: &Config) -> String {
+    let folder = config.gitops.has_folder.then(|| config.manifests.display().to_string());
+    let sources = config.gitops.sources.iter().map(ToString::to_string);
+    folder.into_iter().chain(sources).collect::<Vec<_>>().join(", ")
 }
 
 fn engine(config: &Config, clock: &Clock) -> Result<Arc<dyn Engine>, Error> {
@@ -259,7 +274,7 @@ async fn lease(config: &Config, engine: &dyn Engine) -> Result<Option<UnixListen
 
 fn plant(
     config: &Config,
-    engine: Arc<dyn Engine>,
+    (engine, source, workspace): (Arc<dyn Engine>, Box<dyn Source>, Arc<Workspace>),
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -269,16 +284,11 @@ fn plant(
     jobs.builds = config.builds_max;
     jobs.calls = config.workers;
     jobs.ca_bundle.clone_from(&ca_bundle);
-    let settings = WorkspaceSettings {
-        env: network_environment(),
-        is_local_allowed: config.is_local_git_allowed,
-        ..WorkspaceSettings::default()
-    };
     Ok(Plant {
         engine,
-        source: Box::new(Directory::new(&config.manifests, Options::default())),
+        source,
         ledger,
-        workspace: Arc::new(Workspace::new(config.workspaces.clone(), settings)),
+        workspace,
         policy: policy(config, ca_bundle.as_deref()),
         jobs,
         clock: Clock::System,
@@ -286,6 +296,14 @@ fn plant(
         resync: config.resync,
         stop,
     })
+}
+
+fn workspace_settings(config: &Config) -> WorkspaceSettings {
+    WorkspaceSettings {
+        env: network_environment(),
+        is_local_allowed: config.is_local_git_allowed,
+        ..WorkspaceSettings::default()
+    }
 }
 
 fn read_bundle(path: &Path) -> Result<Arc<[u8]>, Error> {

@@ -1,7 +1,10 @@
 //! Intake: from a reading of the source to what is desired.
 //!
 //! A reading that is not complete removes nothing; a mistake in a file leaves what was good before;
-//! many removals at once wait for a person.
+//! many removals at once wait for a person. With several sources all of this holds for each of them
+//! by itself.
+
+mod parts;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,9 +16,11 @@ use std::{
 
 use crate::manifest::{self, Diagnostic, FileContent, FileReading, Severity, Snapshot};
 use crate::model::{App, AppName, Digest};
-use crate::plan::{Folder, Removals, brake};
+use crate::plan::{Removals, brake};
 use crate::record::ledger::Ledger;
 use crate::state::{Desired, Hold, Want};
+
+use self::parts::{Group, groups, identities};
 
 /// A thread of its own is worth its while for so many files.
 const FILES_A_THREAD: usize = 64;
@@ -139,7 +144,9 @@ impl Intake {
         all.extend(self.desired.apps.keys().cloned());
         all.extend(known.into_iter().flatten().cloned());
         self.keep_unread(&mut files, &mut apps, &all, ledger);
+        keep_doubtful(snapshot, &mut apps, |name| self.last_good(name, ledger));
         diagnostics.append(&mut files.diagnostics);
+        name_commits(snapshot, &mut diagnostics, &mut apps);
         self.diagnostics = Arc::new(diagnostics);
         for want in apps.values() {
             if let Want::Present(app) = want {
@@ -152,13 +159,7 @@ impl Intake {
             // What is gone from everywhere has been removed.
             self.accepted.retain(|app| all.contains(app));
         }
-        let hold = self.hold(&files, (&all, &named), folder(snapshot, ledger));
-        if hold.is_none() && known.is_some() {
-            ledger.note_folder(&snapshot.identity);
-        }
-        if hold.is_none() {
-            self.accepted.extend(all.difference(&named).cloned());
-        }
+        let hold = self.judge(snapshot, &files, (&all, &named), known.is_some(), ledger);
         let removals = self.accepted.clone();
         Desired { apps, removals, hold, revision: snapshot.revision() }
     }
@@ -248,20 +249,66 @@ impl Intake {
         }
     }
 
-    /// Why removals are held back.
+    /// Why removals are held back; those that are not pass. Each source is judged by itself.
+    fn judge(
+        &mut self,
+        snapshot: &Snapshot,
+        files: &Files,
+        (all, named): (&BTreeSet<AppName>, &BTreeSet<AppName>),
+        is_engine_known: bool,
+        ledger: &Ledger,
+    ) -> Option<Hold> {
+        let before = ledger.folder();
+        let home = |app: &AppName| match self.desired.app(app) {
+            Some(app) => Some(app.origin.file.clone()),
+            None => ledger.facts(app)?.last_good.map(|(file, _)| file),
+        };
+        let groups = groups(snapshot, before.as_deref(), all, home);
+        let accepted = &self.accepted;
+        let is_gone = |app: &AppName| !named.contains(app) && !accepted.contains(app);
+        self.braked.retain(|app| all.contains(app) && is_gone(app));
+        let (mut holds, mut held) = (Vec::new(), Vec::new());
+        let mut is_lost = false;
+        for group in &groups {
+            match self.hold(files, group, named) {
+                Some(hold) => {
+                    // While it is not known where apps came from, no source is known to be the one
+                    // that it was (fault T01).
+                    is_lost |= before.is_none() && group.part.is_none();
+                    holds.push(hold);
+                    held.extend(group.part);
+                }
+                None => self.accepted.extend(group.known.difference(named).cloned()),
+            }
+        }
+        if is_engine_known
+            && !is_lost
+            && (!snapshot.parts.is_empty() || holds.is_empty())
+            && let Some(identities) = identities(snapshot, before.as_deref(), &held)
+        {
+            ledger.note_folder(&identities);
+        }
+        together(holds)
+    }
+
     fn hold(
         &mut self,
         files: &Files,
-        (known, named): (&BTreeSet<AppName>, &BTreeSet<AppName>),
-        folder: Folder,
+        group: &Group<'_>,
+        named: &BTreeSet<AppName>,
     ) -> Option<Hold> {
-        let confirmed = &self.accepted;
+        let (known, folder, confirmed) = (&group.known, group.folder, &self.accepted);
         let is_gone = |app: &&AppName| !named.contains(*app) && !confirmed.contains(*app);
         let gone: Vec<_> = known.iter().filter(is_gone).cloned().collect();
-        self.braked.retain(|app| gone.contains(app));
+        if let Some(why) = &group.unreadable
+            && (group.part.is_some() || !gone.is_empty())
+        {
+            return Some(Hold::Unreadable(why.clone()));
+        }
         match brake(Removals { known, named, folder, confirmed }) {
             Some(Hold::Brake { apps, cause }) => {
                 self.braked.extend(apps.iter().cloned());
+                let cause = group.cause(cause);
                 self.brake_cause.clone_from(&cause);
                 return Some(Hold::Brake { apps, cause });
             }
@@ -269,19 +316,80 @@ impl Intake {
             None if gone.is_empty() => return None,
             None => {}
         }
-        if !self.braked.is_empty() {
+        if gone.iter().any(|app| self.braked.contains(app)) {
             return Some(Hold::Brake { apps: gone, cause: self.brake_cause.clone() });
         }
-        files.wrong.values().next().map(|problem| Hold::Unreadable(problem.clone()))
+        let mut wrong = files.wrong.iter().filter(|(file, _)| group.has(file));
+        wrong.next().map(|(_, problem)| Hold::Unreadable(problem.clone()))
     }
 }
 
-/// How the folder compares with the one that was read before.
-fn folder(snapshot: &Snapshot, ledger: &Ledger) -> Folder {
-    match ledger.folder() {
-        None => Folder::Unknown,
-        Some(known) if known == snapshot.identity => Folder::Same,
-        Some(_) => Folder::Replaced,
+/// What is held back, in one: the brake's share first, because a person can let it pass.
+fn together(holds: Vec<Hold>) -> Option<Hold> {
+    let (mut braked, mut causes, mut unread) = (Vec::new(), Vec::new(), Vec::new());
+    for hold in holds {
+        match hold {
+            Hold::Brake { apps, cause } => {
+                braked.extend(apps);
+                if !causes.contains(&cause) {
+                    causes.push(cause);
+                }
+            }
+            Hold::Unreadable(why) if unread.contains(&why) => {}
+            Hold::Unreadable(why) => unread.push(why),
+        }
+    }
+    if !braked.is_empty() {
+        braked.sort();
+        return Some(Hold::Brake { apps: braked, cause: causes.join("; ") });
+    }
+    (!unread.is_empty()).then(|| Hold::Unreadable(unread.join("; ")))
+}
+
+/// An app that came from a source that was not read yet is not taken over by another source: both
+/// may name it (fault W11).
+fn keep_doubtful(
+    snapshot: &Snapshot,
+    apps: &mut BTreeMap<AppName, Want>,
+    last_good: impl Fn(&AppName) -> Option<Arc<App>>,
+) {
+    let unread: Vec<_> = snapshot.parts.iter().filter(|part| !part.is_read).collect();
+    if unread.is_empty() {
+        return;
+    }
+    for (name, want) in apps {
+        let Some(good) = last_good(name) else { continue };
+        let Some(part) = unread.iter().find(|part| part.has(&good.origin.file)) else { continue };
+        let why = part.error.as_deref().unwrap_or("it was not read yet");
+        let problem = format!(
+            "`{name}` came from {} and is defined elsewhere now; which one counts is not known: {why}",
+            part.name
+        );
+        *want = Want::Invalid { last_good: Some(good), problem };
+    }
+}
+
+/// What is said about files of a repository names the commit.
+fn name_commits(
+    snapshot: &Snapshot,
+    diagnostics: &mut [Diagnostic],
+    apps: &mut BTreeMap<AppName, Want>,
+) {
+    let name = |text: &mut String| {
+        for part in &snapshot.parts {
+            if let Some(named) = part.with_commit(text) {
+                *text = named;
+            }
+        }
+    };
+    for diagnostic in diagnostics {
+        name(&mut diagnostic.file);
+        name(&mut diagnostic.message);
+    }
+    for want in apps.values_mut() {
+        if let Want::Invalid { problem, .. } = want {
+            name(problem);
+        }
     }
 }
 

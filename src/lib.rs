@@ -39,8 +39,9 @@ pub mod workspace;
 pub mod queue;
 pub mod record;
 
-// The hands.
+// The hands, and what git servers say and are told.
 pub mod execute;
+pub mod forge;
 pub mod health;
 
 // One pass for one app; from a reading to what is desired; what runs as compose files.

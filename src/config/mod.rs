@@ -3,6 +3,7 @@
 //! A flag wins over an environment variable, that over the user's file, that over the machine's
 //! file, that over the default. Each value remembers where it came from.
 
+mod gitops;
 mod layers;
 mod options;
 
@@ -13,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+pub use gitops::GitOps;
 pub use layers::{File, Layers, Origin};
 pub use options::{Kind, OPTIONS, OptionRow};
 
@@ -72,6 +74,8 @@ pub struct Config {
     pub workers: usize,
     /// How many images are built at once.
     pub builds_max: usize,
+    /// What git servers have to do with it: manifests, webhooks, commit statuses.
+    pub gitops: GitOps,
     /// Every value as text, with where it came from, in the table's order.
     pub settings: Vec<Setting>,
 }
@@ -163,6 +167,7 @@ impl Reader {
         });
         let workers = self.one("workers", |text| number(text, 256));
         let builds_max = self.one("max-builds", |text| number(text, 64));
+        let gitops = self.gitops(is_local_git_allowed, state_dir.as_deref());
         let state_dir = state_dir?;
         let by_default = || absolute_path(&state_dir.join("compose").display().to_string()).ok();
         Some(Config {
@@ -186,6 +191,7 @@ impl Reader {
             log: log?,
             workers: workers?,
             builds_max: builds_max?,
+            gitops: gitops?,
             settings: self.settings.clone(),
         })
     }

@@ -41,6 +41,21 @@ const fn row(
 /// Every option of `berth run`.
 pub const OPTIONS: &[OptionRow] = &[
     row("manifests", "DIR", &["BERTH_MANIFESTS"], "./manifests", "The watched folder of manifests"),
+    OptionRow {
+        name: "source",
+        value: "URL",
+        kind: Kind::List,
+        env: &["BERTH_SOURCE"],
+        default: "",
+        help: "A repository of manifests: git+https://host/repository.git#branch:folder; may be repeated. Without --manifests no folder is watched then",
+    },
+    row(
+        "source-interval",
+        "DURATION",
+        &["BERTH_SOURCE_INTERVAL"],
+        "1m",
+        "How often repositories of manifests are looked at",
+    ),
     row("state-dir", "DIR", &["BERTH_STATE_DIR"], "/var/lib/berth", "Where Berth keeps its state"),
     row(
         "workspaces",
@@ -117,6 +132,36 @@ pub const OPTIONS: &[OptionRow] = &[
         default: "",
         help: "A host path below which manifests may mount; may be repeated",
     },
+    row(
+        "secrets-dir",
+        "DIR",
+        &["BERTH_SECRETS_DIR"],
+        "",
+        "The folder of secrets; without it, `secrets` in the state folder",
+    ),
+    OptionRow {
+        name: "hook-secret",
+        value: "NAME",
+        kind: Kind::List,
+        env: &["BERTH_HOOK_SECRET"],
+        default: "",
+        help: "The secret that webhooks of git servers are signed with; may be repeated",
+    },
+    OptionRow {
+        name: "commit-status",
+        value: "HOST=SECRET",
+        kind: Kind::List,
+        env: &["BERTH_COMMIT_STATUS"],
+        default: "",
+        help: "Report how commits fare to this git server, with the token in this secret: HOST=[github:|gitea:]SECRET[@API-URL]; may be repeated",
+    },
+    row(
+        "base-url",
+        "URL",
+        &["BERTH_BASE_URL"],
+        "",
+        "Where people reach this Berth; commit statuses link to it",
+    ),
     row("ca-bundle", "FILE", &["BERTH_CA_BUNDLE"], "", "A CA bundle that builds may ask for"),
     row("log-format", "FORMAT", &["BERTH_LOG_FORMAT"], "text", "How log lines look: text or json"),
     row("log", "FILTER", &["BERTH_LOG"], "info", "What is logged, such as berth=debug"),

@@ -32,4 +32,4 @@ pub use place::is_sensitive;
 pub use read::{FileReading, Mention, read_file};
 pub use render::render;
 pub use schema::schema;
-pub use snapshot::{FileContent, Snapshot};
+pub use snapshot::{FileContent, Part, Snapshot};

@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::engine::About;
-use crate::manifest::Diagnostic;
+use crate::manifest::{Diagnostic, Part};
 use crate::model::{App, AppName, Reason, Timestamp};
 use crate::plan::Plan;
 use crate::state::Hold;
@@ -66,6 +66,8 @@ pub struct Overview {
     pub source_error: Option<String>,
     /// When it was last read completely.
     pub source_read_at: Option<Timestamp>,
+    /// Each of several sources; none when there is only a folder.
+    pub sources: Vec<Part>,
     /// Why removals are held back, when they are.
     pub hold: Option<Hold>,
     /// All mistakes in the manifests.
@@ -119,6 +121,8 @@ pub enum Command {
     Rebuild(AppName),
     /// Look at it now, the repository included, and try again what failed.
     Reconcile(AppName),
+    /// Look at these repositories now: something was pushed.
+    Pushed(Vec<AppName>),
     /// Go on with another engine that answers, else with the removals that are held back.
     Confirm,
     /// Read the manifests now.

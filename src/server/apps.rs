@@ -19,6 +19,7 @@ use super::{
     request::{self, Named},
     view,
 };
+use crate::forge::Repositories;
 use crate::model::AppName;
 use crate::record::Command;
 use crate::source;
@@ -48,6 +49,7 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let bytes = request::manifest(&headers, body).await?;
     let (name, reading) = single(&bytes)?;
+    check_writable(&shared, &name)?;
     let _writing = shared.writes.lock().await;
     if let Some(found) = find(&shared, &name).await? {
         let detail = format!(
@@ -73,6 +75,7 @@ pub(super) async fn put(
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         return Err(Problem::new(status, "manifest.other-name", "Two different names", detail));
     }
+    check_writable(&shared, &name)?;
     let _writing = shared.writes.lock().await;
     let mut found = find(&shared, &name).await?;
     if found.is_none() {
@@ -97,6 +100,7 @@ pub(super) async fn delete(
     State(shared): State<Arc<Shared>>,
     Named(name): Named,
 ) -> Result<Response, Problem> {
+    check_writable(&shared, &name)?;
     let _writing = shared.writes.lock().await;
     let Some(found) = find(&shared, &name).await? else {
         return Err(Problem::no_app(name.as_str()));
@@ -108,6 +112,32 @@ pub(super) async fn delete(
         .map_err(|error| read_only(&found.file, &error))?;
     rescan(&shared).await;
     Ok(Json(outcome(&name, &found.file, "removed", &Reading::default())).into_response())
+}
+
+/// Manifests are written into the folder only. One that is in a repository is changed there.
+fn check_writable(shared: &Shared, name: &AppName) -> Result<(), Problem> {
+    let Repositories { sources, has_folder, .. } = &shared.parts.repositories;
+    let entry = shared.parts.record.entry(name);
+    let file = entry.as_ref().and_then(|entry| Some(entry.app.as_ref()?.origin.file.as_str()));
+    let home = sources.iter().map(|(place, _)| place).find(|place| {
+        let prefix = place.prefix();
+        file.is_some_and(|file| file.starts_with(&prefix))
+    });
+    let detail = match (home, file) {
+        (Some(place), Some(file)) => {
+            let path = file.strip_prefix(&place.prefix()).unwrap_or(file);
+            format!("`{name}` is defined by {path} in {place}; change it there and push")
+        }
+        _ if !has_folder => {
+            let places: Vec<_> = sources.iter().map(|(place, _)| place.to_string()).collect();
+            let places = places.join(", ");
+            format!(
+                "the manifests come from {places}, into which Berth does not write; change them there and push"
+            )
+        }
+        _ => return Ok(()),
+    };
+    Err(Problem::conflict("source.read-only", "The manifests can't be changed here", detail))
 }
 
 /// Reads a manifest that holds one app and no mistakes.

@@ -10,7 +10,7 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 
-use super::{Shared, problem::Problem};
+use super::{Shared, hooks, problem::Problem};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -72,6 +72,15 @@ fn check(request: &Request, address: IpAddr) -> Result<(), Problem> {
     let Some(host) = text(headers, header::HOST) else {
         return Err(Problem::bad_request("the request names no host"));
     };
+    if request.method() == Method::POST && request.uri().path() == hooks::PATH {
+        // Git servers name this machine as they know it. What they say is signed; what a browser
+        // says is never heard here.
+        let is_browser = |name: &HeaderName| headers.contains_key(name);
+        if [header::ORIGIN, SEC_FETCH_SITE].iter().any(is_browser) {
+            return refuse("request.origin", "a browser can't send webhooks".to_owned());
+        }
+        return Ok(());
+    }
     let target = request.uri().authority().map(axum::http::uri::Authority::as_str);
     for name in [Some(host), target].into_iter().flatten() {
         if !is_local(name, address) {

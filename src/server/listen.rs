@@ -2,10 +2,10 @@
 //!
 //! The framework's own loop sets no timer and no limits, so this one drives the protocol itself.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, extract::FromRequestParts, http::request::Parts};
+use hyper::{Request, body::Incoming, server::conn::http1, service::Service as _};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Settings, patience::Patient};
+use super::{Settings, patience::Patient, problem::Problem};
 
 /// How many headers a request may have.
 const HEADERS_MAX: usize = 64;
@@ -26,6 +26,18 @@ const BUFFER_MAX: usize = 64 * 1024;
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait when no connection can be taken, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whose connection a request came by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().copied().ok_or_else(Problem::failed)
+    }
+}
 
 /// Serves until `stop`, and a moment longer what is under way then.
 pub(super) async fn serve(
@@ -39,8 +51,8 @@ pub(super) async fn serve(
     let accepting = async {
         loop {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-            let stream = accept(&listener).await;
-            let served = connection(stream, router.clone(), settings.clone(), stop.clone());
+            let (stream, peer) = accept(&listener).await;
+            let served = connection((stream, peer), router.clone(), settings.clone(), stop.clone());
             connections.spawn(async move {
                 served.await;
                 drop(slot);
@@ -56,10 +68,10 @@ pub(super) async fn serve(
     connections.wait().await;
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, Peer) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok((stream, address)) => return (stream, Peer(address.ip())),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -69,21 +81,23 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 async fn connection(
-    stream: TcpStream,
+    (stream, peer): (TcpStream, Peer),
     router: Router,
     settings: Settings,
     stop: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
+    let service = TowerToHyperService::new(router);
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        service.call(request)
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout)
         .max_headers(HEADERS_MAX)
         .max_buf_size(BUFFER_MAX)
-        .serve_connection(
-            TokioIo::new(Patient::new(stream, WRITE_PATIENCE)),
-            TowerToHyperService::new(router),
-        );
+        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_PATIENCE)), service);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

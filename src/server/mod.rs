@@ -5,6 +5,8 @@
 //!
 //! # Guarantees
 //! - It listens on loopback only, and answers only requests that name this machine (fault H01).
+//! - The path of webhooks is the exception: any host may be named there, but only who signs with
+//!   the operator's secret is heard, and no browser at all.
 //! - A page of another site can't change anything (fault H02).
 //! - A handler that panics answers 500, and the server lives on.
 //! - A client that is slow, silent or gone costs a bounded amount of memory and time (H08, H14).
@@ -15,6 +17,7 @@ mod apps;
 pub mod client;
 mod folder;
 mod guard;
+mod hooks;
 mod listen;
 mod logs;
 mod page;
@@ -43,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::engine::Engine;
+use crate::forge::Repositories;
 use crate::record::{CommandSender, Record};
 use crate::telemetry::Metrics;
 
@@ -91,6 +95,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The watched folder.
     pub manifests: PathBuf,
+    /// The repositories of manifests, and what webhooks need.
+    pub repositories: Repositories,
     /// The folder of workspaces.
     pub workspaces: PathBuf,
     /// The folder of the model store.
@@ -138,6 +144,7 @@ struct Shared {
     streams: Arc<Semaphore>,
     keep_alive: Duration,
     writes: Mutex<()>,
+    gate: hooks::Gate,
 }
 
 /// Whether the server may listen there.
@@ -172,6 +179,7 @@ impl Server {
             streams: Arc::new(Semaphore::new(settings.streams_max)),
             keep_alive: settings.keep_alive,
             writes: Mutex::new(()),
+            gate: hooks::Gate::default(),
         };
         tracing::info!(%address, "listening");
         listen::serve(listener, routes::router(Arc::new(shared)), &settings, stop).await;

@@ -9,12 +9,14 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 
-use super::{Shared, actions, apps, guard, logs, page, plans, probes, problem::Problem, stream};
+use super::{
+    Shared, actions, apps, guard, hooks, logs, page, plans, probes, problem::Problem, stream,
+};
 
 type Methods = MethodRouter<Arc<Shared>>;
 
 /// The routes, as the root lists them.
-pub(super) const ENDPOINTS: [&str; 23] = [
+pub(super) const ENDPOINTS: [&str; 24] = [
     "GET /",
     "GET /health",
     "GET /livez",
@@ -35,6 +37,7 @@ pub(super) const ENDPOINTS: [&str; 23] = [
     "GET /api/v1/plan",
     "POST /api/v1/confirm",
     "POST /api/v1/rescan",
+    "POST /api/v1/hooks/git",
     "GET /api/v1/events",
     "GET /api/v1/events/recent",
     "GET /api/v1/schema",
@@ -63,6 +66,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/plan", get(plans::all))
         .route("/api/v1/confirm", post(actions::confirm))
         .route("/api/v1/rescan", post(actions::rescan))
+        .route(hooks::PATH, post(hooks::git))
         .route("/api/v1/events", get(stream::events))
         .route("/api/v1/events/recent", get(stream::recent))
         .method_not_allowed_fallback(wrong_method)

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use crate::manifest::{FileContent, Snapshot};
+use crate::manifest::{FileContent, Part, Snapshot};
 use crate::model::Digest;
 
 use super::{Error, Source};
@@ -34,7 +34,8 @@ impl Fixed {
     /// A source of these files, as pairs of path and text.
     pub fn new<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> (Self, Handle) {
         let files = files.into_iter().map(|(path, text)| (path.to_owned(), file(text))).collect();
-        let snapshot = Arc::new(Snapshot { files, identity: "fixed".to_owned() });
+        let snapshot =
+            Arc::new(Snapshot { files, identity: "fixed".to_owned(), parts: Vec::new() });
         let (sender, mut receiver) = watch::channel(State { snapshot, failure: None });
         receiver.mark_changed();
         (Self { state: receiver }, Handle { state: sender })
@@ -101,6 +102,11 @@ impl Handle {
     /// Puts another folder in the place of this one, with the same files.
     pub fn set_identity(&self, identity: &str) {
         self.edit(|snapshot| identity.clone_into(&mut snapshot.identity));
+    }
+
+    /// Says which sources the files are put together from.
+    pub fn set_parts(&self, parts: Vec<Part>) {
+        self.edit(|snapshot| snapshot.parts = parts);
     }
 
     /// Makes the whole source unreadable, or readable again.

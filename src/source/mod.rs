@@ -14,6 +14,8 @@
 
 pub mod directory;
 pub mod fixed;
+pub mod git;
+mod several;
 pub mod writer;
 
 use std::{io, path::PathBuf, sync::Arc};
@@ -24,6 +26,8 @@ use crate::manifest::Snapshot;
 
 pub use directory::Directory;
 pub use fixed::Fixed;
+pub use git::Git;
+pub use several::Several;
 
 /// Something that manifests come from.
 pub trait Source: Send {
@@ -72,6 +76,14 @@ pub enum Error {
         path: PathBuf,
         /// How many are read.
         limit: usize,
+    },
+    /// A repository of manifests did not give its newest commit.
+    #[error("the manifests of `{place}` can't be brought up to date: {message}")]
+    Repository {
+        /// Which repository, branch and folder.
+        place: String,
+        /// Why.
+        message: String,
     },
     /// Another folder took its place each time while it was read.
     #[error("the manifest folder `{}` was replaced while it was read", .path.display())]

@@ -2,7 +2,8 @@
 //!
 //! # Guarantees
 //! - No method panics, and none fails: a number that can't be kept is left out.
-//! - Labels come from closed sets, but for `app`; the series of an app end with it (fault H09).
+//! - Labels come from closed sets, but for `app` and `source`; the series of an app end with it
+//!   (fault H09), and sources are those of the configuration.
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use prometheus::{
     TextEncoder, core::Collector,
 };
 
+use crate::manifest::Part;
 use crate::model::{AppName, Phase, Timestamp};
 
 /// Every phase, so that those without an app are shown as 0.
@@ -50,6 +52,9 @@ pub struct Metrics {
     apps: IntGaugeVec,
     source_read: Gauge,
     removals_held: IntGauge,
+    source_up: IntGaugeVec,
+    hooks: IntCounterVec,
+    commit_statuses: IntCounterVec,
 }
 
 impl Metrics {
@@ -100,6 +105,20 @@ impl Metrics {
                 "When the manifests were last read completely; 0 is never.",
             )?,
             removals_held: gauge(r, "removals_held", "Whether removals are held back.")?,
+            source_up: kept(
+                r,
+                IntGaugeVec::new(
+                    opts("source_up", "Whether each of several sources could be read last."),
+                    &["source"],
+                )?,
+            )?,
+            hooks: counter(r, "hooks_total", "Webhooks, by outcome.", "outcome")?,
+            commit_statuses: counter(
+                r,
+                "commit_statuses_total",
+                "Commit statuses sent to forges, by outcome.",
+                "outcome",
+            )?,
             registry: registry.clone(),
         };
         let build = opts("build_info", "Which Berth this is; always 1.");
@@ -166,6 +185,25 @@ impl Metrics {
     /// Whether removals are held back.
     pub fn removals_held(&self, is_held: bool) {
         self.removals_held.set(i64::from(is_held));
+    }
+
+    /// How each of several sources stands.
+    pub fn sources(&self, parts: &[Part]) {
+        for part in parts {
+            if let Ok(gauge) = self.source_up.get_metric_with_label_values(&[part.name.as_str()]) {
+                gauge.set(i64::from(part.error.is_none()));
+            }
+        }
+    }
+
+    /// A webhook was answered. `outcome` is a word of a closed set.
+    pub fn hook(&self, outcome: &'static str) {
+        count(&self.hooks, &[outcome]);
+    }
+
+    /// A commit status was sent, or given up. `outcome` is a word of a closed set.
+    pub fn commit_status(&self, outcome: &'static str) {
+        count(&self.commit_statuses, &[outcome]);
     }
 
     /// Ends the series of an app that is gone.

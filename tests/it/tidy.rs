@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["clock", "telemetry", "host"],
     &["source", "workspace", "engine", "gpu", "usage", "store"],
     &["queue", "record", "execute"],
-    &["health", "intake", "compose"],
+    &["health", "intake", "compose", "forge"],
     &["reconcile"],
     &["controller", "server"],
     &["config"],
@@ -67,6 +67,7 @@ const PLACES: &[Place] = &[
     Place { word: "axum", at: &["src/server/"] },
     Place { word: "hyper", at: HTTP },
     Place { word: "hyper_util", at: HTTP },
+    Place { word: "ureq", at: &["src/forge/", "src/workspace/"] },
     Place { word: "prometheus", at: &["src/telemetry/"] },
     Place {
         word: "serde_yaml",

@@ -99,7 +99,7 @@ impl Bench {
     }
 }
 
-fn entry(path: &str, mode: u32) -> IndexEntry {
+pub(crate) fn entry(path: &str, mode: u32) -> IndexEntry {
     IndexEntry {
         ctime: IndexTime::new(0, 0),
         mtime: IndexTime::new(0, 0),

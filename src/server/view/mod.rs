@@ -14,7 +14,7 @@ pub(super) use app::{app, apps};
 pub(super) use plan::{has_differences, plan, plan_text};
 
 use super::reading::severity;
-use crate::manifest::Diagnostic;
+use crate::manifest::{Diagnostic, Part};
 use crate::record::{Event, Overview};
 use crate::state::Hold;
 
@@ -56,9 +56,14 @@ pub(super) fn source(overview: &Overview) -> Value {
         "path": overview.source,
         "error": overview.source_error,
         "readAt": overview.source_read_at,
+        "sources": overview.sources.iter().map(part).collect::<Vec<_>>(),
         "hold": overview.hold.as_ref().map(hold),
         "diagnostics": overview.diagnostics.iter().map(diagnostic).collect::<Vec<_>>(),
     })
+}
+
+fn part(part: &Part) -> Value {
+    json!({ "name": part.name, "commit": part.commit, "error": part.error })
 }
 
 /// How the engine stands.

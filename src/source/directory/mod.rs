@@ -17,6 +17,7 @@
 //! It runs within a Tokio runtime. A look is a blocking task; one that hangs is not repeated.
 
 mod list;
+mod once;
 mod place;
 mod read;
 mod scan;
@@ -38,6 +39,7 @@ use tokio::{
 
 use crate::manifest::Snapshot;
 
+pub use self::once::read_once;
 use self::{
     place::{Node, Place},
     scan::{Failure, Folders, Scanner},

@@ -10,6 +10,7 @@ use std::{
 use berth::{
     clock::Clock,
     engine::{self, About, Applied, BuildRequest, Engine, Hint, LogOptions, LogSink, ResolvedCall},
+    forge::Repositories,
     manifest,
     model::{
         AppName, Condition, ConditionStatus, ConditionType, Digest, ImageRef, Phase, Reason,
@@ -69,7 +70,16 @@ impl Stage {
         Self::with(|_| ()).await
     }
 
+    /// One with repositories of manifests, or with webhooks.
+    pub(crate) async fn with_repositories(repositories: Repositories) -> Self {
+        Self::of(|_| (), repositories).await
+    }
+
     pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::of(change, Repositories::default()).await
+    }
+
+    async fn of(change: impl FnOnce(&mut Settings), repositories: Repositories) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (manifests, workspaces) = (folder.path().join("manifests"), folder.path().join("ws"));
         std::fs::create_dir(&manifests).unwrap();
@@ -85,6 +95,7 @@ impl Stage {
             metrics: Arc::new(Metrics::new("0.0.0").unwrap()),
             clock: Clock::System,
             manifests,
+            repositories,
             workspaces,
             model_store: "/models".into(),
             resync: Duration::from_secs(30),
@@ -306,6 +317,7 @@ async fn answer(
         let said = match command {
             Command::Confirm => Err(CommandError::NothingToConfirm),
             Command::Rescan => Ok("read".to_owned()),
+            Command::Pushed(_) => Ok("looking".to_owned()),
             Command::Stop(name) if name.as_str() == "stubborn" => {
                 Err(CommandError::Refused("it is being removed".to_owned()))
             }

@@ -1,0 +1,7 @@
+//! Manifests from git, webhooks and commit statuses, with real repositories and real requests.
+
+mod grove;
+mod hooks;
+mod program;
+mod sources;
+mod statuses;
