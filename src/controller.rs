@@ -363,6 +363,12 @@ impl Controller {
                 self.rebuild(&app);
                 (app, "building from scratch")
             }
+            Command::Undo(app, revision) => {
+                self.must_exist(&app)?;
+                let told = self.reconciler.undo(&app, revision).await?;
+                self.reconciler.queue.ask(&app, Duration::ZERO);
+                return Ok(told);
+            }
             Command::Reconcile(app) => {
                 self.must_exist(&app)?;
                 ledger.update(&app, |facts| {
@@ -408,6 +414,7 @@ impl Controller {
                 facts.rebuilds += 1;
             }
             facts.pulled_generation = None;
+            facts.pin = None;
             facts.bad_revision = None;
             facts.failures.clear();
         });

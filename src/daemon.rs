@@ -323,6 +323,7 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
         host_mounts: config.host_mounts.clone(),
         ca_bundle: ca_bundle.map(Digest::of_bytes),
         own_container: host::own_container().map(ContainerId::new),
+        ..Policy::default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the host says: who listens on its ports, and whether Berth itself runs in a container.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::model::Protocol;
 use crate::state::HostPort;
@@ -40,6 +40,12 @@ fn port_of(line: &str, state: &str) -> Option<u16> {
         return None;
     }
     u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()
+}
+
+/// How many bytes may still be written to the disk of `path`; none when nobody can tell.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let seen = rustix::fs::statvfs(path).ok()?;
+    Some(seen.f_bavail.saturating_mul(seen.f_frsize))
 }
 
 /// The full id of the container that this process runs in; none outside of containers.

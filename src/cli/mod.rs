@@ -17,6 +17,7 @@ mod import;
 mod logs;
 mod output;
 mod plan;
+mod rollout;
 mod run;
 mod schema;
 mod server;
@@ -89,6 +90,9 @@ enum Verb {
     Restart(act::Args),
     /// Build an app from scratch.
     Rebuild(act::Args),
+    /// Show how versions took each other's place, or go back to an earlier one.
+    #[command(subcommand)]
+    Rollout(rollout::Verb),
     /// Look at an app and its repository now, and try again what failed.
     Reconcile(act::Args),
     /// Go on with another engine that answers, else with the removals that are held back.
@@ -144,6 +148,7 @@ async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
         Verb::Restart(args) => act::run("restart", &args, &server, output).await,
         Verb::Rebuild(args) => act::run("rebuild", &args, &server, output).await,
         Verb::Reconcile(args) => act::run("reconcile", &args, &server, output).await,
+        Verb::Rollout(verb) => rollout::run(&verb, &server, output).await,
         Verb::Confirm => confirm::run(&server, output).await,
         Verb::Import(args) => import::run(&args, output),
         Verb::Wait(args) => wait::run(&args, &server, output).await,

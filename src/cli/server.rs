@@ -24,6 +24,11 @@ impl Server {
         document(&self.0.ask(Method::POST, path, None).await?)
     }
 
+    /// Asks for something to be done, and says more about it.
+    pub(super) async fn post_with(&self, path: &str, content: Content) -> Result<Value, Error> {
+        document(&self.0.ask(Method::POST, path, Some(content)).await?)
+    }
+
     /// Creates or replaces an app.
     pub(super) async fn put(&self, path: &str, content: Content) -> Result<Value, Error> {
         document(&self.0.ask(Method::PUT, path, Some(content)).await?)

@@ -56,12 +56,23 @@ fn head(app: &Value, output: &mut Output) -> Result<(), Error> {
         ("Image", status("image")),
         ("Container", container),
         ("Ports", ports.join(", ")),
+        ("Rollout", rollout(app)),
     ] {
         if !value.is_empty() {
             output.line(format!("  {title:<10} {value}").trim_end())?;
         }
     }
     Ok(())
+}
+
+/// The last rollout, in one line.
+fn rollout(app: &Value) -> String {
+    let number =
+        |name: &str| app.pointer(&format!("/status/rollout/{name}")).and_then(Value::as_u64);
+    let Some(revision) = number("revision") else { return String::new() };
+    let down = number("downtimeMs").map(|ms| format!(", down for {ms} ms"));
+    let result = text(app, "/status/rollout/result");
+    format!("revision {revision} {result}{}", down.unwrap_or_default())
 }
 
 fn port(port: &Value) -> String {

@@ -269,6 +269,8 @@ pub(super) mod bounds {
     pub(in crate::manifest) const TIMEOUT: (u64, u64) = (1, 600);
     /// How long a new version may take to become ready.
     pub(in crate::manifest) const DEADLINE: (u64, u64) = (1, 24 * HOUR);
+    /// How long a new version must stay healthy before the old one goes.
+    pub(in crate::manifest) const MIN_READY: (u64, u64) = (0, HOUR);
     /// How long an app may take to stop.
     pub(in crate::manifest) const STOP: (u64, u64) = (0, 600);
     /// The time between two looks for a new commit, when there are any.

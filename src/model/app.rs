@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     name::AppName,
@@ -126,7 +126,7 @@ pub struct BuildSpec {
 }
 
 /// What runs in the container.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// What the image says.
     #[default]
@@ -143,7 +143,7 @@ pub enum Command {
 }
 
 /// One mount.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Mount {
     /// Where, inside the container.
     pub path: String,
@@ -154,7 +154,7 @@ pub struct Mount {
 }
 
 /// What is mounted.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum MountSource {
     /// A named volume, kept when the app goes.
     Volume(String),
@@ -165,7 +165,7 @@ pub enum MountSource {
 }
 
 /// What an app may use. None is no limit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
     /// Thousandths of a core.
     pub cpu_millis: Option<u64>,
@@ -178,7 +178,7 @@ pub struct Resources {
 }
 
 /// How one tells that an app works.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// The check; none was said by `health: none` or follows from having no port.
     pub check: Option<HealthCheck>,
@@ -193,7 +193,7 @@ pub struct Health {
 }
 
 /// A health check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HealthCheck {
     /// `GET path` answers with a status below 400.
     Http {
@@ -212,7 +212,7 @@ pub enum HealthCheck {
 }
 
 /// What happens when the app's main process exits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RestartPolicy {
     /// It is started again.
     #[default]
@@ -224,24 +224,32 @@ pub enum RestartPolicy {
 }
 
 /// How a new version takes the place of an old one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollout {
     /// Which of the two comes first.
     pub order: RolloutOrder,
     /// How long the new version may take to become ready; none is the health check's start period.
     pub deadline: Option<Duration>,
+    /// How long the new version must stay healthy before the old one goes.
+    #[serde(default, skip_serializing_if = "Duration::is_zero")]
+    pub min_ready: Duration,
     /// Whether the old version comes back when the new one fails.
     pub auto_rollback: bool,
 }
 
 impl Default for Rollout {
     fn default() -> Self {
-        Self { order: RolloutOrder::Auto, deadline: None, auto_rollback: true }
+        Self {
+            order: RolloutOrder::Auto,
+            deadline: None,
+            min_ready: Duration::ZERO,
+            auto_rollback: true,
+        }
     }
 }
 
 /// Which version is stopped or started first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RolloutOrder {
     /// Start first where both fit (no host port in common), else stop first.
     #[default]
@@ -253,7 +261,7 @@ pub enum RolloutOrder {
 }
 
 /// An app's folder on the host, as its container sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkspaceSpec {
     /// Where `data/` is mounted; also given as `WORKSPACE`.
     pub path: String,

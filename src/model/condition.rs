@@ -154,6 +154,14 @@ reasons! {
     RolledBack => "rollout.rolled-back",
     /// The new version failed and there was no old one to go back to.
     RolloutFailed => "rollout.failed",
+    /// The new version is healthy and must stay so for a while before the old one goes.
+    Proving => "rollout.proving",
+    /// The app is held at an earlier revision.
+    Held => "rollout.held",
+    /// An image that was there is gone.
+    ImageGone => "image.gone",
+    /// There is too little room on the disk for a new version.
+    DiskFull => "disk.full",
     /// The container was paused by somebody else.
     ContainerPaused => "container.paused",
     /// The container runs and is healthy.

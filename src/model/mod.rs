@@ -11,6 +11,7 @@ mod port;
 mod quantity;
 mod reference;
 mod time;
+mod version;
 
 pub use app::{
     App, AppSpec, BuildSpec, Command, GitSource, Health, HealthCheck, Mount, MountSource, Origin,
@@ -25,3 +26,4 @@ pub use quantity::{
 };
 pub use reference::{GitUrl, ImageRef, ReferenceError, check_git_ref, check_repository_path};
 pub use time::Timestamp;
+pub use version::RunSpec;

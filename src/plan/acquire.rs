@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Input, Plan, PlannedStep, Step, Verb, Work, recipe::recipe, shape::Image, times};
 use crate::model::{App, GitSource, GitUrl, ImageRef, PullPolicy, Reason, Source};
-use crate::state::{Checkout, Policy, Request, WorkKind, World};
+use crate::state::{Checkout, Pin, Policy, Request, WorkKind, World};
 
 /// How many builds from scratch may be forgotten and are still found out.
 const REBUILDS_LOOKED: u64 = 32;
@@ -28,9 +28,10 @@ enum Turn {
 }
 
 pub(super) fn image(input: &Input<'_>, app: &App, plan: &mut Plan) -> Acquired {
-    let acquired = match &app.spec.source {
-        Source::Git(git) => from_git(input, app, git, plan),
-        Source::Image { reference, pull } => from_registry(input, reference, *pull, plan),
+    let acquired = match (&input.state.pin, &app.spec.source) {
+        (Some(pin), _) => pinned(input, app, pin, plan),
+        (None, Source::Git(git)) => from_git(input, app, git, plan),
+        (None, Source::Image { reference, pull }) => from_registry(input, reference, *pull, plan),
     };
     cancel_superseded(input, plan);
     acquired
@@ -141,9 +142,7 @@ fn from_git(input: &Input<'_>, app: &App, git: &GitSource, plan: &mut Plan) -> A
         );
         return Acquired::NotYet;
     }
-    let look_for = [&app.spec.build.dockerfile, &app.spec.build.requirements];
-    let look_for = look_for.into_iter().flatten().cloned().collect();
-    let fetch = Work::Fetch { source: git.clone(), look_for };
+    let fetch = fetch(app, git);
     let Some(checkout) = input.state.checkout.as_ref().filter(|seen| is_of(seen, git)) else {
         begin(input, fetch, "the repository has not been fetched", plan);
         return Acquired::NotYet;
@@ -172,6 +171,33 @@ fn from_git(input: &Input<'_>, app: &App, git: &GitSource, plan: &mut Plan) -> A
         Err(refusal) => plan.refusals.push(refusal),
     }
     Acquired::NotYet
+}
+
+fn fetch(app: &App, git: &GitSource) -> Work {
+    let look_for = [&app.spec.build.dockerfile, &app.spec.build.requirements];
+    let look_for = look_for.into_iter().flatten().cloned().collect();
+    Work::Fetch { source: git.clone(), look_for }
+}
+
+/// The image of the revision that the app is held at. Newer commits are still looked for: one ends
+/// the hold.
+fn pinned(input: &Input<'_>, app: &App, pin: &Pin, plan: &mut Plan) -> Acquired {
+    if let Source::Git(git) = &app.spec.source {
+        let is_allowed = input.policy.is_local_git_allowed || !matches!(git.url, GitUrl::Local(_));
+        if is_allowed {
+            refresh(input, git, fetch(app, git), plan);
+        }
+    }
+    let Some(reference) = input.world.reference_of(&pin.image, &pin.image_id) else {
+        let message = format!(
+            "the image {} of revision {}, at which the app is held, is gone: go to another one with `berth rollout undo {} --to-revision N`, or change the manifest",
+            pin.image, pin.revision, app.name
+        );
+        plan.refuse(Reason::ImageGone, message);
+        return Acquired::NotYet;
+    };
+    let (build, commit) = (pin.build.clone(), pin.commit.clone());
+    Acquired::Ready(Image { reference, build, commit })
 }
 
 /// A pull that failed for want of a base image is said as such.

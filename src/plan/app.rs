@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Call, Input, Plan, PlannedStep, Step, Target, Verb,
+    Call, ContainerSpec, Input, Plan, PlannedStep, Stage, Step, Target, Verb, Version,
     acquire::{self, Acquired},
     prune, rollout, shape, times,
 };
@@ -41,6 +41,7 @@ fn plan_app(input: &Input<'_>, app: &App, plan: &mut Plan) {
     if app.spec.suspend || input.state.is_paused {
         return pause(input, app, plan);
     }
+    plan.held = input.state.pin.as_ref().map(|pin| pin.message());
     if let Some(refusal) = shape::forbidden(input, app) {
         plan.refusals.push(refusal);
         return keep_alive(input, plan);
@@ -56,6 +57,7 @@ fn plan_app(input: &Input<'_>, app: &App, plan: &mut Plan) {
     }
     let wanted = shape::container_spec(input, app, &image);
     plan.wanted = Some(wanted.spec_hash.clone());
+    plan.version = Some(version(input, &wanted));
     plan.container = Some(Arc::new(wanted.clone()));
     let is_running = input.containers().iter().any(|container| is_up(container));
     let missing: Vec<_> = app
@@ -70,6 +72,20 @@ fn plan_app(input: &Input<'_>, app: &App, plan: &mut Plan) {
         return plan.wait(Reason::WaitingForDependency, message, None);
     }
     rollout::roll(input, app, &wanted, plan);
+}
+
+fn version(input: &Input<'_>, wanted: &ContainerSpec) -> Version {
+    let image = wanted.shape.image.clone();
+    let image_id = input.world.image_id(&image).map_or_else(|| image.clone(), ToOwned::to_owned);
+    Version {
+        spec_hash: wanted.spec_hash.clone(),
+        image,
+        image_id,
+        build: wanted.build.clone(),
+        commit: wanted.commit.clone(),
+        order: None,
+        stage: Stage::Going,
+    }
 }
 
 /// Whether the engine runs the container, or will again by itself.

@@ -1,7 +1,7 @@
 //! A linter for plans: what no plan may ask for, whatever the input was. A plan that fails it is
 //! not carried out.
 
-use super::{Call, Input, Plan, Step, Target, app::is_up};
+use super::{Call, ContainerSpec, Input, Plan, PlannedStep, Step, Target, app::is_up, preflight};
 use crate::state::{Container, ContainerId, Want};
 
 /// What is wrong with a plan. Empty is right.
@@ -36,6 +36,8 @@ pub fn check(input: &Input<'_>, plan: &Plan) -> Vec<String> {
             Call::RemoveImage { id, .. } => check_image(input, id, &mut problems),
         }
     }
+    check_crowd(input, plan, &mut problems);
+    check_preflight(input, plan, &mut problems);
     problems
 }
 
@@ -93,5 +95,53 @@ fn check_image(input: &Input<'_>, id: &str, problems: &mut Vec<String>) {
     let is_others = |container: &Container| container.ownership.app() != Some(input.app);
     if input.world.containers.iter().any(|c| c.image_id == id && is_others(c)) {
         problems.push(format!("image {id} is in use"));
+    }
+}
+
+/// At no moment do more than two containers of an app run, nor two that publish the same port.
+fn check_crowd(input: &Input<'_>, plan: &Plan, problems: &mut Vec<String>) {
+    let mut up: Vec<_> = input.containers().into_iter().filter(|c| is_up(c)).collect();
+    let mut created: Option<&ContainerSpec> = None;
+    for planned in &plan.steps {
+        match &planned.step {
+            Step::Call(Call::Create(spec)) => created = Some(spec),
+            Step::Call(Call::Stop { target, .. }) => {
+                up.retain(|c| Some(&c.id) != target.id.as_ref());
+            }
+            Step::Call(Call::Start(target)) => {
+                let known = target.id.as_ref().and_then(|id| seen(input, id));
+                let ports = match (known, created) {
+                    (Some(container), _) => &container.ports,
+                    (None, Some(spec)) => &spec.shape.ports,
+                    (None, None) => continue,
+                };
+                let others = || up.iter().filter(|c| known.is_none_or(|known| known.id != c.id));
+                if 1 < others().count() {
+                    problems.push(format!("{} would be the third that runs", target.name));
+                }
+                for other in others() {
+                    if let Some(port) = preflight::shared_port(ports, &other.ports) {
+                        let (name, other) = (&target.name, &other.name);
+                        problems.push(format!("{name} and {other} would both publish {port}"));
+                    }
+                }
+                up.extend(known);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Nothing that runs stops for a version of which it can be known that it will not start.
+fn check_preflight(input: &Input<'_>, plan: &Plan, problems: &mut Vec<String>) {
+    let stops = |step: &PlannedStep| matches!(step.step, Step::Call(Call::Stop { .. }));
+    if !plan.steps.iter().any(stops) {
+        return;
+    }
+    for planned in &plan.steps {
+        let Step::Call(Call::Create(spec)) = &planned.step else { continue };
+        if let Some(refusal) = preflight::obstacle(input, spec) {
+            problems.push(format!("{} would stop what runs: {}", spec.name, refusal.message));
+        }
     }
 }

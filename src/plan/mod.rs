@@ -10,6 +10,7 @@ mod check;
 mod drift;
 mod outcome;
 mod place;
+mod preflight;
 mod prune;
 mod recipe;
 mod render;
@@ -19,7 +20,7 @@ mod step;
 
 use std::{sync::Arc, time::Duration};
 
-use crate::model::{AppName, Reason, SpecHash, Timestamp};
+use crate::model::{AppName, Digest, Reason, RolloutOrder, SpecHash, Timestamp};
 use crate::state::{AppState, Container, ContainerId, Policy, Want, World};
 pub use acquire::rebuilds;
 pub use app::plan;
@@ -101,6 +102,42 @@ pub struct Plan {
     pub current: Option<ContainerId>,
     /// When to look again although nothing is waited for.
     pub look_again: Option<Timestamp>,
+    /// Which version the plan is about, and how far it is; none when it is about none.
+    pub version: Option<Version>,
+    /// Why an earlier revision is wanted in place of what the manifest says.
+    pub held: Option<String>,
+}
+
+/// The version that is wanted, and how far it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Its shape.
+    pub spec_hash: SpecHash,
+    /// Its image: a reference.
+    pub image: String,
+    /// The id of that image.
+    pub image_id: String,
+    /// What the image was built from.
+    pub build: Option<Digest>,
+    /// The commit.
+    pub commit: Option<String>,
+    /// Which of the two versions comes first, when this plan decided that.
+    pub order: Option<RolloutOrder>,
+    /// How far it is.
+    pub stage: Stage,
+}
+
+/// How far a version is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It is on its way, or runs without having proved good.
+    Going,
+    /// It proved good.
+    Good,
+    /// It fails, and nothing takes its place.
+    Failing(Refusal),
+    /// It failed, and the version before takes its place.
+    GivenUp(Refusal),
 }
 
 /// What a plan amounts to.
@@ -176,6 +213,8 @@ impl Plan {
             gives_up: None,
             current: None,
             look_again: None,
+            version: None,
+            held: None,
         }
     }
 
@@ -194,6 +233,12 @@ impl Plan {
         let waits = self.waits.iter().map(|wait| (wait.reason, &wait.message));
         let refusals = self.refusals.iter().map(|refusal| (refusal.reason, &refusal.message));
         refusals.chain(waits).find(|(said, _)| *said == reason).map(|(_, message)| message.as_str())
+    }
+
+    fn stage(&mut self, stage: Stage) {
+        if let Some(version) = &mut self.version {
+            version.stage = stage;
+        }
     }
 
     fn look_at(&mut self, at: Timestamp) {

@@ -8,9 +8,6 @@ use super::{
 use crate::model::Reason;
 use crate::state::{Container, ContainerState};
 
-/// How many images of an app are kept beside the one that runs.
-const IMAGES_KEPT: usize = 1;
-
 /// The grace period of an app whose manifest is gone, in seconds.
 const GRACE_S: u32 = 10;
 
@@ -51,14 +48,17 @@ pub(super) fn remove(input: &Input<'_>, plan: &mut Plan) {
 
 /// Removes the images of an app that neither run nor are kept to go back to.
 pub(super) fn old_images(input: &Input<'_>, current: &Container, plan: &mut Plan) {
+    let pinned = input.state.pin.as_ref().map(|pin| &pin.image_id);
+    let kept = input.policy.keep_images.saturating_sub(1);
     let mut spare: Vec<_> = input
         .world
         .own_images
         .iter()
         .filter(|image| image.app == *input.app && image.id != current.image_id)
+        .filter(|image| Some(&image.id) != pinned)
         .collect();
     spare.sort();
-    spare.truncate(spare.len().saturating_sub(IMAGES_KEPT));
+    spare.truncate(spare.len().saturating_sub(kept));
     for image in spare {
         if input.world.containers.iter().any(|container| container.image_id == image.id) {
             continue;

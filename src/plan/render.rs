@@ -34,6 +34,9 @@ pub fn render(plan: &Plan) -> String {
     if !plan.then.is_empty() {
         let _ = writeln!(text, "    then: {}", plan.then.join(", "));
     }
+    if let Some(held) = &plan.held {
+        let _ = writeln!(text, "    {held}");
+    }
     for wait in &plan.waits {
         let _ = writeln!(text, "    waits: {} ({})", wait.message, wait.reason);
     }

@@ -5,9 +5,9 @@
 //! containers alone, so that a crash at any point is followed by the same next step (fault D24).
 
 use super::{
-    Call, ContainerSpec, Input, Plan, Refusal, Target, Verb,
+    Call, ContainerSpec, Input, Plan, Refusal, Stage, Target, Verb,
     app::{is_up, keep_alive, port_holder, refuse_port, target},
-    drift,
+    drift, preflight,
     shape::grace_s,
     times,
 };
@@ -27,9 +27,17 @@ struct Cast<'a> {
 
 /// How the wanted container does.
 enum Verdict {
-    Ready,
-    OnItsWay { reason: Reason, message: String, until: Timestamp },
-    Failing { reason: Reason, message: String },
+    /// It has been good since then.
+    Ready(Timestamp),
+    OnItsWay {
+        reason: Reason,
+        message: String,
+        until: Timestamp,
+    },
+    Failing {
+        reason: Reason,
+        message: String,
+    },
 }
 
 pub(super) fn roll(input: &Input<'_>, app: &App, wanted: &ContainerSpec, plan: &mut Plan) {
@@ -38,6 +46,11 @@ pub(super) fn roll(input: &Input<'_>, app: &App, wanted: &ContainerSpec, plan: &
     if let Some(refusal) = given_up(input, wanted, &cast) {
         hold_back(input, app, &cast, &refusal, plan);
         return;
+    }
+    if let Some(refusal) = blocked(input, wanted, &cast) {
+        plan.refusals.push(refusal);
+        plan.look_at(input.now + times::SOON * 5);
+        return keep_alive(input, plan);
     }
     let Some(current) = cast.current else {
         return introduce(input, app, wanted, &cast.old, plan);
@@ -65,6 +78,20 @@ pub(super) fn roll(input: &Input<'_>, app: &App, wanted: &ContainerSpec, plan: &
             plan.wait(Reason::Starting, message, Some(input.now + times::SOON));
         }
     }
+}
+
+/// Why nothing may be started now that would take the place of something. What is alone and was
+/// there before is started in any case.
+fn blocked(input: &Input<'_>, wanted: &ContainerSpec, cast: &Cast<'_>) -> Option<Refusal> {
+    let takes_over = || cast.old.iter().any(|old| is_up(old));
+    let is_needed = match cast.current {
+        None => true,
+        Some(current) => match current.state {
+            ContainerState::Created | ContainerState::Exited => takes_over(),
+            _ => false,
+        },
+    };
+    if is_needed { preflight::obstacle(input, wanted) } else { None }
 }
 
 fn sort<'a>(input: &Input<'a>, wanted: &ContainerSpec) -> Cast<'a> {
@@ -109,6 +136,7 @@ fn given_up(input: &Input<'_>, wanted: &ContainerSpec, cast: &Cast<'_>) -> Optio
 
 /// The version is given up: the old one runs, the new one does not.
 fn hold_back(input: &Input<'_>, app: &App, cast: &Cast<'_>, refusal: &Refusal, plan: &mut Plan) {
+    plan.stage(Stage::GivenUp(refusal.clone()));
     if let Some(current) = cast.current.filter(|container| is_up(container)) {
         plan.verb = Verb::Restore;
         let call = Call::Stop { target: target(current), grace_s: grace_s(app) };
@@ -206,22 +234,33 @@ fn hand_over(
 ) {
     let running: Vec<_> = old.iter().filter(|container| is_up(container)).collect();
     let ports = &wanted.shape.ports;
-    let collide = running.iter().any(|container| {
-        container.ports.iter().any(|theirs| {
-            ports
-                .iter()
-                .any(|ours| (ours.protocol, ours.host_port) == (theirs.protocol, theirs.host_port))
-        })
-    });
-    let is_start_first = match app.spec.rollout.order {
-        RolloutOrder::StopFirst => false,
-        RolloutOrder::Auto | RolloutOrder::StartFirst => !collide,
-    };
-    if !is_start_first {
-        for container in running {
-            let call = Call::Stop { target: target(container), grace_s: grace_s(app) };
-            plan.call("the new version takes over; this one is kept until it is healthy", call);
+    let shared = running.iter().find_map(|old| preflight::shared_port(ports, &old.ports));
+    let why = match (app.spec.rollout.order, shared) {
+        (RolloutOrder::StopFirst, _) => Some("the manifest says `order: stop-first`".to_owned()),
+        (RolloutOrder::Auto, Some(port)) => Some(format!("both publish {port}")),
+        (RolloutOrder::StartFirst, Some(port)) => {
+            Some(format!("the manifest says `order: start-first`, but both publish {port}"))
         }
+        (RolloutOrder::Auto | RolloutOrder::StartFirst, None) => None,
+    };
+    if let Some(why) = &why {
+        for container in &running {
+            let call = Call::Stop { target: target(container), grace_s: grace_s(app) };
+            plan.call(
+                format!("it makes room ({why}), and is kept until the new version is healthy"),
+                call,
+            );
+        }
+    } else {
+        // Of several the oldest is the last one that proved good: two at a time are enough.
+        for tried in running.iter().skip(1) {
+            let call = Call::Stop { target: target(tried), grace_s: grace_s(app) };
+            plan.call("it was tried and never proved good", call);
+        }
+    }
+    if let Some(version) = plan.version.as_mut().filter(|_| !running.is_empty()) {
+        version.order =
+            Some(if why.is_some() { RolloutOrder::StopFirst } else { RolloutOrder::StartFirst });
     }
     plan.call(cause, Call::Start(new));
 }
@@ -240,12 +279,13 @@ fn judge(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>, 
         return;
     }
     match verdict(input, app, current) {
-        Verdict::Ready => settle(input, app, current, &cast.old, plan),
+        Verdict::Ready(since) => prove(input, app, since, (current, &cast.old), plan),
         Verdict::OnItsWay { reason, message, until } => plan.wait(reason, message, Some(until)),
         Verdict::Failing { reason, message } => {
             let can_run = |kept: &Container| is_up(kept) || port_holder(input, kept).is_none();
             let has_kept = kept(&cast.old).is_some_and(can_run);
-            let can_go_back = app.spec.rollout.auto_rollback && has_kept;
+            let is_wanted_back = app.spec.rollout.auto_rollback;
+            let can_go_back = is_wanted_back && has_kept;
             if can_go_back && is_between_crashes(input, current, reason) {
                 plan.wait(reason, message, Some(input.now + times::SOON));
             } else if can_go_back {
@@ -253,10 +293,41 @@ fn judge(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>, 
                 plan.gives_up = Some(refusal.clone());
                 hold_back(input, app, cast, &refusal, plan);
             } else {
-                plan.refuse(reason, message);
+                fail(app, &cast.old, Refusal { reason, message }, plan);
             }
         }
     }
+}
+
+/// The wanted version fails, and nothing takes its place.
+fn fail(app: &App, old: &[&Container], refusal: Refusal, plan: &mut Plan) {
+    plan.stage(Stage::Failing(refusal.clone()));
+    let Refusal { reason, mut message } = refusal;
+    if let Some(kept) = kept(old).filter(|_| !app.spec.rollout.auto_rollback) {
+        message.push_str(&format!(
+            "; the manifest says `autoRollback: false`, so {} stays as it is: `berth rollout undo {}` brings it back",
+            kept.name, app.name
+        ));
+    }
+    plan.refuse(reason, message);
+}
+
+/// The wanted version is good: what went before goes, once the new one has stayed so for as long as
+/// the manifest says.
+fn prove(
+    input: &Input<'_>,
+    app: &App,
+    since: Timestamp,
+    (current, old): (&Container, &[&Container]),
+    plan: &mut Plan,
+) {
+    let until = since + app.spec.rollout.min_ready;
+    if old.is_empty() || until <= input.now {
+        return settle(input, app, current, old, plan);
+    }
+    let left = format_duration(until.since(input.now));
+    let message = format!("healthy; it must stay so for {left} before the old version goes");
+    plan.wait(Reason::Proving, message, Some(until));
 }
 
 fn verdict(input: &Input<'_>, app: &App, current: &Container) -> Verdict {
@@ -268,8 +339,8 @@ fn verdict(input: &Input<'_>, app: &App, current: &Container) -> Verdict {
         return unchecked(input, current, started, restarts);
     }
     match health {
-        Some(HealthSeen::Healthy { .. }) if current.state == ContainerState::Running => {
-            Verdict::Ready
+        Some(HealthSeen::Healthy { since }) if current.state == ContainerState::Running => {
+            Verdict::Ready(*since)
         }
         Some(HealthSeen::Unhealthy { error, .. }) if !is_looping => {
             Verdict::Failing { reason: Reason::Unhealthy, message: error.clone() }
@@ -324,7 +395,7 @@ fn unchecked(input: &Input<'_>, current: &Container, started: Timestamp, restart
         times::CRASH_LOOP_RESTARTS.. if is_recent => crash_loop(input, current, restarts),
         1.. if is_recent => on_its_way(input, "it exited and was started again"),
         _ if !is_up || age < times::STEADY => on_its_way(input, "it was started just now"),
-        _ => Verdict::Ready,
+        _ => Verdict::Ready(started),
     }
 }
 
@@ -350,6 +421,7 @@ fn crash_loop(input: &Input<'_>, current: &Container, restarts: u64) -> Verdict 
 
 /// The wanted container is good: what went before it goes.
 fn settle(input: &Input<'_>, app: &App, current: &Container, old: &[&Container], plan: &mut Plan) {
+    plan.stage(Stage::Good);
     // The oldest goes last: as long as there are others, it is the one to go back to.
     for container in old.iter().rev() {
         plan.verb = Verb::Tidy;
@@ -377,6 +449,10 @@ fn redo(
         let until = input.started_at(current) + times::REPLACE_PAUSE;
         let message = format!("{difference}; it was started just now, so it is left for a minute");
         return plan.wait(Reason::Drift, message, Some(until));
+    }
+    if let Some(refusal) = preflight::obstacle(input, wanted) {
+        plan.look_at(input.now + times::SOON * 5);
+        return plan.refusals.push(refusal);
     }
     plan.verb = Verb::Replace;
     let stop = Call::Stop { target: target(current), grace_s: grace_s(app) };
@@ -435,7 +511,7 @@ fn revive(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>,
                 plan.gives_up = Some(refusal.clone());
                 hold_back(input, app, cast, &refusal, plan);
             } else {
-                plan.refusals.push(refusal);
+                fail(app, &cast.old, refusal, plan);
             }
         }
     }

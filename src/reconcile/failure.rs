@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Reconciler;
+use super::{Reconciler, as_app};
 use crate::model::Reason;
 use crate::plan::{Call, Input, Outcome, Plan, PlannedStep, Step, StepFailure, Verb};
 use crate::state::{BadRevision, Container, ContainerState};
+
+/// Whether the manifest lets the version before come back.
+fn is_rolled_back(input: &Input<'_>) -> bool {
+    as_app(input.want).is_some_and(|app| app.spec.rollout.auto_rollback)
+}
 
 /// So often in a row a new version may fail to start before it is given up (fault D08).
 const START_ATTEMPTS: u32 = 3;
@@ -42,6 +47,9 @@ impl Reconciler {
         }
         // No version is to blame for a full disk (fault D41).
         if failure.message.contains("no space left on device") {
+            return;
+        }
+        if !is_rolled_back(input) {
             return;
         }
         // An engine fails for a moment, too: a version is given up once it has failed some times.

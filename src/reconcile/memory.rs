@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::effect::Calls;
-use crate::model::AppName;
+use crate::model::{AppName, Timestamp};
 
 /// So long after something happened to an app its containers are inspected in every pass.
 const TROUBLE: Duration = Duration::from_secs(60);
@@ -23,6 +23,7 @@ const OF_LATE: Duration = Duration::from_secs(120);
 #[derive(Debug, Default)]
 pub struct Memory {
     apps: Mutex<BTreeMap<AppName, PassMemory>>,
+    born: OnceLock<Timestamp>,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +41,11 @@ struct PassMemory {
 impl Memory {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<AppName, PassMemory>> {
         self.apps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When this Berth first looked at any app.
+    pub(super) fn born(&self, now: Timestamp) -> Timestamp {
+        *self.born.get_or_init(|| now)
     }
 
     /// When the last pass that may have changed something ended: what was seen before does not

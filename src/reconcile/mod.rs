@@ -3,6 +3,7 @@
 mod effect;
 mod failure;
 mod finish;
+mod hold;
 mod memory;
 mod observer;
 mod patience;
@@ -116,7 +117,7 @@ impl Reconciler {
 
     /// A pass with the engine in sight. Answers the outcome's word.
     async fn look(&self, app: &AppName, world: &Arc<World>) -> &'static str {
-        let want = self.desired.borrow().want(app);
+        let want = self.held(app, self.desired.borrow().want(app));
         let state = self.state(app, &want, world).await;
         let (policy, now) = (&self.policy, self.clock.now());
         let input = Input { app, want: &want, world, state: &state, policy, now };
@@ -138,6 +139,7 @@ impl Reconciler {
             self.forget(app);
             return "forgotten";
         }
+        self.note_version(&input, &plan);
         self.watch_health(app, &want, &plan, world);
         let uid = as_app(&want).and_then(|app| app.spec.workspace.uid);
         self.give_up(&input, &plan);
@@ -200,6 +202,8 @@ impl Reconciler {
             bad_revision: facts.bad_revision,
             rebuilds,
             pulled_generation: facts.pulled_generation,
+            pin: facts.pin,
+            obstacles: self.obstacles(),
         }
     }
 
@@ -388,7 +392,9 @@ impl Reconciler {
         let app = input.app;
         let before = self.record.entry(app);
         let previous = before.as_ref().map(|entry| &entry.status);
-        let status = summarize(Summary { input: *input, plan, outcome, previous });
+        let mut status = summarize(Summary { input: *input, plan, outcome, previous });
+        let (past, rollout) = self.past(app, input.world);
+        status.rollout = rollout;
         let is_new = previous
             .is_none_or(|before| (before.phase, before.reason) != (status.phase, status.reason));
         if is_new {
@@ -408,6 +414,7 @@ impl Reconciler {
             generation: input.state.generation,
             status,
             plan: Arc::new(plan.clone()),
+            past: Arc::new(past),
             revision: 0,
         });
         if became_ready {
@@ -470,6 +477,7 @@ impl Reconciler {
             app: desired.app(app).cloned(),
             generation: before.as_ref().map_or(1, |entry| entry.generation),
             status,
+            past: before.as_ref().map_or_else(Arc::default, |entry| Arc::clone(&entry.past)),
             plan: before
                 .map_or_else(|| Arc::new(Plan::empty(app.clone())), |e| Arc::clone(&e.plan)),
             revision: 0,

@@ -5,15 +5,17 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Write as _},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::model::Timestamp;
+use crate::state::{Pin, Revision};
 
 /// The format that this Berth writes. A newer one is not read and not overwritten (fault T02).
 const FORMAT: u32 = 1;
@@ -58,6 +60,33 @@ pub struct KeptApp {
     pub ports: Vec<(u16, String, u16)>,
     /// The file that held its last good manifest, and that file's text.
     pub last_good: Option<(String, String)>,
+    /// Its last rollouts, oldest first.
+    #[serde(deserialize_with = "legible")]
+    pub revisions: Vec<Revision>,
+    /// The earlier revision that it is held at.
+    #[serde(deserialize_with = "legible_one")]
+    pub pin: Option<Pin>,
+}
+
+/// What can be read of a list: another version of Berth may have written a part of it otherwise,
+/// which must not cost the rest. How a version ran may be missing.
+fn legible<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Revision>, D::Error> {
+    let values = Vec::<Value>::deserialize(from)?;
+    Ok(values.into_iter().filter_map(read).collect())
+}
+
+fn legible_one<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Pin>, D::Error> {
+    let value = Option::<Value>::deserialize(from)?;
+    // A hold of which it is not known how it ran would run something else.
+    Ok(value.and_then(|value| serde_json::from_value(value).ok()))
+}
+
+fn read<T: DeserializeOwned>(mut value: Value) -> Option<T> {
+    if let Ok(read) = serde_json::from_value(value.clone()) {
+        return Some(read);
+    }
+    *value.get_mut("run")? = Value::Null;
+    serde_json::from_value(value).ok()
 }
 
 /// A version that failed.
@@ -168,6 +197,8 @@ impl Folder {
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut file = File::create(&new)?;
+    // Manifests may hold secrets.
+    file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, path)?;

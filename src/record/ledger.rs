@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::file::{Kept, KeptApp, KeptBadRevision};
 use crate::model::{AppName, Digest, PortBinding, Protocol, Reason, SpecHash, Timestamp};
-use crate::state::{BadRevision, Failure, HostPort, Request, WorkKind};
+use crate::state::{BadRevision, Failure, HostPort, Pin, Request, Revision, WorkKind};
 
 /// How long a host port stays with nobody after its app is gone (fault P10).
 const QUARANTINE: Duration = Duration::from_secs(60);
@@ -47,6 +47,10 @@ pub struct Facts {
     pub request: Option<Request>,
     /// Whether its container could not be started because its network is gone. Not kept.
     pub is_network_lost: bool,
+    /// Its last rollouts, oldest first.
+    pub revisions: Arc<Vec<Revision>>,
+    /// The earlier revision that it is held at.
+    pub pin: Option<Arc<Pin>>,
 }
 
 /// What is known about all apps.
@@ -157,6 +161,7 @@ impl Ledger {
         }
         for facts in inner.apps.values_mut() {
             facts.checked_at = facts.checked_at.map(|at| at.moved(ms));
+            forget_times(&mut facts.revisions);
             for failure in facts.failures.values_mut() {
                 failure.at = failure.at.moved(ms);
                 failure.retry_at = failure.retry_at.map(|at| at.moved(ms));
@@ -233,6 +238,15 @@ impl Ledger {
     }
 }
 
+/// What was measured of a rollout that is on its way says nothing after the clock was set.
+fn forget_times(revisions: &mut Arc<Vec<Revision>>) {
+    if revisions.last().is_some_and(Revision::is_going)
+        && let Some(last) = Arc::make_mut(revisions).last_mut()
+    {
+        (last.down_since, last.replaces_running) = (None, None);
+    }
+}
+
 fn facts(kept: KeptApp) -> Facts {
     let protocol = |text: &str| if text == "udp" { Protocol::Udp } else { Protocol::Tcp };
     let ports = kept.ports.iter();
@@ -250,6 +264,8 @@ fn facts(kept: KeptApp) -> Facts {
         }),
         ports: ports.map(|(port, text, host)| ((protocol(text), *port), *host)).collect(),
         last_good: kept.last_good,
+        revisions: Arc::new(kept.revisions),
+        pin: kept.pin.map(Arc::new),
         ..Facts::default()
     }
 }
@@ -269,6 +285,8 @@ fn kept(facts: &Facts) -> KeptApp {
         }),
         ports: ports.map(|((protocol, port), host)| (*port, protocol.to_string(), *host)).collect(),
         last_good: facts.last_good.clone(),
+        revisions: facts.revisions.to_vec(),
+        pin: facts.pin.as_deref().cloned(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! The controller writes, the server reads. Nothing here decides anything.
 
 pub mod file;
+pub mod history;
 pub mod ledger;
 
 use std::{
@@ -16,7 +17,7 @@ use crate::engine::About;
 use crate::manifest::{Diagnostic, Part};
 use crate::model::{App, AppName, Reason, Timestamp};
 use crate::plan::Plan;
-use crate::state::Hold;
+use crate::state::{Hold, Revision};
 use crate::status::Status;
 
 /// How many events are kept.
@@ -53,8 +54,21 @@ pub struct Entry {
     pub status: Status,
     /// The plan of the last pass.
     pub plan: Arc<Plan>,
+    /// Its rollouts, as far as they are remembered, oldest first.
+    pub past: Arc<Vec<Past>>,
     /// The record's revision at which this was written.
     pub revision: u64,
+}
+
+/// A rollout of an app, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// What is remembered of it.
+    pub revision: Revision,
+    /// Whether its image is there, so that one can go back to it.
+    pub is_image_here: bool,
+    /// Whether the app is held at it.
+    pub is_held: bool,
 }
 
 /// What is known about everything else.
@@ -119,6 +133,8 @@ pub enum Command {
     Restart(AppName),
     /// Build it from scratch.
     Rebuild(AppName),
+    /// Run an earlier revision: this one, else the last good one before.
+    Undo(AppName, Option<u64>),
     /// Look at it now, the repository included, and try again what failed.
     Reconcile(AppName),
     /// Look at these repositories now: something was pushed.
@@ -144,6 +160,16 @@ pub enum CommandError {
     /// There is nothing to confirm.
     #[error("no removal is held back and no other engine answers, so there is nothing to confirm")]
     NothingToConfirm,
+    /// There is no such way back.
+    #[error("{message}")]
+    Undo {
+        /// Why, as the problem's code.
+        code: &'static str,
+        /// Why, as a sentence.
+        message: String,
+        /// The revisions that one can go to.
+        revisions: Vec<u64>,
+    },
     /// It makes no sense at present.
     #[error("{0}")]
     Refused(String),

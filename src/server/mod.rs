@@ -27,6 +27,7 @@ mod probes;
 mod problem;
 mod reading;
 mod request;
+mod rollouts;
 mod routes;
 mod stream;
 mod view;

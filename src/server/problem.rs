@@ -98,6 +98,14 @@ impl From<CommandError> for Problem {
             CommandError::NothingToConfirm => {
                 Self::conflict("source.nothing-held", "Nothing to confirm", detail)
             }
+            CommandError::Undo { code, revisions, .. } => {
+                let title = "There is no such way back";
+                let status = match code {
+                    "rollout.no-such-revision" => StatusCode::NOT_FOUND,
+                    _ => StatusCode::CONFLICT,
+                };
+                Self::new(status, code, title, detail).with("revisions", json!(revisions))
+            }
             CommandError::Refused(_) => Self::conflict("app.refused", "Refused", detail),
         }
     }

@@ -10,13 +10,14 @@ use axum::{
 };
 
 use super::{
-    Shared, actions, apps, guard, hooks, logs, page, plans, probes, problem::Problem, stream,
+    Shared, actions, apps, guard, hooks, logs, page, plans, probes, problem::Problem, rollouts,
+    stream,
 };
 
 type Methods = MethodRouter<Arc<Shared>>;
 
 /// The routes, as the root lists them.
-pub(super) const ENDPOINTS: [&str; 24] = [
+pub(super) const ENDPOINTS: [&str; 26] = [
     "GET /",
     "GET /health",
     "GET /livez",
@@ -34,6 +35,8 @@ pub(super) const ENDPOINTS: [&str; 24] = [
     "POST /api/v1/apps/{name}/restart",
     "POST /api/v1/apps/{name}/rebuild",
     "POST /api/v1/apps/{name}/reconcile",
+    "GET /api/v1/apps/{name}/revisions",
+    "POST /api/v1/apps/{name}/undo",
     "GET /api/v1/plan",
     "POST /api/v1/confirm",
     "POST /api/v1/rescan",
@@ -63,6 +66,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/apps/{name}/restart", post(actions::restart))
         .route("/api/v1/apps/{name}/rebuild", post(actions::rebuild))
         .route("/api/v1/apps/{name}/reconcile", post(actions::reconcile))
+        .route("/api/v1/apps/{name}/revisions", get(rollouts::list))
+        .route("/api/v1/apps/{name}/undo", post(rollouts::undo))
         .route("/api/v1/plan", get(plans::all))
         .route("/api/v1/confirm", post(actions::confirm))
         .route("/api/v1/rescan", post(actions::rescan))

@@ -6,6 +6,7 @@
 mod desired;
 mod observed;
 mod ownership;
+mod revision;
 
 pub use desired::{Desired, Hold, Want};
 pub use observed::{
@@ -14,3 +15,4 @@ pub use observed::{
     RunningWork, WorkKind, World,
 };
 pub use ownership::{Owner, Ownership, container_name, owner_of, ports_label, ports_of_label};
+pub use revision::{Asked, Obstacle, Pin, REVISIONS_MAX, Revision, RevisionOutcome};

@@ -3,11 +3,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::ownership::Ownership;
+use super::{
+    ownership::Ownership,
+    revision::{Obstacle, Pin},
+};
 use crate::model::{
     AppName, Bind, Digest, ImageRef, PortBinding, PortRange, Protocol, Reason, SpecHash, Timestamp,
 };
@@ -157,6 +161,17 @@ impl World {
     /// Who has the name `name`.
     pub fn holder_of(&self, name: &str) -> Option<&Container> {
         self.containers.iter().find(|container| container.name == name)
+    }
+
+    /// The name under which an image is there: `reference`, when that still names it, else another
+    /// one, else its id. None when it is gone.
+    pub fn reference_of(&self, reference: &str, id: &str) -> Option<String> {
+        if self.image_id(reference) == Some(id) {
+            return Some(reference.to_owned());
+        }
+        let named = self.images.iter().find(|(_, theirs)| *theirs == id).map(|(name, _)| name);
+        let own = || self.own_images.iter().any(|image| image.id == id).then(|| id.to_owned());
+        named.cloned().or_else(own)
     }
 
     /// The id of the image that `reference` names.
@@ -366,6 +381,10 @@ pub struct AppState {
     pub rebuilds: u64,
     /// The generation for which the image was pulled (`pullPolicy: Always`).
     pub pulled_generation: Option<u64>,
+    /// The earlier revision that it is held at.
+    pub pin: Option<Arc<Pin>>,
+    /// What speaks against starting a new version now, whatever version that is.
+    pub obstacles: Vec<Obstacle>,
 }
 
 /// What the operator set: data for the planner.
@@ -391,6 +410,10 @@ pub struct Policy {
     pub ca_bundle: Option<Digest>,
     /// The container that Berth itself runs in: never part of a plan (fault D23).
     pub own_container: Option<ContainerId>,
+    /// How many images of an app are kept, the one that runs included.
+    pub keep_images: usize,
+    /// A new version is not started while fewer bytes than these are free.
+    pub min_free_disk: u64,
 }
 
 impl Default for Policy {
@@ -406,6 +429,8 @@ impl Default for Policy {
             host_mounts: Vec::new(),
             ca_bundle: None,
             own_container: None,
+            keep_images: 3,
+            min_free_disk: 64 << 20,
         }
     }
 }

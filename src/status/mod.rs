@@ -1,9 +1,11 @@
 //! The verdict: a status made from what is wanted, what was seen, what was planned and what came
 //! of it. The only place that sets a condition.
 
+mod rollout;
 mod summarize;
 
 use crate::model::{Condition, ConditionType, Phase, PortBinding, Reason, SpecHash, Timestamp};
+pub use rollout::{Held, RolloutStatus};
 pub use summarize::{Summary, blind, summarize};
 
 /// How an app stands.
@@ -35,6 +37,8 @@ pub struct Status {
     pub gpus: Vec<String>,
     /// How often it was started again by itself.
     pub restarts: u64,
+    /// The last rollout, as far as it is remembered.
+    pub rollout: Option<RolloutStatus>,
     /// Since when phase and reason are what they are.
     pub since: Timestamp,
 }

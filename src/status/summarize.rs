@@ -28,7 +28,10 @@ pub fn summarize(summary: Summary<'_>) -> Status {
     let Summary { input, plan, previous, .. } = summary;
     let runs = running(&summary);
     let is_healthy = runs.is_some_and(|container| is_healthy(&summary, container));
-    let Verdict(phase, reason, message) = verdict(&summary, runs, is_healthy);
+    let Verdict(phase, reason, mut message) = verdict(&summary, runs, is_healthy);
+    if let Some(held) = plan.held.as_ref().filter(|_| phase != Phase::Paused) {
+        message = format!("{message}; {held}");
+    }
     let shown = runs.or_else(|| shown_container(&summary));
     let owner = shown.and_then(|container| container.ownership.owner());
     let ports = match shown {
@@ -52,6 +55,7 @@ pub fn summarize(summary: Summary<'_>) -> Status {
         restarts: shown
             .and_then(|container| input.state.details.get(&container.id))
             .map_or_else(|| previous.map_or(0, |status| status.restarts), |d| d.restart_count),
+        rollout: None,
         since: input.now,
     };
     if let Some(before) = previous.filter(|before| (before.phase, before.reason) == (phase, reason))
@@ -78,6 +82,7 @@ pub fn blind(previous: Option<&Status>, reason: Reason, message: &str, now: Time
         ports: Vec::new(),
         gpus: Vec::new(),
         restarts: 0,
+        rollout: None,
         since: now,
     });
     if (status.phase, status.reason) != (Phase::Unknown, reason) {

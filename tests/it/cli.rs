@@ -22,10 +22,10 @@ use crate::api::stage::{MANIFEST, Stage};
 
 /// What a command did.
 #[derive(Debug)]
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 fn command(server: &str, args: &[&str]) -> Command {
@@ -49,7 +49,7 @@ async fn alone(args: &[&str]) -> Ended {
 }
 
 impl Stage {
-    async fn run(&self, args: &[&str]) -> Ended {
+    pub(crate) async fn run(&self, args: &[&str]) -> Ended {
         ended(command(&self.base(), args).output().await.unwrap())
     }
 

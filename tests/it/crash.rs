@@ -31,7 +31,9 @@ use crate::rig::{self, Rig, is};
 use oracle::{Bound, Picture};
 use plan::{Death, Moment, Plan, slug};
 use stage::{Memory, Played, Trial, Wrong, play};
-use workload::{Workload, acquiring, changing, creating, failing, lacking, leaving, meeting};
+use workload::{
+    Workload, acquiring, changing, creating, failing, lacking, leaving, meeting, undoing,
+};
 
 /// At least so many plans of one death there are.
 const SINGLES_MIN: usize = 2500;
@@ -102,7 +104,10 @@ impl Series {
     fn bound(&self, plan: &Plan) -> Bound {
         let is_sent = |death: &Death| matches!(death, Death::Call(_, Moment::Sent));
         let bound = match plan.memory {
-            _ if plan.deaths.iter().any(is_sent) => Bound::AtMost(1),
+            _ if plan.deaths.iter().any(is_sent) => match (plan.memory, self.workload.bound) {
+                (Memory::Before | Memory::Lost, Bound::Again(extra)) => Bound::AtMost(extra),
+                _ => Bound::AtMost(1),
+            },
             Memory::AtDeath => self.workload.bound_kept,
             Memory::Before | Memory::Lost => self.workload.bound,
         };
@@ -198,7 +203,16 @@ fn kill_twice(workloads: Vec<Workload>) {
 
 /// Every workload.
 fn every() -> Vec<Workload> {
-    let all = [creating(), acquiring(), lacking(), changing(), failing(), leaving(), meeting()];
+    let all = [
+        creating(),
+        acquiring(),
+        lacking(),
+        changing(),
+        failing(),
+        leaving(),
+        meeting(),
+        undoing(),
+    ];
     all.into_iter().flatten().collect()
 }
 
@@ -272,6 +286,11 @@ fn a_kill_at_any_moment_while_apps_go_or_stop_is_safe() {
 }
 
 /// Faults D02, P02, P05.
+#[test]
+fn a_kill_at_any_moment_of_an_undo_is_safe() {
+    kill_everywhere(undoing());
+}
+
 #[test]
 fn a_kill_at_any_moment_while_others_want_the_same_is_safe() {
     kill_everywhere(meeting());

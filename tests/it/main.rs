@@ -22,6 +22,7 @@ mod plan_props;
 mod policy;
 mod proxy;
 mod rig;
+mod rollouts;
 mod seeded;
 mod sim;
 mod source;

@@ -159,6 +159,12 @@ impl Lower<'_> {
                 Some(v1::Order::StartFirst) => RolloutOrder::StartFirst,
             },
             deadline,
+            min_ready: self.period(
+                &trail.key("minReady"),
+                rollout.min_ready.as_ref(),
+                bounds::MIN_READY,
+                Duration::ZERO,
+            ),
             auto_rollback: rollout.auto_rollback.unwrap_or(true),
         }
     }

@@ -347,6 +347,8 @@ pub(super) struct Rollout {
     /// How long the new version may take to become ready. Default: the health check's
     /// `startPeriod`.
     pub(super) deadline: Option<Period>,
+    /// How long the new version must stay healthy before the old one goes, up to 1h. Default: 0.
+    pub(super) min_ready: Option<Period>,
     /// Whether the old version comes back when the new one fails. Default: true.
     pub(super) auto_rollback: Option<bool>,
 }

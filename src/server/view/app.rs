@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{API_VERSION, engine, plan::summary, source, spec::spec};
+use super::{API_VERSION, engine, plan::summary, rollout::rollout, source, spec::spec};
 use crate::model::{Condition, PortBinding};
 use crate::record::{Entry, Overview};
 use crate::status::Status;
@@ -58,6 +58,7 @@ fn status(entry: &Entry, status: &Status) -> Value {
         "gpus": status.gpus,
         "restarts": status.restarts,
         "since": status.since,
+        "rollout": status.rollout.as_ref().map(rollout),
         "plan": summary(&entry.plan),
     })
 }

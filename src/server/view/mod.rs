@@ -6,12 +6,14 @@
 
 mod app;
 mod plan;
+mod rollout;
 mod spec;
 
 use serde_json::{Value, json};
 
 pub(super) use app::{app, apps};
 pub(super) use plan::{has_differences, plan, plan_text};
+pub(super) use rollout::revisions;
 
 use super::reading::severity;
 use crate::manifest::{Diagnostic, Part};

@@ -17,6 +17,7 @@ pub(crate) fn plan(plan: &Plan) -> Value {
         "waits": plan.waits.iter().map(wait).collect::<Vec<_>>(),
         "refusals": plan.refusals.iter().map(refusal).collect::<Vec<_>>(),
         "wanted": plan.wanted,
+        "held": plan.held,
         "text": plan_text(plan),
     })
 }

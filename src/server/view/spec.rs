@@ -180,6 +180,9 @@ fn rollout(spec: &AppSpec) -> Fields {
     };
     fields.put("order", order);
     fields.put_some("deadline", spec.rollout.deadline.map(duration));
+    if !spec.rollout.min_ready.is_zero() {
+        fields.put("minReady", duration(spec.rollout.min_ready));
+    }
     fields.put("autoRollback", spec.rollout.auto_rollback);
     fields
 }

@@ -298,9 +298,11 @@ pub(crate) fn entry(name: &str) -> Entry {
             ports: Vec::new(),
             gpus: Vec::new(),
             restarts: 0,
+            rollout: None,
             since: now(),
         },
         plan: Arc::new(Plan::empty(name.clone())),
+        past: Arc::default(),
         revision: 0,
         name,
     }
@@ -318,6 +320,16 @@ async fn answer(
             Command::Confirm => Err(CommandError::NothingToConfirm),
             Command::Rescan => Ok("read".to_owned()),
             Command::Pushed(_) => Ok("looking".to_owned()),
+            Command::Undo(_, Some(9)) => Err(CommandError::Undo {
+                code: "rollout.no-such-revision",
+                message: "no revision 9 is remembered".to_owned(),
+                revisions: vec![1, 2],
+            }),
+            Command::Undo(_, Some(1)) => Err(CommandError::Undo {
+                code: "rollout.image-gone",
+                message: "the image of revision 1 is gone".to_owned(),
+                revisions: vec![2],
+            }),
             Command::Stop(name) if name.as_str() == "stubborn" => {
                 Err(CommandError::Refused("it is being removed".to_owned()))
             }
@@ -325,6 +337,7 @@ async fn answer(
             | Command::Stop(name)
             | Command::Restart(name)
             | Command::Rebuild(name)
+            | Command::Undo(name, _)
             | Command::Reconcile(name) => match record.entry(&name) {
                 Some(_) => Ok("on its way".to_owned()),
                 None => Err(CommandError::NotFound(name)),

@@ -368,6 +368,7 @@ impl<'a> Stage<'a> {
             Asked::Stop => kept.is_paused,
             Asked::Start => !kept.is_paused,
             Asked::Restart => false,
+            Asked::Undo => kept.pin.is_some(),
             Asked::Rebuild => {
                 let journal = self.rig.fake.journal();
                 let is_new = Tally::of(&journal[self.begin..]).of_app("create", APP) != 0;

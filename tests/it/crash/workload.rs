@@ -74,6 +74,7 @@ pub(crate) enum Asked {
     Start,
     Restart,
     Rebuild,
+    Undo,
 }
 
 impl Asked {
@@ -84,6 +85,7 @@ impl Asked {
             Self::Start => Command::Start(app),
             Self::Restart => Command::Restart(app),
             Self::Rebuild => Command::Rebuild(app),
+            Self::Undo => Command::Undo(app, None),
         }
     }
 }
@@ -387,4 +389,20 @@ pub(crate) fn leaving() -> Vec<Workload> {
         Workload::new("another file", v1(), file, V1),
         Workload::new("a mistake and its correction", v1(), mended, V2),
     ]
+}
+
+/// Going back to an earlier version, and on from there.
+pub(crate) fn undoing() -> Vec<Workload> {
+    let undo = Act::Ask(Asked::Undo);
+    let commit = || vec![Act::Commit('e'), undo.clone()];
+    let then = [commit(), vec![put(git("env: {LEVEL: 'high'}"))]].concat();
+    let sick = [put(chat("shop/sick:1", "")), undo.clone()];
+    let all = vec![
+        Workload::new("undo a commit", git(""), commit(), "built Running"),
+        Workload::new("undo a commit and change", git(""), then, "built Running"),
+        Workload::new("undo what was given up", v1(), sick, V1),
+    ];
+    // Who asks again because what was asked for is lost sees the undone version run again first; a
+    // removal that was under way when Berth died may meet it once more.
+    all.into_iter().map(|one| Workload { bound: Bound::Again(2), ..one }).collect()
 }

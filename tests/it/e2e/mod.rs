@@ -17,3 +17,4 @@ mod repair;
 mod repository;
 mod rollout;
 mod stage;
+mod undo;

@@ -101,6 +101,20 @@ impl Program {
         timeout(PATIENCE, read).await.unwrap();
     }
 
+    /// Waits until it listens; answers where.
+    pub(super) async fn address(&mut self) -> String {
+        let read = async {
+            while let Some(line) = self.lines.next_line().await.unwrap() {
+                let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+                if said["message"] == "listening" {
+                    return said["address"].as_str().unwrap().to_owned();
+                }
+            }
+            panic!("its log has ended before it listened");
+        };
+        timeout(PATIENCE, read).await.unwrap()
+    }
+
     /// Asks it to end; answers whether it did so in good order.
     pub(super) async fn stop(&mut self) -> bool {
         let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();

@@ -1,9 +1,9 @@
 //! The linter: each thing that no plan may ask for, planted into a plan.
 
 use berth::{
-    model::AppName,
+    model::{AppName, Reason},
     plan::{Call, ContainerSpec, Plan, PlannedStep, Step, Target, check},
-    state::{Container, ContainerId, ContainerState, OwnImage, Ownership, Want},
+    state::{Container, ContainerId, ContainerState, Obstacle, OwnImage, Ownership, Want},
 };
 
 use super::{OLD, running};
@@ -160,4 +160,52 @@ fn an_image_goes_only_when_it_is_this_apps_and_nobody_else_uses_it() {
     foreign.ownership = Ownership::Foreign;
     sim.world.containers.push(foreign);
     assert_eq!(problems(&sim, removal("sha256:second")), "image sha256:second is in use");
+}
+
+fn start(container: &Container) -> Call {
+    Call::Start(target(container))
+}
+
+/// Beside the one that runs, one more may; a third one may not.
+#[test]
+fn a_third_container_never_runs_beside_two() {
+    let (mut sim, _, second) = two();
+    for container in &mut sim.world.containers {
+        container.ports.clear();
+    }
+    assert_eq!(problems(&sim, vec![start(&second)]), "");
+    let mut third = sim.world.containers[1].clone();
+    third.id = ContainerId::new("c".repeat(64));
+    sim.world.containers.push(third.clone());
+    let both = vec![start(&second), start(&third)];
+    assert_eq!(problems(&sim, both), "chat-second would be the third that runs");
+    let after = vec![start(&second), stop(&second), start(&third)];
+    assert_eq!(problems(&sim, after), "");
+    // What runs already is no more by being started.
+    assert_eq!(problems(&sim, vec![start(&second), start(&second)]), "");
+}
+
+/// Fault P01, by our own hand.
+#[test]
+fn two_containers_never_publish_one_port() {
+    let (sim, first, second) = two();
+    let said = problems(&sim, vec![start(&second)]);
+    assert!(said.ends_with("would both publish 127.0.0.1:8001 -> 5000/tcp"), "{said}");
+    assert_eq!(problems(&sim, vec![stop(&first), start(&second)]), "");
+}
+
+/// Nothing stops for a version of which it is known that it will not start.
+#[test]
+fn what_runs_does_not_stop_for_a_version_with_something_in_its_way() {
+    let mut sim = running();
+    let runs = sim.world.containers[0].clone();
+    let replace = || vec![stop(&runs), Call::Create(spec("chat"))];
+    assert_eq!(problems(&sim, replace()), "");
+    let message = "there is no room".to_owned();
+    sim.state.obstacles = vec![Obstacle { reason: Reason::DiskFull, message }];
+    assert!(problems(&sim, replace()).ends_with("would stop what runs: there is no room"));
+    assert_eq!(problems(&sim, vec![Call::Create(spec("chat"))]), "");
+    sim.state.obstacles.clear();
+    sim.world.images.remove(OLD);
+    assert!(problems(&sim, replace()).contains("the image shop/app:1 is not there"));
 }

@@ -115,8 +115,9 @@ fn next_version(sim: &mut Sim, tree: &str) {
 }
 
 #[test]
-fn the_image_that_runs_and_the_one_before_are_kept() {
+fn as_many_images_are_kept_as_the_operator_says() {
     let mut sim = built();
+    sim.policy.keep_images = 2;
     let ids = |sim: &Sim| sim.world.own_images.iter().map(|i| i.id.clone()).collect::<Vec<_>>();
     next_version(&mut sim, "1");
     assert_eq!(sim.world.own_images.len(), 2);
@@ -142,10 +143,48 @@ fn the_image_that_runs_and_the_one_before_are_kept() {
     assert_eq!(plan.steps[0].cause, "newer images of the app are kept");
 }
 
+/// The one that runs is never among those that go, and neither is the one that is held.
+#[test]
+fn the_image_that_runs_or_is_held_never_goes() {
+    for keep_images in [0, 1] {
+        let mut sim = built();
+        sim.policy.keep_images = keep_images;
+        next_version(&mut sim, "1");
+        assert_eq!(sim.world.own_images.len(), 1);
+        assert_eq!(sim.world.own_images[0].id, sim.running()[0].image_id);
+    }
+    let mut sim = built();
+    next_version(&mut sim, "1");
+    next_version(&mut sim, "2");
+    assert_eq!(sim.world.own_images.len(), 3);
+    // Held at the oldest, whose age would have it go.
+    let oldest = sim.world.own_images[0].clone();
+    sim.state.pin = Some(pin(&oldest));
+    sim.policy.keep_images = 1;
+    sim.settle();
+    assert_eq!(sim.running()[0].image_id, oldest.id);
+    assert_eq!(sim.world.own_images, [oldest]);
+}
+
+fn pin(image: &berth::state::OwnImage) -> std::sync::Arc<berth::state::Pin> {
+    std::sync::Arc::new(berth::state::Pin {
+        revision: 1,
+        image: image.tags[0].clone(),
+        image_id: image.id.clone(),
+        build: None,
+        commit: None,
+        run: None,
+        undone_spec: String::new(),
+        undone_commit: None,
+        since: berth::model::Timestamp::from_millis(1),
+    })
+}
+
 /// Fault D28, while the app runs.
 #[test]
 fn tidying_up_leaves_the_images_of_others() {
     let mut sim = built();
+    sim.policy.keep_images = 2;
     let spare = |id: &str, app: &str| {
         let mut image = sim.world.own_images[0].clone();
         image.id = format!("sha256:{id}");
@@ -165,6 +204,7 @@ fn tidying_up_leaves_the_images_of_others() {
 #[test]
 fn tidying_up_does_not_rename_a_look_for_a_commit() {
     let mut sim = built();
+    sim.policy.keep_images = 2;
     for id in ["a", "b"] {
         let mut image = sim.world.own_images[0].clone();
         image.id = format!("sha256:{id}");

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use berth::{
-    model::{Bind, Reason},
+    model::{Bind, Reason, RolloutOrder},
     plan::{Call, Plan, Step, Verb, render_step},
-    state::{ContainerState, Ownership, Want},
+    state::{ContainerState, Obstacle, Ownership, Want},
 };
 
 use super::{NEW, OLD, app, running};
@@ -109,6 +109,120 @@ fn what_does_not_share_a_port_starts_before_the_old_one_stops() {
     assert_eq!(order("", "rollout: {order: stop-first}"), stop_first);
     let forced = format!("{}\nrollout: {{order: start-first}}", port(9000, "tcp"));
     assert_eq!(order(&port(9000, "tcp"), &forced), stop_first);
+}
+
+/// The stop says why it comes first.
+#[test]
+fn the_plan_says_why_the_old_version_stops_first() {
+    let cause = |order: &str| {
+        let rest = |image: &str| image_app("chat", image, &format!("port: 5000\n{order}"));
+        let mut sim = Sim::new(&rest(OLD)).has_image(OLD).has_image(NEW);
+        sim.settle();
+        sim.edit(&rest(NEW));
+        let plan = sim.plan();
+        let stop =
+            plan.steps.iter().find(|step| matches!(step.step, Step::Call(Call::Stop { .. })));
+        assert_eq!(plan.version.unwrap().order, Some(RolloutOrder::StopFirst));
+        stop.unwrap().cause.clone()
+    };
+    let kept = ", and is kept until the new version is healthy";
+    let port = "both publish 127.0.0.1:8001 -> 5000/tcp";
+    assert_eq!(cause("rollout: {order: auto}"), format!("it makes room ({port}){kept}"));
+    assert_eq!(
+        cause("rollout: {order: start-first}"),
+        format!("it makes room (the manifest says `order: start-first`, but {port}){kept}")
+    );
+    assert_eq!(
+        cause("rollout: {order: stop-first}"),
+        format!("it makes room (the manifest says `order: stop-first`){kept}")
+    );
+}
+
+/// A version that is to be made, with this in its way: the plan, and what runs meanwhile.
+fn with_obstacle(state: ContainerState) -> Plan {
+    let mut sim = running();
+    sim.edit(&app(NEW));
+    sim.world.containers[0].state = state;
+    sim.state.obstacles =
+        vec![Obstacle { reason: Reason::DiskFull, message: "there is no room".to_owned() }];
+    let plan = sim.plan();
+    assert_eq!(plan.says(Reason::DiskFull), Some("there is no room"));
+    assert_eq!(plan.next_look(), Some(sim.now + Duration::from_secs(5)));
+    plan
+}
+
+#[test]
+fn nothing_stops_for_a_version_that_can_be_known_not_to_start() {
+    assert!(with_obstacle(ContainerState::Running).is_empty());
+    // What was there goes on, when it does not run.
+    assert_eq!(verbs(&with_obstacle(ContainerState::Exited)), ["start"]);
+}
+
+/// Fault P01: somebody else took the port of a version that was made and not yet started.
+#[test]
+fn nothing_stops_for_a_version_whose_port_somebody_else_holds() {
+    let port = |port: u16| format!("ports: [{{containerPort: 5000, hostPort: {port}}}]");
+    let app = |image: &str, at: u16| {
+        image_app("chat", image, &format!("{}\nrollout: {{order: stop-first}}", port(at)))
+    };
+    let mut sim = Sim::new(&app(OLD, 9000)).has_image(OLD).has_image(NEW);
+    sim.settle();
+    sim.edit(&app(NEW, 9001));
+    sim.pass(Some(1));
+    assert_eq!(sim.seen()[1], (NEW.to_owned(), ContainerState::Created));
+    assert_eq!(verbs(&sim.plan()), ["stop", "start"]);
+    let mut other = sim.world.containers[0].clone();
+    other.ownership = Ownership::Foreign;
+    other.id = berth::state::ContainerId::new("d".repeat(64));
+    other.name = "legacy".to_owned();
+    other.ports[0].host_port = 9001;
+    sim.world.containers.push(other);
+    let plan = berth::plan::plan(&sim.input());
+    assert!(plan.is_empty(), "{:?}", steps(&plan));
+    assert!(plan.says(Reason::PortTaken).unwrap().contains("legacy"));
+}
+
+/// Of two old ones that run, the one that never proved good makes room: never three.
+#[test]
+fn two_versions_at_a_time_are_enough() {
+    let app = |image: &str| image_app("chat", image, "");
+    let mut sim = Sim::new(&app(OLD)).has_image(OLD).has_image(NEW).has_image("shop/app:3");
+    sim.settle();
+    sim.nature.sick.push(NEW.to_owned());
+    sim.edit(&app(NEW));
+    sim.pass(None);
+    assert_eq!(sim.running().len(), 2);
+    sim.edit(&app("shop/app:3"));
+    let plan = sim.pass(None);
+    assert_eq!(verbs(&plan), ["create", "stop", "start"]);
+    let running: Vec<_> = sim.running().iter().map(|c| c.image.clone()).collect();
+    assert_eq!(running, [OLD, "shop/app:3"]);
+    sim.settle();
+    assert_eq!(sim.seen(), [("shop/app:3".to_owned(), ContainerState::Running)]);
+}
+
+#[test]
+fn a_version_must_stay_healthy_as_long_as_the_manifest_says() {
+    let app = |image: &str| image_app("chat", image, "port: 5000\nrollout: {minReady: 20s}");
+    let mut sim = Sim::new(&app(OLD)).has_image(OLD).has_image(NEW);
+    sim.settle();
+    sim.edit(&app(NEW));
+    sim.pass(None);
+    sim.let_time_pass(Duration::from_secs(1));
+    let plan = sim.plan();
+    assert!(plan.is_empty());
+    let said = plan.says(Reason::Proving).unwrap();
+    assert_eq!(said, "healthy; it must stay so for 20s before the old version goes");
+    sim.now = sim.now + Duration::from_secs(19);
+    assert!(sim.plan().is_empty());
+    // It fails meanwhile: the old one comes back.
+    let mut fails = sim.clone();
+    let id = fails.running()[0].id.clone();
+    let (since, error) = (fails.now, "it hangs".to_owned());
+    fails.state.health.insert(id, berth::state::HealthSeen::Unhealthy { since, error });
+    assert_eq!(fails.plan().verb, Verb::Restore);
+    sim.now = sim.now + Duration::from_secs(1);
+    assert_eq!(verbs(&sim.plan()), ["remove"]);
 }
 
 /// A running container, touched by a hand on the engine this long after its start.

@@ -1,0 +1,60 @@
+//! Preflight: what can be known to stand in a new version's way, before anything stops for it.
+
+use super::{ContainerSpec, Input, Refusal, app::is_up};
+use crate::model::{PortBinding, Reason};
+use crate::state::Container;
+
+/// Why the wanted container must not be started now; none when nothing is known to speak against
+/// it. The image, the policy and the host ports were looked at before the plan came here: what is
+/// looked at again is cheap, and holds whatever led here.
+pub(super) fn obstacle(input: &Input<'_>, wanted: &ContainerSpec) -> Option<Refusal> {
+    if let Some(seen) = input.state.obstacles.first() {
+        return Some(Refusal { reason: seen.reason, message: seen.message.clone() });
+    }
+    let image = &wanted.shape.image;
+    if !has_image(input, image) {
+        let message = format!("the image {image} is not there (any more)");
+        return Some(Refusal { reason: Reason::ImageGone, message });
+    }
+    let (port, holder) = port_holder(input, &wanted.shape.ports)?;
+    let message = format!(
+        "the new version would publish {port}, which {} holds: stop that, or publish another port",
+        holder.name
+    );
+    Some(Refusal { reason: Reason::PortTaken, message })
+}
+
+/// Whether the engine has an image, by a reference or by its id.
+pub(super) fn has_image(input: &Input<'_>, image: &str) -> bool {
+    input.world.image_id(image).is_some()
+        || input.world.images.values().any(|id| id == image)
+        || input.world.own_images.iter().any(|own| own.id == image)
+}
+
+/// The first of these ports that a running container of another app, or of nobody, holds. What the
+/// app's own older version holds is free once that one has stopped.
+fn port_holder<'a>(
+    input: &Input<'a>,
+    ports: &'a [PortBinding],
+) -> Option<(&'a PortBinding, &'a Container)> {
+    let others = input.world.containers.iter();
+    let mut others =
+        others.filter(|other| other.ownership.app() != Some(input.app) && is_up(other));
+    others.find_map(|other| {
+        let holds = |port: &&PortBinding| other.ports.iter().any(|theirs| clash(port, theirs));
+        ports.iter().find(holds).map(|port| (port, other))
+    })
+}
+
+/// Whether two bindings can't be there at the same time.
+pub(super) fn clash(a: &PortBinding, b: &PortBinding) -> bool {
+    (a.protocol, a.host_port) == (b.protocol, b.host_port)
+}
+
+/// The first host port that two versions would both publish.
+pub(super) fn shared_port<'a>(
+    ours: &'a [PortBinding],
+    theirs: &[PortBinding],
+) -> Option<&'a PortBinding> {
+    ours.iter().find(|ours| theirs.iter().any(|theirs| clash(ours, theirs)))
+}
