@@ -275,6 +275,7 @@ impl Controller {
     async fn ask_all(&self) {
         let seen = Instant::now();
         let known = self.known(seen).await;
+        self.reconciler.clear_leftovers(seen).await;
         if known.is_some() {
             let mut intake = self.intake();
             self.publish(intake.fold(known.as_ref(), &self.reconciler.ledger), seen);
@@ -381,6 +382,13 @@ impl Controller {
                 (app, "looking at it now")
             }
             Command::Pushed(apps) => return Ok(self.look_at_pushed(&apps)),
+            Command::CollectImages { is_dry } => {
+                let seen = self.reconciler.collect_images(is_dry).await;
+                return seen.map_err(|error| CommandError::Engine {
+                    reason: error.reason(),
+                    message: error.to_string(),
+                });
+            }
             Command::Confirm => return self.confirm().await,
             Command::Rescan => {
                 let _ = rescan.try_send(());

@@ -247,7 +247,15 @@ fn manifests(config: &Config) -> String {
 fn engine(config: &Config, clock: &Clock) -> Result<Arc<dyn Engine>, Error> {
     Ok(match config.engine {
         EngineChoice::Docker => {
-            let settings = DockerSettings::new(&config.docker_host, &config.instance);
+            let builds = &config.builds;
+            let settings = DockerSettings {
+                builder: builds.builder,
+                build_limit: builds.timeout,
+                build_idle_limit: builds.idle_timeout,
+                build_memory: builds.memory,
+                build_cpus: builds.cpus,
+                ..DockerSettings::new(&config.docker_host, &config.instance)
+            };
             Arc::new(Docker::connect(settings)?)
         }
         EngineChoice::Fake => Arc::new(Fake::new(&config.instance, clock.clone())),
@@ -281,7 +289,8 @@ fn plant(
 ) -> Result<Plant, Error> {
     let ca_bundle = config.ca_bundle.as_deref().map(read_bundle).transpose()?;
     let mut jobs = JobSettings::new(&config.instance, &config.manifests);
-    jobs.builds = config.builds_max;
+    jobs.builds = config.builds.max;
+    jobs.build_environment.clone_from(&config.builds.environment);
     jobs.calls = config.workers;
     jobs.ca_bundle.clone_from(&ca_bundle);
     Ok(Plant {
@@ -322,6 +331,9 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
         workspaces: config.workspaces.display().to_string(),
         host_mounts: config.host_mounts.clone(),
         ca_bundle: ca_bundle.map(Digest::of_bytes),
+        keep_images: config.builds.keep_images,
+        images_max_age: config.builds.images_max_age,
+        images_max_size: config.builds.images_max_size,
         own_container: host::own_container().map(ContainerId::new),
         ..Policy::default()
     }

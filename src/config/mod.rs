@@ -3,6 +3,7 @@
 //! A flag wins over an environment variable, that over the user's file, that over the machine's
 //! file, that over the default. Each value remembers where it came from.
 
+mod builds;
 mod gitops;
 mod layers;
 mod options;
@@ -14,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+pub use builds::Builds;
 pub use gitops::GitOps;
 pub use layers::{File, Layers, Origin};
 pub use options::{Kind, OPTIONS, OptionRow};
@@ -72,10 +74,10 @@ pub struct Config {
     pub log: String,
     /// How many short engine calls are made at once.
     pub workers: usize,
-    /// How many images are built at once.
-    pub builds_max: usize,
     /// What git servers have to do with it: manifests, webhooks, commit statuses.
     pub gitops: GitOps,
+    /// How images are built and kept.
+    pub builds: Builds,
     /// Every value as text, with where it came from, in the table's order.
     pub settings: Vec<Setting>,
 }
@@ -166,8 +168,8 @@ impl Reader {
             logging::check_filter(text).map(|()| text.to_owned()).map_err(wrong)
         });
         let workers = self.one("workers", |text| number(text, 256));
-        let builds_max = self.one("max-builds", |text| number(text, 64));
         let gitops = self.gitops(is_local_git_allowed, state_dir.as_deref());
+        let builds = self.builds();
         let state_dir = state_dir?;
         let by_default = || absolute_path(&state_dir.join("compose").display().to_string()).ok();
         Some(Config {
@@ -190,8 +192,8 @@ impl Reader {
             log_format: log_format?,
             log: log?,
             workers: workers?,
-            builds_max: builds_max?,
             gitops: gitops?,
+            builds: builds?,
             settings: self.settings.clone(),
         })
     }
@@ -343,7 +345,7 @@ mod tests {
         assert_eq!((config.ports.first, config.workers), (9400, 3));
         assert_eq!(config.resync, Duration::from_mins(2));
         assert_eq!(config.host_mounts, ["/srv", "/data"]);
-        assert_eq!(config.builds_max, 2);
+        assert!(1 <= config.builds.max);
         let origins = ["ports", "resync", "workers", "max-builds"].map(|n| origin(&config, n));
         assert_eq!(
             origins,

@@ -48,6 +48,18 @@ pub trait Engine: Send + Sync + 'static {
     /// Builds an image from a tar stream, and proves that its tag resolves afterwards (D39, B04).
     fn build<'a>(&'a self, request: BuildRequest<'a>) -> BoxFuture<'a, Result<String, Error>>;
 
+    /// Whether an image says that builds from it do something first (`ONBUILD`). None when there is
+    /// no such image here, or nobody knows.
+    fn has_triggers<'a>(&'a self, image: &'a str) -> BoxFuture<'a, Result<Option<bool>, Error>> {
+        let _ = image;
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// The room that is left for images. None when the engine's disk can't be looked at from here.
+    fn room(&self) -> BoxFuture<'_, Result<Option<Room>, Error>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Pulls an image, and proves that it is there afterwards. Answers its id.
     fn pull<'a>(
         &'a self,
@@ -134,6 +146,52 @@ pub struct BuildRequest<'a> {
     pub context: BoxStream<'static, Result<Bytes, std::io::Error>>,
     /// Where the log goes, line by line.
     pub log: LogSink,
+    /// What is given to the build beside its inputs.
+    pub extras: BuildExtras,
+}
+
+/// What is given to a build beside its inputs: none of it is part of what it is, and none of it is
+/// kept in the image.
+#[derive(Clone, Debug, Default)]
+pub struct BuildExtras {
+    /// Secrets, for the steps that mount them.
+    pub secrets: Vec<BuildSecret>,
+    /// Values of the arguments that every builder knows and leaves out of an image's history:
+    /// `HTTP_PROXY` and its like.
+    pub environment: BTreeMap<String, String>,
+    /// What the build asks of its builder.
+    pub wants: Wants,
+}
+
+/// A secret of a build.
+#[derive(Clone)]
+pub struct BuildSecret {
+    /// The name by which a step mounts it.
+    pub id: String,
+    /// What it is.
+    pub value: Vec<u8>,
+}
+
+impl std::fmt::Debug for BuildSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BuildSecret({})", self.id)
+    }
+}
+
+/// What a build asks of its builder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// What only `BuildKit` does, as the Dockerfile writes it.
+    pub buildkit: Option<String>,
+    /// Whether only the classic builder would give the same image as always.
+    pub classic: bool,
+}
+
+/// The disk that an engine keeps its images on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// How many bytes are free.
+    pub free: u64,
 }
 
 /// Takes the lines of a log. It never blocks; lines beyond its capacity are dropped.

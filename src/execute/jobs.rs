@@ -14,8 +14,9 @@ use tokio::{
     time::Instant,
 };
 
+use super::{context::Context, disk::Disk};
 use crate::clock::Clock;
-use crate::engine::{BuildRequest, Engine};
+use crate::engine::{BuildExtras, BuildRequest, Engine};
 use crate::model::{AppName, Reason};
 use crate::plan::{Recipe, Work};
 use crate::state::{Checkout, RunningWork, WorkKind};
@@ -31,6 +32,8 @@ pub struct JobSettings {
     pub instance: String,
     /// The manifest folder, for repositories whose address is relative to it.
     pub manifests: PathBuf,
+    /// What builds get to know of the way out: `HTTP_PROXY` and its like.
+    pub build_environment: BTreeMap<String, String>,
     /// The operator's CA bundle, for builds that ask for it.
     pub ca_bundle: Option<Arc<[u8]>>,
     /// Short engine calls: more at once only makes each of them slower.
@@ -49,6 +52,7 @@ impl JobSettings {
         Self {
             instance: instance.to_owned(),
             manifests: manifests.to_owned(),
+            build_environment: BTreeMap::new(),
             ca_bundle: None,
             calls: 8,
             fetches: 4,
@@ -117,6 +121,7 @@ pub struct Jobs {
     clock: Clock,
     finished: mpsc::UnboundedSender<Finished>,
     running: Mutex<Running>,
+    disk: Arc<Disk>,
     fetches: Arc<Semaphore>,
     builds: Arc<Semaphore>,
     pulls: Arc<Semaphore>,
@@ -141,6 +146,7 @@ impl Jobs {
             clock,
             finished,
             running: Mutex::default(),
+            disk: Arc::default(),
         };
         (Arc::new(jobs), receiver)
     }
@@ -160,6 +166,11 @@ impl Jobs {
         let job = running.jobs.get(app)?;
         let progress = job.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Some(RunningWork { progress, ..job.work.clone() })
+    }
+
+    /// Whether anything is being built, or waits for its turn.
+    pub fn is_building(&self) -> bool {
+        self.lock().jobs.values().any(|job| job.work.kind == WorkKind::Build)
     }
 
     /// Begins work; other work of the app is ended.
@@ -263,16 +274,27 @@ impl Jobs {
     }
 
     async fn build(&self, recipe: &Recipe, log: mpsc::Sender<String>) -> Result<(), JobError> {
-        let failed = |message: String| JobError {
-            reason: Reason::BuildFailed,
-            message,
-            is_permanent: false,
+        let failed = |message: String| {
+            let is_full = message.contains("no space left on device");
+            let reason = if is_full { Reason::InsufficientDisk } else { Reason::BuildFailed };
+            JobError { reason, message, is_permanent: false }
         };
         let code = self.workspace.code_dir(&recipe.app);
-        let (dockerfile, context) =
-            super::context::of(recipe, code, self.settings.ca_bundle.as_deref());
+        let ca_bundle = self.settings.ca_bundle.as_deref();
+        let context = Context::of(recipe, code, ca_bundle, self.engine.as_ref()).await;
+        let context =
+            context.map_err(|error| failed(format!("the build context can't be read: {error}")))?;
+        let engine = self.engine.as_ref();
+        let _room = self.disk.reserve(engine, &recipe.app, context.size.bytes).await.map_err(
+            |message| JobError { reason: Reason::InsufficientDisk, message, is_permanent: false },
+        )?;
+        let environment = self.settings.build_environment.clone();
+        let extras =
+            BuildExtras { environment, wants: context.wants.clone(), ..BuildExtras::default() };
         let instance = self.settings.instance.as_str();
-        let request = BuildRequest { recipe, instance, dockerfile, context, log };
+        let dockerfile = context.dockerfile.clone();
+        let context = context.stream();
+        let request = BuildRequest { recipe, instance, dockerfile, context, log, extras };
         let built = self.engine.build(request).await;
         built.map(|_| ()).map_err(|error| failed(error.to_string()))
     }

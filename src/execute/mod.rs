@@ -1,6 +1,7 @@
 //! Carrying out a plan: one step after the other, without a decision of its own.
 
 mod context;
+mod disk;
 mod ends;
 mod jobs;
 

@@ -124,6 +124,8 @@ reasons! {
     Building => "build.running",
     /// The build failed.
     BuildFailed => "build.failed",
+    /// The engine's disk has too little room for the build.
+    InsufficientDisk => "build.disk",
     /// The image is built or present.
     ImagePresent => "image.present",
     /// The image is being pulled.

@@ -3,10 +3,11 @@
 use super::{
     Call, Input, Plan, PlannedStep, Step, Verb,
     app::{is_up, target},
+    images::{Needed, unneeded},
     times,
 };
 use crate::model::Reason;
-use crate::state::{Container, ContainerState};
+use crate::state::{Container, ContainerState, WorkKind};
 
 /// The grace period of an app whose manifest is gone, in seconds.
 const GRACE_S: u32 = 10;
@@ -48,27 +49,18 @@ pub(super) fn remove(input: &Input<'_>, plan: &mut Plan) {
 
 /// Removes the images of an app that neither run nor are kept to go back to.
 pub(super) fn old_images(input: &Input<'_>, current: &Container, plan: &mut Plan) {
-    let pinned = input.state.pin.as_ref().map(|pin| &pin.image_id);
-    let kept = input.policy.keep_images.saturating_sub(1);
-    let mut spare: Vec<_> = input
-        .world
-        .own_images
-        .iter()
-        .filter(|image| image.app == *input.app && image.id != current.image_id)
-        .filter(|image| Some(&image.id) != pinned)
-        .collect();
-    spare.sort();
-    spare.truncate(spare.len().saturating_sub(kept));
-    for image in spare {
-        if input.world.containers.iter().any(|container| container.image_id == image.id) {
+    let is_building = input.state.work.as_ref().is_some_and(|work| work.kind == WorkKind::Build);
+    let held = input.state.pin.iter().map(|pin| pin.image_id.clone()).collect();
+    let needed = Needed { is_building, held };
+    for image in unneeded(input.world, input.policy, input.now, &needed) {
+        if image.app.as_ref() != Some(input.app) || image.id == current.image_id {
             continue;
         }
         if plan.verb == Verb::Nothing {
             plan.verb = Verb::Tidy;
         }
-        for tag in tags(image) {
-            let cause = "newer images of the app are kept";
-            plan.call(cause, Call::RemoveImage { id: image.id.clone(), tag });
+        for tag in image.tags {
+            plan.call(&image.why, Call::RemoveImage { id: image.id.clone(), tag });
         }
     }
 }

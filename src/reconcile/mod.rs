@@ -4,6 +4,7 @@ mod effect;
 mod failure;
 mod finish;
 mod hold;
+mod images;
 mod memory;
 mod observer;
 mod patience;

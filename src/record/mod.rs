@@ -125,6 +125,11 @@ pub enum Change {
 /// What a person may ask of the controller.
 #[derive(Debug)]
 pub enum Command {
+    /// Remove the images that nothing needs, or only say which; the answer is a JSON document.
+    CollectImages {
+        /// Whether nothing is removed.
+        is_dry: bool,
+    },
     /// Undo `Stop`.
     Start(AppName),
     /// Stop it, and keep it stopped over restarts of Berth.
@@ -169,6 +174,14 @@ pub enum CommandError {
         message: String,
         /// The revisions that one can go to.
         revisions: Vec<u64>,
+    },
+    /// The engine did not do it.
+    #[error("{message}")]
+    Engine {
+        /// Why, in one word.
+        reason: Reason,
+        /// Why, in a sentence.
+        message: String,
     },
     /// It makes no sense at present.
     #[error("{0}")]

@@ -18,6 +18,7 @@ pub mod client;
 mod folder;
 mod guard;
 mod hooks;
+mod images;
 mod listen;
 mod logs;
 mod page;

@@ -106,6 +106,9 @@ impl From<CommandError> for Problem {
                 };
                 Self::new(status, code, title, detail).with("revisions", json!(revisions))
             }
+            CommandError::Engine { reason, .. } => {
+                Self::unavailable(reason.slug(), "The engine does not answer", detail)
+            }
             CommandError::Refused(_) => Self::conflict("app.refused", "Refused", detail),
         }
     }

@@ -10,14 +10,14 @@ use axum::{
 };
 
 use super::{
-    Shared, actions, apps, guard, hooks, logs, page, plans, probes, problem::Problem, rollouts,
-    stream,
+    Shared, actions, apps, guard, hooks, images, logs, page, plans, probes, problem::Problem,
+    rollouts, stream,
 };
 
 type Methods = MethodRouter<Arc<Shared>>;
 
 /// The routes, as the root lists them.
-pub(super) const ENDPOINTS: [&str; 26] = [
+pub(super) const ENDPOINTS: [&str; 28] = [
     "GET /",
     "GET /health",
     "GET /livez",
@@ -37,6 +37,8 @@ pub(super) const ENDPOINTS: [&str; 26] = [
     "POST /api/v1/apps/{name}/reconcile",
     "GET /api/v1/apps/{name}/revisions",
     "POST /api/v1/apps/{name}/undo",
+    "GET /api/v1/images",
+    "POST /api/v1/images/gc",
     "GET /api/v1/plan",
     "POST /api/v1/confirm",
     "POST /api/v1/rescan",
@@ -68,6 +70,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/apps/{name}/reconcile", post(actions::reconcile))
         .route("/api/v1/apps/{name}/revisions", get(rollouts::list))
         .route("/api/v1/apps/{name}/undo", post(rollouts::undo))
+        .route("/api/v1/images", get(images::list))
+        .route("/api/v1/images/gc", post(images::gc))
         .route("/api/v1/plan", get(plans::all))
         .route("/api/v1/confirm", post(actions::confirm))
         .route("/api/v1/rescan", post(actions::rescan))

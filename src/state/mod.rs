@@ -11,8 +11,8 @@ mod revision;
 pub use desired::{Desired, Hold, Want};
 pub use observed::{
     AppState, BadRevision, Checkout, Container, ContainerId, ContainerState, Detail, DetectedFile,
-    Failure, HealthSeen, HostPort, OwnImage, Placement, PlacementProblem, Policy, Request,
-    RunningWork, WorkKind, World,
+    Failure, HealthSeen, HostPort, Leftover, OwnImage, Placement, PlacementProblem, Policy,
+    Request, RunningWork, WorkKind, World,
 };
 pub use ownership::{Owner, Ownership, container_name, owner_of, ports_label, ports_of_label};
 pub use revision::{Asked, Obstacle, Pin, REVISIONS_MAX, Revision, RevisionOutcome};

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -124,6 +125,19 @@ pub struct OwnImage {
     pub tags: Vec<String>,
     /// The app it was built for.
     pub app: AppName,
+    /// Its size in bytes, shared layers included.
+    pub size: u64,
+}
+
+/// What a build of this Berth that was interrupted left behind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Leftover {
+    /// When it was made.
+    pub created: Timestamp,
+    /// Its id.
+    pub id: String,
+    /// Its size in bytes, shared layers included.
+    pub size: u64,
 }
 
 /// Everything that the engine listed, at one moment.
@@ -135,6 +149,8 @@ pub struct World {
     pub images: BTreeMap<String, String>,
     /// The images that this Berth built.
     pub own_images: Vec<OwnImage>,
+    /// What interrupted builds left behind.
+    pub leftovers: Vec<Leftover>,
 }
 
 impl World {
@@ -408,10 +424,14 @@ pub struct Policy {
     pub host_mounts: Vec<String>,
     /// The digest of the CA bundle that builds may ask for.
     pub ca_bundle: Option<Digest>,
+    /// How many of an app's newest images are kept, the running one among them.
+    pub keep_images: usize,
+    /// How old further images may become.
+    pub images_max_age: Duration,
+    /// How much all images together may take before further ones go, whatever their age.
+    pub images_max_size: Option<u64>,
     /// The container that Berth itself runs in: never part of a plan (fault D23).
     pub own_container: Option<ContainerId>,
-    /// How many images of an app are kept, the one that runs included.
-    pub keep_images: usize,
     /// A new version is not started while fewer bytes than these are free.
     pub min_free_disk: u64,
 }
@@ -428,8 +448,10 @@ impl Default for Policy {
             workspaces: "/opt/dockerstore".to_owned(),
             host_mounts: Vec::new(),
             ca_bundle: None,
-            own_container: None,
             keep_images: 3,
+            images_max_age: Duration::ZERO,
+            images_max_size: None,
+            own_container: None,
             min_free_disk: 64 << 20,
         }
     }

@@ -14,7 +14,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::{
-        fd::{AsFd as _, BorrowedFd},
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::{Path, PathBuf},
@@ -30,6 +30,7 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::ignore::{Ignore, Verdict};
+use super::selection::{Part, Selection};
 
 /// How many bytes are sent at once.
 const CHUNK: usize = 64 * 1024;
@@ -54,6 +55,8 @@ pub struct ContextOptions {
     /// Files that are not in the folder. They come before files of the same path, and are never
     /// ignored.
     pub extra: Vec<ExtraFile>,
+    /// What of the folder is sent, beside the two files above; none is all of it.
+    pub only: Option<Selection>,
     /// How much may be sent.
     pub limits: ContextLimits,
 }
@@ -82,6 +85,15 @@ impl Default for ContextLimits {
     fn default() -> Self {
         Self { bytes: 2 * 1024 * 1024 * 1024, entries: 200_000 }
     }
+}
+
+/// How much a context is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// The bytes of all files.
+    pub bytes: u64,
+    /// Files, folders and links.
+    pub entries: u64,
 }
 
 /// Why there is no context. A stream carries it within its `io::Error`.
@@ -155,25 +167,34 @@ pub fn stream(
     ReceiverStream::new(receiver).map(Ok).chain(end.filter_map(std::future::ready))
 }
 
-/// Writes the whole archive.
-fn write(root: &Path, options: &ContextOptions, pipe: Pipe) -> io::Result<()> {
+/// How much the context is, without reading the files.
+pub fn measure(root: &Path, options: &ContextOptions) -> io::Result<Size> {
+    let (sender, _) = mpsc::channel(1);
+    let nowhere = Pipe { sender, buffer: Vec::new(), is_given_up: true };
+    let fd = open_root(root)?;
+    let mut walk = Walk { is_measured: true, ..Walk::new(options, nowhere, fd.as_fd())? };
+    walk.folder(&Folder::root(fd.as_fd()))?;
+    walk.extra_files()?;
+    Ok(Size { bytes: walk.bytes, entries: walk.entries })
+}
+
+/// Whether the folder's `.dockerignore` leaves these files out, which are sent all the same: the
+/// classic builder hides them from `COPY .` by itself, `BuildKit` does not.
+pub fn hides(root: &Path, dockerfile: &str) -> bool {
+    let ignore = open_root(root).and_then(|fd| read_ignore(fd.as_fd()));
+    ignore.is_ok_and(|ignore| ignore.is_ignored(dockerfile) || ignore.is_ignored(IGNORE_FILE))
+}
+
+fn open_root(root: &Path) -> io::Result<OwnedFd> {
     let shown = root.display().to_string();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = openat(CWD, root, flags, Mode::empty()).map_err(|error| unreadable(&shown, error))?;
-    let mut kept = BTreeSet::from([IGNORE_FILE.to_owned()]);
-    kept.extend(options.dockerfile.as_deref().map(|path| path.trim_start_matches("./").to_owned()));
-    let mut extra: Vec<_> = options.extra.iter().collect();
-    extra.sort_by(|one, other| one.path.cmp(&other.path));
-    let mut walk = Walk {
-        archive: tar::Builder::new(pipe),
-        ignore: read_ignore(fd.as_fd())?,
-        kept,
-        extra,
-        limits: options.limits,
-        written: BTreeSet::new(),
-        bytes: 0,
-        entries: 0,
-    };
+    openat(CWD, root, flags, Mode::empty()).map_err(|error| unreadable(&shown, error))
+}
+
+/// Writes the whole archive.
+fn write(root: &Path, options: &ContextOptions, pipe: Pipe) -> io::Result<()> {
+    let fd = open_root(root)?;
+    let mut walk = Walk::new(options, pipe, fd.as_fd())?;
     let walked = walk.folder(&Folder::root(fd.as_fd())).and_then(|()| walk.extra_files());
     if walked.is_err() {
         // A dropped archive writes its end, as if it were complete.
@@ -214,7 +235,10 @@ struct Walk<'a> {
     /// Paths that are sent even when ignored.
     kept: BTreeSet<String>,
     extra: Vec<&'a ExtraFile>,
+    only: Option<&'a Selection>,
     limits: ContextLimits,
+    /// Whether nothing is written, only counted.
+    is_measured: bool,
     /// The folders that are in the archive.
     written: BTreeSet<String>,
     bytes: u64,
@@ -239,7 +263,27 @@ impl<'a> Folder<'a> {
     }
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(options: &'a ContextOptions, pipe: Pipe, root: BorrowedFd<'_>) -> io::Result<Self> {
+        let mut kept = BTreeSet::from([IGNORE_FILE.to_owned()]);
+        let dockerfile = options.dockerfile.as_deref();
+        kept.extend(dockerfile.map(|path| path.trim_start_matches("./").to_owned()));
+        let mut extra: Vec<_> = options.extra.iter().collect();
+        extra.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(Self {
+            archive: tar::Builder::new(pipe),
+            ignore: read_ignore(root)?,
+            kept,
+            extra,
+            only: options.only.as_ref(),
+            limits: options.limits,
+            is_measured: false,
+            written: BTreeSet::new(),
+            bytes: 0,
+            entries: 0,
+        })
+    }
+
     fn folder(&mut self, folder: &Folder<'_>) -> io::Result<()> {
         if DEPTH < folder.depth {
             return Err(io::Error::other(Error::TooDeep { path: folder.path.clone() }));
@@ -255,6 +299,10 @@ impl Walk<'_> {
         if name.to_bytes() == b".git" || self.extra.iter().any(|extra| extra.path == path) {
             return Ok(());
         }
+        let part = self.part(&path);
+        if part == Part::Out {
+            return Ok(());
+        }
         let found = statat(folder.fd, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| unreadable(&path, error))?;
         let verdict = self.ignore.judge(&path, &folder.verdict);
@@ -267,7 +315,7 @@ impl Walk<'_> {
             if is_ignored && !self.may_keep_below(&path) {
                 return Ok(());
             }
-            if !is_ignored {
+            if !is_ignored && part == Part::Whole {
                 self.ensure_folder(&path)?;
             }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -276,7 +324,7 @@ impl Walk<'_> {
             let depth = folder.depth + 1;
             return self.folder(&Folder { fd: fd.as_fd(), path, verdict, depth });
         }
-        if is_ignored {
+        if is_ignored || part == Part::Above {
             return Ok(());
         }
         if self.extra.iter().any(|extra| is_below(&extra.path, &path)) {
@@ -289,6 +337,15 @@ impl Walk<'_> {
             FileType::Fifo => Err(unfit(&path, "a FIFO")),
             FileType::Socket => Err(unfit(&path, "a socket")),
             _ => Err(unfit(&path, "a device")),
+        }
+    }
+
+    /// What of a path is asked for.
+    fn part(&self, path: &str) -> Part {
+        match self.only.map_or(Part::Whole, |only| only.part(path)) {
+            _ if self.kept.contains(path) => Part::Whole,
+            Part::Out if self.kept.iter().any(|kept| is_below(kept, path)) => Part::Above,
+            part => part,
         }
     }
 
@@ -308,6 +365,9 @@ impl Walk<'_> {
         }
         self.count(0)?;
         self.written.insert(path.to_owned());
+        if self.is_measured {
+            return Ok(());
+        }
         let mut header = header(tar::EntryType::Directory, 0o755, 0);
         self.archive.append_data(&mut header, format!("{path}/"), io::empty())
     }
@@ -322,6 +382,9 @@ impl Walk<'_> {
         }
         let size = u64::try_from(found.st_size).unwrap_or(0);
         self.count(size)?;
+        if self.is_measured {
+            return Ok(());
+        }
         let is_executable = Mode::from_raw_mode(found.st_mode).contains(Mode::XUSR);
         let mut header = header(tar::EntryType::Regular, mode(is_executable), size);
         let exactly = Exactly { inner: File::from(fd), left: size, path };
@@ -330,6 +393,9 @@ impl Walk<'_> {
 
     fn link(&mut self, folder: BorrowedFd<'_>, name: &CStr, path: &str) -> io::Result<()> {
         self.count(0)?;
+        if self.is_measured {
+            return Ok(());
+        }
         let target =
             readlinkat(folder, name, Vec::new()).map_err(|error| unreadable(path, error))?;
         let target = Path::new(std::ffi::OsStr::from_bytes(target.to_bytes()));
@@ -344,6 +410,9 @@ impl Walk<'_> {
                 self.ensure_folder(folder)?;
             }
             self.count(size)?;
+            if self.is_measured {
+                continue;
+            }
             let mut header = header(tar::EntryType::Regular, mode(extra.is_executable), size);
             self.archive.append_data(&mut header, &extra.path, extra.bytes.as_ref())?;
         }

@@ -20,11 +20,13 @@
 mod build_log;
 mod child;
 pub mod context;
+pub mod dockerfile;
 mod error;
 pub mod ignore;
 mod metadata;
 mod place;
 mod protocol;
+pub mod selection;
 pub mod worker;
 
 use std::{

@@ -131,7 +131,7 @@ fn put(folder: &Path, name: &str, text: &str) {
 
 fn options() -> ContextOptions {
     let limits = ContextLimits::default();
-    ContextOptions { dockerfile: None, extra: Vec::new(), limits }
+    ContextOptions { dockerfile: None, extra: Vec::new(), only: None, limits }
 }
 
 async fn collect(stream: impl Stream<Item = io::Result<Bytes>>) -> io::Result<Vec<u8>> {

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it can't go on")]
 
 mod bench;
+mod builders;
 mod pull;
 mod tools;
 mod wire;
@@ -259,7 +260,7 @@ async fn what_was_stopped_is_not_restarted(bench: Bench) {
 
 /// Faults B01, B04, D39.
 async fn a_build_gives_an_image_that_is_ours(bench: Bench) {
-    let recipe = bench.recipe("chat", "RUN echo made by the build");
+    let recipe = bench.recipe("chat", &format!("RUN : {}; echo made by the build", bench.instance));
     bench.next_build_says(&recipe, "made by the build");
     let (built, log) = bench.build(&recipe).await;
     let id = built.unwrap();
@@ -399,19 +400,4 @@ async fn the_real_engine_refuses_a_host_folder_that_is_missing() {
     }];
     let made = bench.create(&spec).await;
     assert!(matches!(made, Err(Error::Refused { status: 400, .. })), "{made:?}");
-}
-
-/// A build that nobody waits for any more is ended by the engine.
-#[tokio::test]
-async fn the_real_engine_ends_a_build_that_is_dropped() {
-    let bench = Bench::docker().await;
-    let marker = format!("sleep 601.{}", std::process::id());
-    let recipe = bench.recipe("chat", &format!("RUN {marker}"));
-    let runs = async || bench.is_running(&marker).await;
-    tokio::select! {
-        built = bench.build(&recipe) => panic!("{built:?}"),
-        () = eventually(async || runs().await.then_some(())) => {}
-    }
-    eventually(async || (!runs().await).then_some(())).await;
-    assert_eq!(bench.engine.observe().await.unwrap().image_id(&recipe.tag()), None);
 }

@@ -14,6 +14,7 @@ mod engine_failure;
 mod folder;
 mod front;
 mod gitops;
+mod images;
 mod manifest;
 mod matrix;
 mod model;

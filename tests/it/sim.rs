@@ -176,8 +176,13 @@ impl Sim {
             Work::Build(recipe) => {
                 let (tag, id) = (recipe.tag(), format!("sha256:{}", recipe.digest()));
                 self.world.images.insert(tag.clone(), id.clone());
-                let image =
-                    OwnImage { created: self.now, id, tags: vec![tag], app: self.name.clone() };
+                let image = OwnImage {
+                    created: self.now,
+                    id,
+                    tags: vec![tag],
+                    app: self.name.clone(),
+                    size: 0,
+                };
                 self.world.own_images.push(image);
             }
             Work::Fetch { .. } => self.state.checked_at = Some(self.now),

@@ -16,6 +16,7 @@ mod convert;
 mod errors;
 mod observe;
 mod pull;
+mod room;
 mod shell;
 mod streams;
 mod transport;
@@ -29,10 +30,11 @@ use futures_util::stream::BoxStream;
 
 use super::{
     About, Applied, BuildRequest, CallCounts, Engine, Error, Hint, LogOptions, LogSink,
-    ResolvedCall,
+    ResolvedCall, Room,
 };
 use crate::model::ImageRef;
 use crate::state::{ContainerId, Detail, World};
+pub use build::Builder;
 pub use convert::asked;
 use errors::within;
 pub use transport::Connect;
@@ -54,6 +56,12 @@ pub struct Settings {
     pub build_limit: Duration,
     /// How long a build may be silent.
     pub build_idle_limit: Duration,
+    /// Which builder builds.
+    pub builder: Builder,
+    /// How much memory a step of a build may take, in bytes.
+    pub build_memory: Option<u64>,
+    /// How much of the processors a step of a build may take, in thousandths.
+    pub build_cpus: Option<u64>,
     /// How long a pull may take.
     pub pull_limit: Duration,
     /// How long a pull may be silent.
@@ -68,6 +76,9 @@ impl Settings {
             instance: instance.into(),
             build_limit: Duration::from_mins(30),
             build_idle_limit: Duration::from_mins(5),
+            builder: Builder::default(),
+            build_memory: None,
+            build_cpus: None,
             pull_limit: Duration::from_hours(1),
             pull_idle_limit: Duration::from_mins(2),
         }
@@ -86,6 +97,8 @@ struct Inner {
     client: bollard::Docker,
     /// Networks are looked for and made one at a time: their names are not unique (fault D45).
     network_turn: tokio::sync::Mutex<()>,
+    /// Which builders an engine that speaks this version offers.
+    offer: std::sync::Mutex<Option<(transport::ApiVersion, build::Offer)>>,
 }
 
 impl Docker {
@@ -127,7 +140,15 @@ impl Docker {
         )
         .map_err(|error| errors::of_bollard("connect", error))?;
         let network_turn = tokio::sync::Mutex::default();
-        Ok(Self { inner: Arc::new(Inner { settings, transport, client, network_turn }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                settings,
+                transport,
+                client,
+                network_turn,
+                offer: std::sync::Mutex::default(),
+            }),
+        })
     }
 
     /// How many requests were sent, by kind.
@@ -255,6 +276,14 @@ impl Engine for Docker {
 
     fn build<'a>(&'a self, request: BuildRequest<'a>) -> BoxFuture<'a, Result<String, Error>> {
         Box::pin(self.build_image(request))
+    }
+
+    fn has_triggers<'a>(&'a self, image: &'a str) -> BoxFuture<'a, Result<Option<bool>, Error>> {
+        Box::pin(self.triggers_of(image))
+    }
+
+    fn room(&self) -> BoxFuture<'_, Result<Option<Room>, Error>> {
+        Box::pin(self.free_room())
     }
 
     fn pull<'a>(

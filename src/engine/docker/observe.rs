@@ -13,7 +13,7 @@ use super::super::Error;
 use super::transport::decode;
 use crate::model::{AppName, PortBinding, Protocol, Timestamp, label};
 use crate::state::{
-    Container, ContainerId, ContainerState, Detail, OwnImage, Ownership, World, owner_of,
+    Container, ContainerId, ContainerState, Detail, Leftover, OwnImage, Ownership, World, owner_of,
     ports_of_label,
 };
 
@@ -66,6 +66,7 @@ struct ImageWire {
     repo_tags: Option<Vec<String>>,
     repo_digests: Option<Vec<String>>,
     labels: Option<BTreeMap<String, String>>,
+    size: Option<u64>,
 }
 
 /// An inspection.
@@ -116,6 +117,7 @@ pub(super) fn world(instance: &str, containers: &[u8], images: &[u8]) -> Result<
         take_image(instance, image, &mut world);
     }
     world.own_images.sort();
+    world.leftovers.sort();
     Ok(world)
 }
 
@@ -257,10 +259,31 @@ fn take_image(instance: &str, wire: ImageWire, world: &mut World) {
     }
     let labels = wire.labels.unwrap_or_default();
     let get = |key: &str| labels.get(key).map(String::as_str);
-    let app = get(label::IMAGE_APP).and_then(|app| AppName::new(app).ok());
-    if let (Some(app), true) = (app, get(label::IMAGE_INSTANCE) == Some(instance)) {
-        world.own_images.push(OwnImage { created: seconds(wire.created), id, tags, app });
+    if get(label::IMAGE_INSTANCE) != Some(instance) {
+        return;
     }
+    let (created, size) = (seconds(wire.created), wire.size.unwrap_or(0));
+    let app = get(label::IMAGE_APP).and_then(|app| AppName::new(app).ok());
+    let build = get(label::IMAGE_BUILD);
+    match (app, build) {
+        (Some(app), Some(build)) => {
+            // An image that somebody made from ours has our labels too, and a name of its own.
+            let own: Vec<_> = tags.iter().filter(|tag| is_own(tag, &app, build)).cloned().collect();
+            if tags.is_empty() || !own.is_empty() {
+                world.own_images.push(OwnImage { created, id, tags: own, app, size });
+            }
+        }
+        // The first instruction of a build of ours says whose it is, the last one the rest.
+        (None, None) if tags.is_empty() => world.leftovers.push(Leftover { created, id, size }),
+        _ => {}
+    }
+}
+
+/// Whether this is the tag that a build gives: see `Recipe::tag`.
+fn is_own(tag: &str, app: &AppName, build: &str) -> bool {
+    let short = tag.strip_prefix("berth/").and_then(|rest| rest.strip_prefix(app.as_str()));
+    let short = short.and_then(|rest| rest.strip_prefix(':'));
+    short.is_some_and(|short| 12 <= short.len() && build.starts_with(short))
 }
 
 fn seconds(since_epoch: Option<i64>) -> Timestamp {
@@ -372,16 +395,23 @@ mod tests {
     fn images_are_found_by_tag_and_digest_and_ours_by_label() {
         let images = br#"[
             {"Id":"sha256:1","Created":5,"RepoTags":["a:1","<none>:<none>"],"RepoDigests":["a@sha256:9"],"Labels":null},
-            {"Id":"sha256:2","Created":7,"RepoTags":["berth/chat:0"],"RepoDigests":null,
-             "Labels":{"dev.berth.image.instance":"home","dev.berth.image.app":"chat"}},
+            {"Id":"sha256:2","Created":7,"RepoTags":["berth/chat:0123456789ab","mine:1"],"RepoDigests":null,"Size":9,
+             "Labels":{"dev.berth.image.instance":"home","dev.berth.image.app":"chat","dev.berth.image.build":"0123456789abcdef"}},
+            {"Id":"sha256:4","Created":7,"RepoTags":["mine:2"],"RepoDigests":null,
+             "Labels":{"dev.berth.image.instance":"home","dev.berth.image.app":"chat","dev.berth.image.build":"0123456789abcdef"}},
+            {"Id":"sha256:5","Created":8,"RepoTags":["<none>:<none>"],"Size":3,
+             "Labels":{"dev.berth.image.instance":"home"}},
             {"Id":"sha256:3","Created":7,"RepoTags":null,
              "Labels":{"dev.berth.image.instance":"other","dev.berth.image.app":"chat"}}]"#;
         let world = world("home", b"[]", images).unwrap();
         assert_eq!(world.image_id("a:1"), Some("sha256:1"));
         assert_eq!(world.image_id("a@sha256:9"), Some("sha256:1"));
-        assert_eq!(world.images.len(), 3);
+        assert_eq!(world.images.len(), 5);
         assert_eq!(world.own_images.len(), 1);
-        assert_eq!(world.own_images[0].tags, ["berth/chat:0"]);
+        assert_eq!(world.own_images[0].tags, ["berth/chat:0123456789ab"]);
+        assert_eq!(world.own_images[0].size, 9);
+        let left: Vec<_> = world.leftovers.iter().map(|left| left.id.as_str()).collect();
+        assert_eq!(left, ["sha256:5"]);
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl fmt::Display for Address {
 
 /// A version of the engine's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ApiVersion(u32, u32);
+pub(super) struct ApiVersion(pub(super) u32, pub(super) u32);
 
 impl ApiVersion {
     fn parse(text: &str) -> Option<Self> {
@@ -117,6 +117,11 @@ impl Listener {
         let socket = std::fs::metadata(path).ok()?;
         let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
         Some(Self { device: socket.dev(), inode: socket.ino(), process })
+    }
+
+    /// The process that listens, when it is told.
+    pub(super) fn process(&self) -> Option<i32> {
+        self.process.filter(|pid| 0 < *pid)
     }
 }
 
@@ -296,8 +301,18 @@ impl Transport {
         Ok(self.open(call, empty(Method::GET, path)?).await?.into_body())
     }
 
+    /// Gets the head of an answer.
+    pub(super) async fn head(
+        &self,
+        call: &'static str,
+        path: &str,
+    ) -> Result<hyper::HeaderMap, Error> {
+        let mut answer = self.open(call, empty(Method::GET, path)?).await?;
+        Ok(std::mem::take(answer.headers_mut()))
+    }
+
     /// Sends a request with the version, and answers only what succeeded.
-    async fn open(
+    pub(super) async fn open(
         &self,
         call: &'static str,
         request: BollardRequest,
@@ -314,7 +329,7 @@ impl Transport {
     }
 
     /// Puts the version into the path and sends.
-    async fn send(
+    pub(super) async fn send(
         &self,
         call: &'static str,
         mut request: BollardRequest,
@@ -478,6 +493,7 @@ fn kind_of(method: &Method, path: &str) -> &'static str {
         ("GET", ["networks", _]) => "inspect_network",
         ("POST", ["networks", "create"]) => "create_network",
         ("POST", ["build"]) => "build",
+        ("POST", ["session"]) => "session",
         ("GET", ["events"]) => "events",
         ("GET", ["version"]) => "version",
         ("GET", ["info"]) => "info",

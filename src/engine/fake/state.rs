@@ -456,6 +456,7 @@ impl State {
                     id: id.clone(),
                     tags,
                     app,
+                    size: 0,
                 });
             }
         }

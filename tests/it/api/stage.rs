@@ -330,6 +330,15 @@ async fn answer(
                 message: "the image of revision 1 is gone".to_owned(),
                 revisions: vec![2],
             }),
+            Command::CollectImages { is_dry } => {
+                let going = serde_json::json!({"tags": ["berth/chat:0"], "size": 7, "why": "old"});
+                let images =
+                    serde_json::json!({"app": "chat", "tags": ["berth/chat:1"], "size": 9});
+                let all = serde_json::json!({
+                    "dryRun": is_dry, "images": [images], "going": [going], "bytes": 7,
+                });
+                Ok(all.to_string())
+            }
             Command::Stop(name) if name.as_str() == "stubborn" => {
                 Err(CommandError::Refused("it is being removed".to_owned()))
             }

@@ -113,7 +113,7 @@ async fn killed_while_it_builds_it_ends_with_the_last_commit() {
     assert_eq!(docker(&["exec", &id, "cat", "/www/index.html"]), "last page");
     let code = stage.workspace("page", "code/index.html");
     assert_eq!(std::fs::read_to_string(code).unwrap(), "last page\n");
-    let has_tidied = || stage.images("page").len() <= 2;
+    let has_tidied = || stage.images("page").len() <= 3;
     assert!(eventually(has_tidied).await, "images: {:?}", stage.images("page"));
     assert!(program.stop().await);
 }

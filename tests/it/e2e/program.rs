@@ -37,6 +37,8 @@ impl Program {
             .args(["run", "--manifests", &folder("manifests"), "--state-dir", &folder("state")])
             .args(["--workspaces", &folder("workspaces"), "--model-store", &folder("models")])
             .args(["--listen", "127.0.0.1:0", "--docker-host", engine])
+            // Behind a proxy that turns no connection round there is no session.
+            .args(["--builder", if engine == engine::host() { "auto" } else { "classic" }])
             .args(["--base-image", engine::BASE, "--instance", &stage.instance])
             .args(["--ports", &format!("{}-{}", stage.ports.first, stage.ports.last)])
             .args(["--allow-local-git", "--resync", "2s", "--log-format", "json", "--log", "info"])

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use berth::clock::Clock;
-use berth::engine::docker::{Docker, Settings};
+use berth::engine::docker::{Builder, Docker, Settings};
 use berth::engine::fake::{Behaviour, Fake, Outcome, Script};
-use berth::engine::{Applied, BuildRequest, Engine, Error, LogOptions, ResolvedCall};
+use berth::engine::{Applied, BuildExtras, BuildRequest, Engine, Error, LogOptions, ResolvedCall};
 use berth::model::{
     AppName, Command, PortBinding, Protocol, Resources, RestartPolicy, SpecHash, label,
 };
@@ -18,7 +18,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 
 /// A shell with busybox; `compose/base/tiny.sh` makes it.
-const IMAGE: &str = "berth/tiny:offline";
+pub(crate) const IMAGE: &str = "berth/tiny:offline";
 const SOCKET: &str = "unix:///var/run/docker.sock";
 
 /// Counts the benches of this process, so that each has an instance of its own.
@@ -52,16 +52,26 @@ impl Bench {
     pub(crate) fn front() -> Self {
         let mut bench = Self::fake();
         let Kind::Fake(fake) = &bench.kind else { return bench };
-        let settings = Settings::new("unix:///nowhere", &bench.instance);
+        let settings = Settings {
+            builder: Builder::Classic,
+            ..Settings::new("unix:///nowhere", &bench.instance)
+        };
         bench.engine = Arc::new(Docker::through(settings, crate::front::connect(fake)).unwrap());
         bench
     }
 
     /// The real engine, which must be there.
     pub(crate) async fn docker() -> Self {
+        Self::docker_with(|_| {}).await
+    }
+
+    /// A real engine, with other settings than the usual.
+    pub(crate) async fn docker_with(change: impl FnOnce(&mut Settings)) -> Self {
         let host = std::env::var("BERTH_TEST_ENGINE").unwrap_or_else(|_| SOCKET.to_owned());
         let instance = Self::instance();
-        let docker = Docker::connect(Settings::new(&host, &instance)).unwrap();
+        let mut settings = Settings::new(&host, &instance);
+        change(&mut settings);
+        let docker = Docker::connect(settings).unwrap();
         match docker.observe().await {
             Ok(world) if world.image_id(IMAGE).is_some() => {}
             Ok(_) => panic!("{host} has no image {IMAGE}: run `make tiny-image`"),
@@ -253,6 +263,15 @@ impl Bench {
         recipe: &Recipe,
         context: BoxStream<'static, Result<Bytes, std::io::Error>>,
     ) -> (Result<String, Error>, Vec<String>) {
+        self.build_with(recipe, context, BuildExtras::default()).await
+    }
+
+    pub(crate) async fn build_with(
+        &self,
+        recipe: &Recipe,
+        context: BoxStream<'static, Result<Bytes, std::io::Error>>,
+        extras: BuildExtras,
+    ) -> (Result<String, Error>, Vec<String>) {
         let (log, mut lines) = tokio::sync::mpsc::channel(1000);
         let request = BuildRequest {
             recipe,
@@ -260,6 +279,7 @@ impl Bench {
             dockerfile: "Dockerfile".to_owned(),
             context,
             log,
+            extras,
         };
         let built = self.engine.build(request).await;
         (built, std::iter::from_fn(|| lines.try_recv().ok()).collect())
@@ -286,17 +306,6 @@ impl Bench {
         if let Some(fake) = self.as_fake() {
             fake.behaves(&self.app(app), &Behaviour { exec, ..Behaviour::default() });
         }
-    }
-
-    /// Whether some container of the real engine runs a command that contains `marker`.
-    pub(crate) async fn is_running(&self, marker: &str) -> bool {
-        let Kind::Docker(_, host) = &self.kind else { return false };
-        let client = bollard::Docker::connect_with_host(host).unwrap();
-        let all = client
-            .list_containers(None::<bollard::query_parameters::ListContainersOptions>)
-            .await
-            .unwrap();
-        all.iter().any(|one| one.command.as_ref().is_some_and(|line| line.contains(marker)))
     }
 
     /// A whole log as text.

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use berth::engine::docker::{Docker, Settings};
-use berth::engine::{About, Applied, BuildRequest, Engine as _, Error, Hint, ResolvedCall};
+use berth::engine::docker::{Builder, Docker, Settings};
+use berth::engine::{
+    About, Applied, BuildExtras, BuildRequest, Engine as _, Error, Hint, ResolvedCall,
+};
 use berth::model::{AppName, label};
 use berth::plan::{Call, Dockerfile, Recipe, Target};
 use berth::state::ContainerId;
@@ -45,7 +47,9 @@ impl Stub {
     fn new(answer: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let host = format!("unix://{}", folder.path().join("engine.sock").display());
-        let docker = Docker::connect(Settings::new(host, "home")).unwrap();
+        let docker =
+            Docker::connect(Settings { builder: Builder::Classic, ..Settings::new(host, "home") });
+        let docker = docker.unwrap();
         let stub = Self { docker, asked: Arc::default(), folder };
         stub.listen(answer);
         stub
@@ -230,6 +234,7 @@ async fn build(stub: &Stub) -> Result<String, Error> {
         dockerfile: "Dockerfile".to_owned(),
         context: stream::iter([Ok(Bytes::from_static(b"tar"))]).boxed(),
         log,
+        extras: BuildExtras::default(),
     };
     stub.docker.build(request).await
 }

@@ -10,7 +10,7 @@ use std::{
 
 use berth::{
     engine::{
-        docker::{Docker, Settings},
+        docker::{Builder, Docker, Settings},
         fake::{Behaviour, Script as Doing},
     },
     model::{ImageRef, Phase, PortRange},
@@ -195,6 +195,7 @@ impl Stage {
         let settings = Settings {
             build_idle_limit: WORK_IDLE_LIMIT,
             pull_idle_limit: WORK_IDLE_LIMIT,
+            builder: Builder::Classic,
             ..Settings::new("unix:///nowhere", "default")
         };
         let docker = Docker::through(settings, self.proxy.connect()).unwrap();

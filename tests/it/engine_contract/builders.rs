@@ -1,0 +1,229 @@
+//! The two builders of a real engine: the same result from either, and what each is kept from.
+
+use std::time::Duration;
+
+use berth::engine::docker::{Builder, Settings};
+use berth::engine::{BuildExtras, BuildSecret, Error, Wants};
+use berth::plan::Recipe;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::time::Instant;
+
+use super::{
+    bench::{Bench, tar_of},
+    eventually,
+};
+
+const BUILDERS: [Builder; 2] = [Builder::Classic, Builder::Buildkit];
+
+async fn with(builder: Builder) -> Bench {
+    Bench::docker_with(|settings| settings.builder = builder).await
+}
+
+async fn build(
+    bench: &Bench,
+    recipe: &Recipe,
+    extras: BuildExtras,
+) -> (Result<String, Error>, Vec<String>) {
+    let tar = Bytes::from(tar_of(&bench.dockerfile(recipe)));
+    let context = futures_util::stream::iter([Ok(tar)]).boxed();
+    bench.build_with(recipe, context, extras).await
+}
+
+/// Everything that the engine says about an image, its history included.
+async fn told(bench: &Bench, image: &str) -> String {
+    let client = bollard::Docker::connect_with_host(&bench.host().unwrap()).unwrap();
+    let image_said = client.inspect_image(image).await.unwrap();
+    let history = client.image_history(image).await.unwrap();
+    format!("{image_said:?} {history:?}")
+}
+
+/// A line that a build wrote.
+fn line<'a>(log: &'a [String], start: &str) -> &'a str {
+    let found = log.iter().find_map(|line| line.strip_prefix(start));
+    found.unwrap_or_else(|| panic!("no line begins with {start}: {log:?}"))
+}
+
+/// Faults B07, D39: the same contract, whichever builds.
+#[tokio::test]
+async fn both_builders_keep_the_contract() {
+    for builder in BUILDERS {
+        super::a_build_gives_an_image_that_is_ours(with(builder).await).await;
+        super::a_failed_build_says_why_and_leaves_no_image(with(builder).await).await;
+        super::a_build_whose_context_breaks_off_fails(with(builder).await).await;
+    }
+}
+
+/// Fault B02: what runs from the image is the same.
+#[tokio::test]
+async fn both_builders_make_the_same_image() {
+    let mut configs = Vec::new();
+    for builder in BUILDERS {
+        let bench = with(builder).await;
+        let lines = "ARG A=1\nENV B=$A\nWORKDIR /w\nRUN echo x >x\nLABEL l=m\nCMD [\"cat\", \"x\"]";
+        let recipe = bench.recipe("chat", lines);
+        let id = bench.build(&recipe).await.0.unwrap();
+        let client = bollard::Docker::connect_with_host(&bench.host().unwrap()).unwrap();
+        let config = client.inspect_image(&id).await.unwrap().config.unwrap();
+        let mut labels = config.labels.unwrap();
+        labels.retain(|key, _| !key.starts_with("dev.berth.image"));
+        configs.push((config.env, config.cmd, config.working_dir, config.entrypoint, labels));
+    }
+    assert_eq!(configs[0], configs[1]);
+}
+
+/// A build that nobody waits for any more is ended by the engine.
+#[tokio::test]
+async fn a_build_that_is_dropped_is_ended() {
+    for (nth, builder) in BUILDERS.into_iter().enumerate() {
+        let bench = with(builder).await;
+        let marker = format!("60{nth}.{}", std::process::id());
+        let recipe = bench.recipe("chat", &format!("RUN sleep {marker}"));
+        tokio::select! {
+            built = bench.build(&recipe) => panic!("{built:?}"),
+            () = eventually(async || runs(&marker).then_some(())) => {}
+        }
+        eventually(async || (!runs(&marker)).then_some(())).await;
+        assert_eq!(bench.engine.observe().await.unwrap().image_id(&recipe.tag()), None);
+    }
+}
+
+/// Whether `sleep` with this time runs anywhere on the host: `BuildKit` lists no container for it.
+fn runs(time: &str) -> bool {
+    let command = format!("sleep\0{time}\0");
+    std::fs::read_dir("/proc").unwrap().filter_map(Result::ok).any(|entry| {
+        std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == command.as_bytes())
+    })
+}
+
+/// Fault B03: silence and length are limited, and what was begun is ended.
+#[tokio::test]
+async fn a_build_that_hangs_is_ended_at_its_limit() {
+    type Change = fn(&mut Settings);
+    let changes: [(Change, &str); 2] = [
+        (|settings| settings.build_limit = Duration::from_secs(2), "did not end within 2s"),
+        (|settings| settings.build_idle_limit = Duration::from_secs(2), "silent for 2s"),
+    ];
+    for (nth, builder) in BUILDERS.into_iter().enumerate() {
+        let (change, says) = changes[nth];
+        let bench = Bench::docker_with(|settings| {
+            settings.builder = builder;
+            change(settings);
+        })
+        .await;
+        let marker = format!("61{nth}.{}", std::process::id());
+        let recipe = bench.recipe("chat", &format!("RUN echo begun && sleep {marker}"));
+        let start = Instant::now();
+        let (built, _) = bench.build(&recipe).await;
+        assert!(matches!(&built, Err(Error::Work(said)) if said.contains(says)), "{built:?}");
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+        eventually(async || (!runs(&marker)).then_some(())).await;
+    }
+}
+
+/// Fault B08: a secret is there for the step that mounts it, and nowhere else.
+#[tokio::test]
+async fn a_secret_reaches_its_step_and_no_layer() {
+    let bench = with(Builder::Auto).await;
+    let secret = format!("s3cret-{}", std::process::id());
+    let recipe = bench.recipe(
+        "chat",
+        &format!(
+            "RUN : {0}\nRUN --mount=type=secret,id=token wc -c </run/secrets/token\n\
+             RUN ls /run/secrets/token 2>/dev/null || echo gone",
+            bench.instance
+        ),
+    );
+    let value = secret.clone().into_bytes();
+    let secrets = vec![BuildSecret { id: "token".to_owned(), value }];
+    let wants = Wants { buildkit: Some("RUN --mount".to_owned()), classic: false };
+    let (built, log) =
+        build(&bench, &recipe, BuildExtras { secrets, wants, ..BuildExtras::default() }).await;
+    let id = built.unwrap_or_else(|error| panic!("{error}: {log:?}"));
+    assert!(log.iter().any(|line| line == &secret.len().to_string()), "{log:?}");
+    assert!(log.iter().any(|line| line == "gone"), "{log:?}");
+    assert!(!told(&bench, &id).await.contains(&secret), "the secret is in the image");
+    // Without it the build fails, and says so.
+    let recipe = bench.recipe(
+        "other",
+        &format!("RUN --mount=type=secret,id=none,required=true : {}", bench.instance),
+    );
+    let secrets = vec![BuildSecret { id: "token".to_owned(), value: b"x".to_vec() }];
+    let (built, _) =
+        build(&bench, &recipe, BuildExtras { secrets, ..BuildExtras::default() }).await;
+    assert!(matches!(&built, Err(Error::Work(said)) if said.contains("none")), "{built:?}");
+}
+
+/// What one build puts into a cache is there for the next.
+#[tokio::test]
+async fn a_cache_mount_is_kept_between_builds() {
+    let bench = with(Builder::Auto).await;
+    let mount = format!("RUN --mount=type=cache,id=berth-{},target=/c", bench.instance);
+    let wants = Wants { buildkit: Some("RUN --mount".to_owned()), classic: false };
+    let extras = BuildExtras { wants, ..BuildExtras::default() };
+    let first = bench.recipe("chat", &format!("{mount} : {}; echo kept >/c/f", bench.instance));
+    build(&bench, &first, extras.clone()).await.0.unwrap();
+    let second = bench.recipe("other", &format!("{mount} : {}; cat /c/f", bench.instance));
+    let (built, log) = build(&bench, &second, extras.clone()).await;
+    built.unwrap();
+    assert!(log.iter().any(|line| line == "kept"), "{log:?}");
+    // The classic builder knows no mounts: that is said before anything is sent.
+    let classic = with(Builder::Classic).await;
+    let (built, _) = build(&classic, &first, extras).await;
+    assert!(matches!(&built, Err(Error::Work(said)) if said.contains("RUN --mount")), "{built:?}");
+}
+
+/// Faults B05, B08: a proxy is told to the steps and to nothing that stays; no step sees the host's
+/// network.
+#[tokio::test]
+async fn a_proxy_reaches_the_steps_only_and_the_host_is_out_of_reach() {
+    for builder in BUILDERS {
+        let bench = with(builder).await;
+        let proxy = format!("http://user:pass-{}@proxy.invalid:3128", std::process::id());
+        let lines = "echo proxy=$HTTP_PROXY; echo network=$(readlink /proc/self/ns/net)";
+        let recipe = bench.recipe("chat", &format!("RUN : {}; {lines}", bench.instance));
+        let environment = [("HTTP_PROXY".to_owned(), proxy.clone())].into();
+        let (built, log) =
+            build(&bench, &recipe, BuildExtras { environment, ..BuildExtras::default() }).await;
+        let id = built.unwrap();
+        assert_eq!(line(&log, "proxy="), proxy, "{builder:?}");
+        let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+        assert_ne!(line(&log, "network="), own.display().to_string(), "{builder:?}");
+        assert!(!told(&bench, &id).await.contains("proxy.invalid"), "{builder:?}");
+    }
+}
+
+/// A step gets no more than the operator allows, from the builder that can hold it to that.
+#[tokio::test]
+async fn memory_and_processors_of_a_step_are_limited() {
+    let bench = Bench::docker_with(|settings| {
+        settings.build_memory = Some(64 << 20);
+        settings.build_cpus = Some(500);
+    })
+    .await;
+    let groups = "cd /sys/fs/cgroup; echo memory=$(cat memory.max memory/memory.limit_in_bytes); \
+                  echo cpu=$(cat cpu.max cpu/cpu.cfs_quota_us)";
+    let recipe = bench.recipe("chat", &format!("RUN : {}; {groups}", bench.instance));
+    let (built, log) = build(&bench, &recipe, BuildExtras::default()).await;
+    built.unwrap();
+    assert_eq!(line(&log, "memory="), (64 << 20).to_string(), "{log:?}");
+    assert!(line(&log, "cpu=").starts_with("50000"), "{log:?}");
+    let wants = Wants { buildkit: Some("RUN --mount".to_owned()), classic: false };
+    let (built, _) = build(&bench, &recipe, BuildExtras { wants, ..BuildExtras::default() }).await;
+    assert!(matches!(&built, Err(Error::Work(said)) if said.contains("build-memory")), "{built:?}");
+}
+
+/// The free room of the engine's disk is looked at where its disk is.
+#[tokio::test]
+async fn the_room_and_the_triggers_of_images_are_known() {
+    let bench = with(Builder::Classic).await;
+    let room = bench.engine.room().await.unwrap().unwrap();
+    assert!(0 < room.free);
+    let recipe = bench.recipe("chat", "ONBUILD RUN true");
+    let id = bench.build(&recipe).await.0.unwrap();
+    assert_eq!(bench.engine.has_triggers(&id).await.unwrap(), Some(true));
+    assert_eq!(bench.engine.has_triggers(super::bench::IMAGE).await.unwrap(), Some(false));
+    for absent in ["berth/none:0", "a b", "../x"] {
+        assert_eq!(bench.engine.has_triggers(absent).await.unwrap(), None, "{absent}");
+    }
+}
