@@ -334,6 +334,9 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
         keep_images: config.builds.keep_images,
         images_max_age: config.builds.images_max_age,
         images_max_size: config.builds.images_max_size,
+        base_images: config.base_images.clone(),
+        gpu_driver: None,
+        has_buildkit: false,
         own_container: host::own_container().map(ContainerId::new),
         ..Policy::default()
     }

@@ -50,6 +50,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The base of generated Dockerfiles.
     pub base_image: ImageRef,
+    /// The base images that manifests may choose, as patterns; none allows all.
+    pub base_images: Vec<String>,
     /// Which engine runs containers.
     pub engine: EngineChoice,
     /// Where the engine is.
@@ -150,6 +152,7 @@ impl Reader {
         let listen = self.one("listen", listen);
         let base_image =
             self.one("base-image", |text| ImageRef::parse(text).map_err(|e| e.to_string()));
+        let base_images = self.list("base-images", image_pattern);
         let engine = self.one("engine", engine);
         let docker_host = self.one("docker-host", docker_host);
         let ports = self.one("ports", |text| {
@@ -180,6 +183,7 @@ impl Reader {
             model_store: model_store?,
             listen: listen?,
             base_image: base_image?,
+            base_images: base_images?,
             engine: engine?,
             docker_host: docker_host?,
             ports: ports?,
@@ -308,6 +312,15 @@ fn publish(text: &str) -> Result<Bind, String> {
 
 fn instance(text: &str) -> Result<String, String> {
     crate::model::AppName::new(text).map(|name| name.to_string()).map_err(|e| e.to_string())
+}
+
+fn image_pattern(text: &str) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._-/:@*".contains(c);
+    if !text.is_empty() && text.chars().all(legal) {
+        Ok(text.to_owned())
+    } else {
+        Err("write an image in which `*` stands for anything, such as `nvcr.io/nvidia/*`".into())
+    }
 }
 
 fn readable_file(text: &str) -> Result<PathBuf, String> {

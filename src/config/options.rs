@@ -92,6 +92,14 @@ pub const OPTIONS: &[OptionRow] = &[
         "python:3.12-slim",
         "The base of the Dockerfiles that Berth writes",
     ),
+    OptionRow {
+        name: "base-images",
+        value: "PATTERN",
+        kind: Kind::List,
+        env: &["BERTH_BASE_IMAGES"],
+        default: "",
+        help: "The base images that manifests may choose, such as nvcr.io/nvidia/*; may be repeated",
+    },
     row("engine", "ENGINE", &["BERTH_ENGINE"], "docker", "What runs containers: docker or fake"),
     row(
         "docker-host",

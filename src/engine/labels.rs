@@ -40,11 +40,15 @@ pub(super) fn container_labels(spec: &ContainerSpec) -> BTreeMap<String, String>
 
 /// The labels of an image that is built.
 pub(super) fn image_labels(instance: &str, recipe: &Recipe) -> BTreeMap<String, String> {
-    BTreeMap::from([
+    let mut labels = BTreeMap::from([
         (label::IMAGE_INSTANCE.to_owned(), instance.to_owned()),
         (label::IMAGE_APP.to_owned(), recipe.app.to_string()),
         (label::IMAGE_BUILD.to_owned(), recipe.digest().to_string()),
-    ])
+    ]);
+    if let Some(base) = &recipe.base {
+        labels.insert(label::IMAGE_BASE.to_owned(), base.to_string());
+    }
+    labels
 }
 
 /// Whether an image's labels prove that it was built from this recipe by this instance.
@@ -100,7 +104,9 @@ mod tests {
             args: BTreeMap::new(),
             base: None,
             ca_bundle: None,
+            secrets: Vec::new(),
             rebuilds: 0,
+            from: None,
             why: String::new(),
         }
     }

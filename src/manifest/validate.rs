@@ -127,6 +127,22 @@ pub(super) fn build_target(text: &str) -> Rule<String> {
     plain_name(&text.to_ascii_lowercase(), "a build stage").map(|_| text.to_owned())
 }
 
+/// A version of Python, or a specifier.
+pub(super) fn python_version(text: &str) -> Rule<String> {
+    let legal = |c: char| c.is_ascii_digit() || ".,<>=!~^*| ".contains(c);
+    let has_number = text.contains(|c: char| c.is_ascii_digit());
+    if has_number && text.len() <= 100 && text.chars().all(legal) {
+        Ok(text.trim().to_owned())
+    } else {
+        Err(Broken::new("this is not a version of Python").help("write `3.11`, or `>=3.10,<3.13`"))
+    }
+}
+
+/// A name of a secret, of one of its keys, or what a build calls it.
+pub(super) fn secret_name(text: &str) -> Rule<String> {
+    plain_name(text, "a secret")
+}
+
 /// A Debian package.
 pub(super) fn package(text: &str) -> Rule<String> {
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+.-".contains(c);

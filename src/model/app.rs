@@ -123,6 +123,23 @@ pub struct BuildSpec {
     pub packages: Vec<String>,
     /// Whether the host's CA bundle is given to the build (for TLS-inspecting proxies).
     pub ca_bundle: bool,
+    /// The Python that a generated Dockerfile is for; none lets the project's files say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub python: Option<String>,
+    /// Secrets that the build sees and no layer keeps.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<BuildSecret>,
+}
+
+/// A secret that a build sees at `/run/secrets/<id>` and no layer keeps.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct BuildSecret {
+    /// What the build calls it.
+    pub id: String,
+    /// The secret.
+    pub secret: String,
+    /// Which value of the secret; none is its only one.
+    pub key: Option<String>,
 }
 
 /// What runs in the container.

@@ -120,6 +120,12 @@ reasons! {
     NothingToBuild => "build.nothing-to-build",
     /// The base image is neither present nor to be had.
     BaseImageMissing => "build.base-missing",
+    /// The base image and the project do not agree on a version of Python.
+    PythonMissing => "build.python-missing",
+    /// The GPUs' driver is too old for the CUDA version that the project asks for.
+    DriverTooOld => "build.driver-too-old",
+    /// The build asks for what only `BuildKit` has.
+    BuildKitMissing => "build.buildkit-missing",
     /// The image is being built.
     Building => "build.running",
     /// The build failed.

@@ -27,6 +27,8 @@ pub const IMAGE_INSTANCE: &str = "dev.berth.image.instance";
 pub const IMAGE_APP: &str = "dev.berth.image.app";
 /// The digest of the inputs that an image was built from.
 pub const IMAGE_BUILD: &str = "dev.berth.image.build";
+/// The base image that an image was built on, and the digest that its name meant then.
+pub const IMAGE_BASE: &str = "dev.berth.image.base";
 
 /// Compose's own keys, so that `docker compose ls` and `ps` see what Berth runs.
 pub const COMPOSE_PROJECT: &str = "com.docker.compose.project";

@@ -14,8 +14,9 @@ mod time;
 mod version;
 
 pub use app::{
-    App, AppSpec, BuildSpec, Command, GitSource, Health, HealthCheck, Mount, MountSource, Origin,
-    PullPolicy, Resources, RestartPolicy, Rollout, RolloutOrder, Source, WorkspaceSpec,
+    App, AppSpec, BuildSecret, BuildSpec, Command, GitSource, Health, HealthCheck, Mount,
+    MountSource, Origin, PullPolicy, Resources, RestartPolicy, Rollout, RolloutOrder, Source,
+    WorkspaceSpec,
 };
 pub use condition::{Condition, ConditionStatus, ConditionType, Phase, Reason};
 pub use hash::{Digest, SpecHash};

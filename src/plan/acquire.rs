@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Input, Plan, PlannedStep, Step, Verb, Work, recipe::recipe, shape::Image, times};
+use super::{
+    Input, Plan, PlannedStep, Recipe, Step, Verb, Work, recipe::recipe, shape::Image, times,
+};
 use crate::model::{App, GitSource, GitUrl, ImageRef, PullPolicy, Reason, Source};
-use crate::state::{Checkout, Pin, Policy, Request, WorkKind, World};
+use crate::state::{Checkout, OwnImage, Pin, Policy, Request, WorkKind, World};
 
 /// How many builds from scratch may be forgotten and are still found out.
 const REBUILDS_LOOKED: u64 = 32;
@@ -143,13 +145,13 @@ fn from_git(input: &Input<'_>, app: &App, git: &GitSource, plan: &mut Plan) -> A
         return Acquired::NotYet;
     }
     let fetch = fetch(app, git);
-    let Some(checkout) = input.state.checkout.as_ref().filter(|seen| is_of(seen, git)) else {
+    let known = input.state.checkout.as_ref();
+    let Some(checkout) = known.filter(|seen| is_of(seen, git) && is_known(seen, app)) else {
         begin(input, fetch, "the repository has not been fetched", plan);
         return Acquired::NotYet;
     };
     refresh(input, git, fetch, plan);
-    let image_id = |reference: &str| input.world.image_id(reference).map(ToOwned::to_owned);
-    match recipe(app, checkout, &image_id, input.state.rebuilds, input.policy) {
+    match recipe(app, checkout, input.world, input.state.rebuilds, input.policy) {
         Ok(recipe) => {
             let tag = recipe.tag();
             if input.world.image_id(&tag).is_some() {
@@ -158,15 +160,21 @@ fn from_git(input: &Input<'_>, app: &App, git: &GitSource, plan: &mut Plan) -> A
                 plan.recipe = Some(Arc::new(recipe));
                 return Acquired::Ready(Image { reference: tag, build, commit });
             }
+            if let Some(image) = of_older_berth(input, &recipe, checkout) {
+                return Acquired::Ready(image);
+            }
             let cause = format!("{tag} does not exist; {}", recipe.why);
             begin(input, Work::Build(Box::new(recipe)), &cause, plan);
         }
         Err(refusal) if refusal.reason == Reason::BaseImageMissing => {
-            let base = app.spec.build.base.clone();
-            let reference = base.unwrap_or_else(|| input.policy.base_image.clone());
-            let cause = format!("the base image {reference} is not here");
-            begin(input, Work::Pull { reference }, &cause, plan);
-            base_is_missing(plan, &refusal.message);
+            match ImageRef::parse(&refusal.message) {
+                Ok(reference) => {
+                    let cause = format!("the base image {reference} is not here");
+                    begin(input, Work::Pull { reference }, &cause, plan);
+                    base_is_missing(plan, &refusal.message);
+                }
+                Err(_) => plan.refusals.push(refusal),
+            }
         }
         Err(refusal) => plan.refusals.push(refusal),
     }
@@ -174,9 +182,7 @@ fn from_git(input: &Input<'_>, app: &App, git: &GitSource, plan: &mut Plan) -> A
 }
 
 fn fetch(app: &App, git: &GitSource) -> Work {
-    let look_for = [&app.spec.build.dockerfile, &app.spec.build.requirements];
-    let look_for = look_for.into_iter().flatten().cloned().collect();
-    Work::Fetch { source: git.clone(), look_for }
+    Work::Fetch { source: git.clone(), look_for: look_for(app) }
 }
 
 /// The image of the revision that the app is held at. Newer commits are still looked for: one ends
@@ -198,6 +204,39 @@ fn pinned(input: &Input<'_>, app: &App, pin: &Pin, plan: &mut Plan) -> Acquired 
     };
     let (build, commit) = (pin.build.clone(), pin.commit.clone());
     Acquired::Ready(Image { reference, build, commit })
+}
+
+/// The image that runs, when a Berth built it that named the inputs of builds in another way, and
+/// neither commit nor manifest have changed since: an upgrade builds nothing anew.
+fn of_older_berth(input: &Input<'_>, recipe: &Recipe, checkout: &Checkout) -> Option<Image> {
+    recipe.base.as_ref().filter(|_| input.state.rebuilds == 0)?;
+    let containers = input.world.containers_of(input.app);
+    let owner = containers.last()?.ownership.owner()?;
+    let build = owner.build.clone()?;
+    let is_same = owner.commit.as_ref() == Some(&checkout.commit)
+        && owner.generation == input.state.generation;
+    let reference = recipe.tag_of(&build);
+    let is_older = |own: &&OwnImage| own.base.is_none() && own.tags.contains(&reference);
+    input.world.own_images.iter().find(is_older).filter(|_| is_same)?;
+    Some(Image { reference, build: Some(build), commit: Some(checkout.commit.clone()) })
+}
+
+/// Whether all that the app's `build` asks about was looked for in the repository.
+fn is_known(checkout: &Checkout, app: &App) -> bool {
+    let build = &app.spec.build;
+    if checkout.looked_for.is_some() {
+        return checkout.was_looked_for(&look_for(app));
+    }
+    // An older Berth looked, and only at names.
+    build.dockerfile.is_some()
+        || build.requirements.is_some()
+        || ["Dockerfile", "requirements.txt"].iter().any(|name| checkout.has(name))
+}
+
+/// The paths that are looked for beside the first level.
+fn look_for(app: &App) -> Vec<String> {
+    let build = &app.spec.build;
+    [&build.dockerfile, &build.requirements].into_iter().flatten().cloned().collect()
 }
 
 /// A pull that failed for want of a base image is said as such.
@@ -223,9 +262,8 @@ pub fn rebuilds(
     let containers = world.containers_of(&app.name);
     let newest = containers.last().and_then(|container| container.ownership.owner());
     let Some(built) = newest.and_then(|owner| owner.build.as_ref()) else { return remembered };
-    let image_id = |reference: &str| world.image_id(reference).map(ToOwned::to_owned);
     let is_it = |count: &u64| {
-        let recipe = recipe(app, checkout, &image_id, *count, policy);
+        let recipe = recipe(app, checkout, world, *count, policy);
         recipe.is_ok_and(|recipe| recipe.digest() == *built)
     };
     (remembered..remembered + REBUILDS_LOOKED).find(is_it).unwrap_or(remembered)

@@ -30,6 +30,7 @@ pub use check::check;
 pub use images::{Needed, Unneeded, unneeded};
 pub use outcome::{Outcome, StepFailure};
 pub use place::{Claims, place_ports};
+pub use recipe::{is_telling, read_facts};
 pub use render::{render, render_step};
 pub use shape::container_spec;
 pub use step::{Call, ContainerSpec, Dockerfile, PlannedStep, Recipe, Shape, Step, Target, Work};

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::{
-    AppName, Command, Digest, GitSource, ImageRef, Mount, PortBinding, Resources, RestartPolicy,
-    SpecHash,
+    AppName, BuildSecret, Command, Digest, GitSource, ImageRef, Mount, PortBinding, Resources,
+    RestartPolicy, SpecHash,
 };
-use crate::state::{ContainerId, WorkKind};
+use crate::state::{BaseImage, ContainerId, WorkKind};
 
 /// One step, with its cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,12 +126,19 @@ pub struct Recipe {
     pub target: Option<String>,
     /// Build arguments.
     pub args: BTreeMap<String, String>,
-    /// The base image and its id, of a generated Dockerfile.
-    pub base: Option<(ImageRef, String)>,
+    /// The base image, of a generated Dockerfile.
+    pub base: Option<BaseImage>,
     /// The digest of the CA bundle that the build gets.
     pub ca_bundle: Option<Digest>,
+    /// The secrets that the build sees; only `BuildKit` can show them without keeping them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<BuildSecret>,
     /// How often a person asked for a build from scratch.
     pub rebuilds: u64,
+    /// What a generated Dockerfile was made from. It stands for the text in the identity: a Berth
+    /// that words the same Dockerfile in another way builds nothing anew.
+    #[serde(skip)]
+    pub from: Option<Digest>,
     /// Why this way of building was chosen, for people; not part of the identity.
     #[serde(skip)]
     pub why: String,
@@ -149,12 +156,23 @@ pub enum Dockerfile {
 impl Recipe {
     /// The identity of the build.
     pub fn digest(&self) -> Digest {
-        Digest::of_value(self)
+        match (&self.dockerfile, &self.from) {
+            (Dockerfile::Generated(_), Some(from)) => {
+                let dockerfile = Dockerfile::Generated(from.to_string());
+                Digest::of_value(&Self { dockerfile, from: None, ..self.clone() })
+            }
+            _ => Digest::of_value(self),
+        }
     }
 
     /// The tag that the image gets: `berth/<app>:<12 digits of the identity>`.
     pub fn tag(&self) -> String {
-        format!("berth/{}:{}", self.app, self.digest().short(12))
+        self.tag_of(&self.digest())
+    }
+
+    /// The tag that an image of the same app has whose identity is `digest`.
+    pub fn tag_of(&self, digest: &Digest) -> String {
+        format!("berth/{}:{}", self.app, digest.short(12))
     }
 }
 

@@ -4,15 +4,17 @@
 //! guessed to be absent.
 
 mod desired;
+mod facts;
 mod observed;
 mod ownership;
 mod revision;
 
 pub use desired::{Desired, Hold, Want};
+pub use facts::{FileFacts, Framework, Node, Project};
 pub use observed::{
-    AppState, BadRevision, Checkout, Container, ContainerId, ContainerState, Detail, DetectedFile,
-    Failure, HealthSeen, HostPort, Leftover, OwnImage, Placement, PlacementProblem, Policy,
-    Request, RunningWork, WorkKind, World,
+    AppState, BadRevision, BaseImage, Checkout, Container, ContainerId, ContainerState, Detail,
+    DetectedFile, Failure, HealthSeen, HostPort, Leftover, OwnImage, Placement, PlacementProblem,
+    Policy, Request, RunningWork, WorkKind, World,
 };
 pub use ownership::{Owner, Ownership, container_name, owner_of, ports_label, ports_of_label};
 pub use revision::{Asked, Obstacle, Pin, REVISIONS_MAX, Revision, RevisionOutcome};

@@ -10,6 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    facts::FileFacts,
     ownership::Ownership,
     revision::{Obstacle, Pin},
 };
@@ -127,6 +128,8 @@ pub struct OwnImage {
     pub app: AppName,
     /// Its size in bytes, shared layers included.
     pub size: u64,
+    /// The base that it was built on: the name, and what the name meant then.
+    pub base: Option<BaseImage>,
 }
 
 /// What a build of this Berth that was interrupted left behind.
@@ -138,6 +141,30 @@ pub struct Leftover {
     pub id: String,
     /// Its size in bytes, shared layers included.
     pub size: u64,
+}
+
+/// The base image of a generated Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct BaseImage {
+    /// Its name.
+    pub reference: ImageRef,
+    /// What the name means: the digest in its repository, or the image's id where it has none.
+    pub identity: String,
+}
+
+impl BaseImage {
+    /// The text of a label, read.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (reference, identity) = text.split_once(' ')?;
+        let reference = ImageRef::parse(reference).ok()?;
+        Some(Self { reference, identity: identity.to_owned() })
+    }
+}
+
+impl fmt::Display for BaseImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.reference, self.identity)
+    }
 }
 
 /// Everything that the engine listed, at one moment.
@@ -205,6 +232,20 @@ impl World {
         let names = [Some(reference), Some(short), pinned.as_deref()];
         names.into_iter().flatten().find_map(|name| self.images.get(name)).map(String::as_str)
     }
+
+    /// The reference by which the image that `reference` names can be found again wherever its
+    /// tag goes: `name@sha256:…`. None where it never came from a registry.
+    pub fn pinned(&self, reference: &str) -> Option<&str> {
+        let id = self.image_id(reference)?;
+        let short = reference.strip_prefix("docker.io/").unwrap_or(reference);
+        let short = short.strip_prefix("library/").unwrap_or(short);
+        let slash = short.rfind('/').map_or(0, |at| at + 1);
+        let end = short[slash..].find([':', '@']).map_or(short.len(), |at| slash + at);
+        let prefix = format!("{}@", &short[..end]);
+        let range = self.images.range(prefix.clone()..);
+        let mut named = range.take_while(|(name, _)| name.starts_with(&prefix));
+        named.find(|(_, image)| *image == id).map(|(name, _)| name.as_str())
+    }
 }
 
 /// A file in a repository that says how to build it.
@@ -229,12 +270,25 @@ pub struct Checkout {
     pub tree: String,
     /// The files of the tree's first level, and those that `build` may name, that exist.
     pub files: Vec<DetectedFile>,
+    /// What the telling ones among them say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, FileFacts>,
+    /// The paths that were looked for beside the first level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_for: Option<Vec<String>>,
 }
 
 impl Checkout {
     /// Whether the source holds a file of this path.
     pub fn has(&self, path: &str) -> bool {
         self.files.iter().any(|file| file.path == path)
+    }
+
+    /// Whether everything that `paths` name was looked for. Of a checkout of an older Berth nobody
+    /// knows; it is taken as it is.
+    pub fn was_looked_for(&self, paths: &[String]) -> bool {
+        let looked_for = self.looked_for.as_deref();
+        looked_for.is_none_or(|looked| paths.iter().all(|path| looked.contains(path)))
     }
 }
 
@@ -430,6 +484,12 @@ pub struct Policy {
     pub images_max_age: Duration,
     /// How much all images together may take before further ones go, whatever their age.
     pub images_max_size: Option<u64>,
+    /// The base images that manifests may choose, as patterns; none allows all.
+    pub base_images: Vec<String>,
+    /// The version of the GPUs' driver; none is a host without GPUs.
+    pub gpu_driver: Option<String>,
+    /// Whether the engine builds with `BuildKit`, which has mounts for secrets and caches.
+    pub has_buildkit: bool,
     /// The container that Berth itself runs in: never part of a plan (fault D23).
     pub own_container: Option<ContainerId>,
     /// A new version is not started while fewer bytes than these are free.
@@ -451,6 +511,9 @@ impl Default for Policy {
             keep_images: 3,
             images_max_age: Duration::ZERO,
             images_max_size: None,
+            base_images: Vec::new(),
+            gpu_driver: None,
+            has_buildkit: false,
             own_container: None,
             min_free_disk: 64 << 20,
         }

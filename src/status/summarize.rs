@@ -298,15 +298,24 @@ fn source_ready(summary: &Summary<'_>) -> Said {
 }
 
 fn image_ready(plan: &Plan) -> Said {
-    const FAILED: [Reason; 4] =
-        [Reason::NothingToBuild, Reason::BaseImageMissing, Reason::BuildFailed, Reason::PullFailed];
+    const FAILED: [Reason; 7] = [
+        Reason::NothingToBuild,
+        Reason::BaseImageMissing,
+        Reason::PythonMissing,
+        Reason::DriverTooOld,
+        Reason::BuildKitMissing,
+        Reason::BuildFailed,
+        Reason::PullFailed,
+    ];
     for reason in FAILED {
         if let Some(message) = plan.says(reason) {
             return (ConditionStatus::False, reason, message.to_owned());
         }
     }
     if plan.wanted.is_some() {
-        return (ConditionStatus::True, Reason::ImagePresent, "the image is there".to_owned());
+        let how = plan.recipe.as_ref();
+        let how = how.map_or_else(String::new, |recipe| format!(": {}", recipe.why));
+        return (ConditionStatus::True, Reason::ImagePresent, format!("the image is there{how}"));
     }
     for reason in [Reason::Building, Reason::Pulling] {
         if let Some(message) = plan.says(reason) {

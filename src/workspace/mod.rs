@@ -238,7 +238,7 @@ impl Workspace {
             limits: self.limits(),
         };
         let answer = child::run(&self.settings, &job, &progress).await?;
-        self.put(app, source, answer, turn).await
+        self.put(app, source, look_for, answer, turn).await
     }
 
     /// Puts what the worker made in place. Runs to its end even when nobody waits for it.
@@ -246,6 +246,7 @@ impl Workspace {
         &self,
         app: &AppName,
         source: &GitSource,
+        look_for: &[String],
         answer: Answer,
         turn: OwnedMutexGuard<()>,
     ) -> Result<Checkout, Error> {
@@ -256,6 +257,8 @@ impl Workspace {
             commit: answer.commit,
             tree: answer.tree,
             files: answer.files.into_iter().map(|path| DetectedFile { path }).collect(),
+            facts: answer.facts,
+            looked_for: Some(look_for.to_vec()),
         };
         let folder = self.folder(app);
         let writing = Arc::clone(&self.writing);

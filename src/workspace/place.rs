@@ -100,6 +100,8 @@ mod tests {
             commit: commit.to_owned(),
             tree: commit.to_owned(),
             files: Vec::new(),
+            facts: std::collections::BTreeMap::new(),
+            looked_for: None,
         }
     }
 

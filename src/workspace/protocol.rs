@@ -1,10 +1,11 @@
 //! What Berth and its git worker say to each other: one line of JSON per message.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
+use crate::state::FileFacts;
 
 /// What the worker is asked to do: one line on its standard input. When that input ends, the
 /// worker ends itself.
@@ -74,6 +75,8 @@ pub(super) struct Answer {
     pub(super) tree: String,
     /// Its first-level files, and those looked for, that exist.
     pub(super) files: Vec<String>,
+    /// What the telling ones among them say.
+    pub(super) facts: BTreeMap<String, FileFacts>,
     /// Where the tree was written; none when it is in place already.
     pub(super) staged: Option<PathBuf>,
 }

@@ -156,6 +156,8 @@ fn a_build_is_written_with_its_checkout_and_comes_back_as_its_source() {
         args: built.spec.build.args.clone(),
         base: None,
         ca_bundle: None,
+        secrets: Vec::new(),
+        from: None,
         rebuilds: 0,
         why: String::new(),
     };

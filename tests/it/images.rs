@@ -72,6 +72,7 @@ fn worlds() -> impl Strategy<Value = World> {
                 app: AppName::new(&format!("a{app}")).unwrap(),
                 id,
                 size,
+                base: None,
             });
         }
         for (nth, (at, is_used)) in left.into_iter().enumerate() {
@@ -159,6 +160,7 @@ fn images_that_take_too_much_go_oldest_first() {
         tags: vec![format!("berth/chat:{nth}")],
         app: AppName::new("chat").unwrap(),
         size: 100,
+        base: None,
     };
     let world = World { own_images: (0..5).map(image).collect(), ..World::default() };
     let policy = Policy {

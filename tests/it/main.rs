@@ -22,6 +22,7 @@ mod plan;
 mod plan_props;
 mod policy;
 mod proxy;
+mod recipe;
 mod rig;
 mod rollouts;
 mod seeded;

@@ -139,6 +139,8 @@ fn checkout(url: &GitUrl, app: &App) -> Checkout {
         commit: "c0ffee00".repeat(5),
         tree: "0badcafe".repeat(5),
         files: files.map(|path| DetectedFile { path }).collect(),
+        facts: std::collections::BTreeMap::new(),
+        looked_for: None,
     }
 }
 

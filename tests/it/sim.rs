@@ -182,6 +182,7 @@ impl Sim {
                     tags: vec![tag],
                     app: self.name.clone(),
                     size: 0,
+                    base: recipe.base.clone(),
                 };
                 self.world.own_images.push(image);
             }

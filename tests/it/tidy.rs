@@ -71,7 +71,13 @@ const PLACES: &[Place] = &[
     Place { word: "prometheus", at: &["src/telemetry/"] },
     Place {
         word: "serde_yaml",
-        at: &["src/manifest/", "src/config/", "src/cli/document.rs", "src/compose/import/"],
+        at: &[
+            "src/manifest/",
+            "src/config/",
+            "src/cli/document.rs",
+            "src/compose/import/",
+            "src/plan/recipe/read/",
+        ],
     },
     Place { word: "clap", at: &["src/cli/", "src/cli.rs", "src/config/", "src/main.rs"] },
 ];

@@ -13,8 +13,8 @@ use super::super::Error;
 use super::transport::decode;
 use crate::model::{AppName, PortBinding, Protocol, Timestamp, label};
 use crate::state::{
-    Container, ContainerId, ContainerState, Detail, Leftover, OwnImage, Ownership, World, owner_of,
-    ports_of_label,
+    BaseImage, Container, ContainerId, ContainerState, Detail, Leftover, OwnImage, Ownership,
+    World, owner_of, ports_of_label,
 };
 
 /// A container as the list shows it.
@@ -270,7 +270,8 @@ fn take_image(instance: &str, wire: ImageWire, world: &mut World) {
             // An image that somebody made from ours has our labels too, and a name of its own.
             let own: Vec<_> = tags.iter().filter(|tag| is_own(tag, &app, build)).cloned().collect();
             if tags.is_empty() || !own.is_empty() {
-                world.own_images.push(OwnImage { created, id, tags: own, app, size });
+                let base = get(label::IMAGE_BASE).and_then(BaseImage::parse);
+                world.own_images.push(OwnImage { created, id, tags: own, app, size, base });
             }
         }
         // The first instruction of a build of ours says whose it is, the last one the rest.

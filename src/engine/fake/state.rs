@@ -12,8 +12,8 @@ use super::thing::{Behaviour, Thing};
 use crate::model::{AppName, Digest, ImageRef, PortBinding, Timestamp, label};
 use crate::plan::{ContainerSpec, Recipe};
 use crate::state::{
-    Container, ContainerId, ContainerState, Detail, HostPort, OwnImage, Ownership, World, owner_of,
-    ports_of_label,
+    BaseImage, Container, ContainerId, ContainerState, Detail, HostPort, OwnImage, Ownership,
+    World, owner_of, ports_of_label,
 };
 
 /// How long work ends.
@@ -457,6 +457,7 @@ impl State {
                     tags,
                     app,
                     size: 0,
+                    base: get(label::IMAGE_BASE).and_then(BaseImage::parse),
                 });
             }
         }

@@ -1,5 +1,6 @@
 //! Wire types to [`App`]: every check that needs a field's meaning, and every default.
 
+mod build;
 mod health;
 mod run;
 mod source;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{BuildSpec, GitSource, PullPolicy, Source};
+use crate::model::{GitSource, PullPolicy, Source};
 
 use super::{
     super::{
@@ -86,66 +86,5 @@ impl Lower<'_> {
             validate::count(*depth, DEPTH_MAX)
         });
         Some(GitSource { url: url?, reference, path: path.unwrap_or_default(), depth, interval })
-    }
-
-    pub(super) fn build(&mut self, spec: &Trail<'_>) -> BuildSpec {
-        let Some(build) = &self.spec.build else { return BuildSpec::default() };
-        let trail = spec.key("build");
-        if self.spec.source.is_none() {
-            let message = "`build` needs a `source` to build from";
-            let problem = self.problems.error("manifest.conflict", &trail, message);
-            problem.at_key().unless(spec.key("source").path());
-        }
-        self.check_generated(build, &trail);
-        let args = build.args.clone().unwrap_or_default();
-        for name in args.keys() {
-            if let Err(broken) = validate::name_of_value(name) {
-                self.problems.refuse(&trail.key("args").key(name), broken).at_key();
-            }
-        }
-        let mut packages = Vec::new();
-        for (at, text) in build.packages.iter().flatten().enumerate() {
-            packages.extend(
-                self.problems.keep(&trail.key("packages").index(at), validate::package(text)),
-            );
-        }
-        BuildSpec {
-            dockerfile: self.keep(&trail.key("dockerfile"), build.dockerfile.as_ref(), |text| {
-                validate::repository_file(text)
-            }),
-            target: self.keep(&trail.key("target"), build.target.as_ref(), |text| {
-                validate::build_target(text)
-            }),
-            args,
-            base: self.keep(&trail.key("base"), build.base.as_ref(), |text| validate::image(text)),
-            requirements: self.keep(
-                &trail.key("requirements"),
-                build.requirements.as_ref(),
-                |text| validate::repository_file(text),
-            ),
-            packages,
-            ca_bundle: build.ca_bundle.unwrap_or(false),
-        }
-    }
-
-    /// A Dockerfile of the repository takes nothing from the fields that a generated one is made
-    /// of, so saying both would be ignored silently.
-    fn check_generated(&mut self, build: &v1::Build, trail: &Trail<'_>) {
-        if build.dockerfile.is_none() {
-            return;
-        }
-        let fields = [
-            ("base", build.base.is_some()),
-            ("requirements", build.requirements.is_some()),
-            ("packages", build.packages.as_ref().is_some_and(|list| !list.is_empty())),
-        ];
-        for (field, _) in fields.iter().filter(|(_, is_there)| *is_there) {
-            let message =
-                format!("`{field}` is for a generated Dockerfile, `dockerfile` names one");
-            self.problems
-                .error("manifest.conflict", &trail.key(field), message)
-                .at_key()
-                .help("remove one of the two");
-        }
     }
 }

@@ -35,8 +35,6 @@ pub(super) const LATER: &[(&str, &str)] = &[
     ("spec.source.git.lfs", ""),
     ("spec.source.git.auth", ""),
     ("spec.build.context", "name the folder with `source.git.path`"),
-    ("spec.build.python", "choose a base image with `build.base`"),
-    ("spec.build.secrets", ""),
     ("spec.mounts[].model", ""),
     ("spec.mounts[].secret", ""),
     ("spec.mounts[].config", ""),
@@ -178,6 +176,27 @@ pub(super) struct Build {
     pub(super) packages: Option<Vec<String>>,
     /// Whether the build trusts the host's CA certificates. Default: false.
     pub(super) ca_bundle: Option<bool>,
+    /// The Python of a generated Dockerfile, like `3.11` or `>=3.10,<3.13`. Default: as the
+    /// project's own files say.
+    pub(super) python: Option<String>,
+    /// Secrets that the build sees and no layer keeps. They need an engine with `BuildKit`.
+    pub(super) secrets: Option<Vec<BuildSecret>>,
+}
+
+/// A secret that a build sees at `/run/secrets/<id>`; as `pip.conf`, `netrc` and `npmrc` where the
+/// tools of these names look for it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub(super) struct BuildSecret {
+    /// What the build calls it.
+    #[schemars(required)]
+    pub(super) id: Option<String>,
+    /// The name of the secret.
+    #[schemars(required)]
+    pub(super) secret: Option<String>,
+    /// Which value of the secret. Default: its only one.
+    pub(super) key: Option<String>,
 }
 
 /// When an image is pulled.

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::HIDDEN;
 use crate::model::{
-    AppSpec, Bind, BuildSpec, Command, GitSource, Health, HealthCheck, Mount, MountSource,
-    PortSpec, PullPolicy, Resources, RestartPolicy, RolloutOrder, Source,
+    AppSpec, Bind, BuildSecret, BuildSpec, Command, GitSource, Health, HealthCheck, Mount,
+    MountSource, PortSpec, PullPolicy, Resources, RestartPolicy, RolloutOrder, Source,
 };
 
 /// An object that leaves out what is not set.
@@ -101,7 +101,21 @@ fn build(build: &BuildSpec) -> Fields {
     if build.ca_bundle {
         fields.put("caBundle", true);
     }
+    fields.put_some("python", build.python.clone());
+    if !build.secrets.is_empty() {
+        let secrets = build.secrets.iter().map(secret).collect::<Vec<_>>();
+        fields.put("secrets", Value::Array(secrets));
+    }
     fields
+}
+
+/// What a secret is called. Its values are known to nobody here.
+fn secret(secret: &BuildSecret) -> Value {
+    let mut fields = Fields::default();
+    fields.put("id", secret.id.clone());
+    fields.put("secret", secret.secret.clone());
+    fields.put_some("key", secret.key.clone());
+    Value::Object(fields.0)
 }
 
 fn hidden(values: &BTreeMap<String, String>) -> Fields {

@@ -98,6 +98,7 @@ fn once(job: &Job, report: &Report) -> Result<Answer, Failure> {
     let tree = tree::at(&repository, &commit, job)?;
     let id = tree.id().to_string();
     let files = tree::files(&tree, &job.look_for);
+    let facts = tree::facts(&repository, &tree, &files, &job.look_for);
     let staged = if job.have.as_ref() == Some(&id) {
         None
     } else {
@@ -105,7 +106,7 @@ fn once(job: &Job, report: &Report) -> Result<Answer, Failure> {
         export::export(&repository, &tree, &staged, &job.limits, report)?;
         Some(staged)
     };
-    Ok(Answer { commit: commit.id().to_string(), tree: id, files, staged })
+    Ok(Answer { commit: commit.id().to_string(), tree: id, files, facts, staged })
 }
 
 fn limit_process(limits: &Limits) -> io::Result<()> {

@@ -1,10 +1,15 @@
 //! Finds an app's folder and its telling files in a commit.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use git2::{Commit, ObjectType, Repository, Tree};
 
 use super::failure::Failure;
+use crate::plan::{is_telling, read_facts};
+use crate::state::FileFacts;
 use crate::workspace::error::Error;
 use crate::workspace::protocol::Job;
 
@@ -12,6 +17,10 @@ use crate::workspace::protocol::Job;
 const NAMES_MAX: usize = 8;
 /// How many first-level files are told.
 const FILES_MAX: usize = 4096;
+/// How many telling files are read.
+const TELLING_MAX: usize = 32;
+/// How large a telling file may be.
+const TELLING_BYTES_MAX: usize = 256 * 1024;
 
 /// The tree at the path that the job names.
 pub(super) fn at<'r>(
@@ -74,4 +83,32 @@ pub(super) fn files(tree: &Tree<'_>, look_for: &[String]) -> Vec<String> {
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect()
+}
+
+/// What the telling files among `files` say.
+pub(super) fn facts(
+    repository: &Repository,
+    tree: &Tree<'_>,
+    files: &[String],
+    look_for: &[String],
+) -> BTreeMap<String, FileFacts> {
+    let read = |path: &String| {
+        let entry = tree.get_path(Path::new(path)).ok()?;
+        // A link's own text says nothing about what it leads to.
+        if entry.filemode() == i32::from(git2::FileMode::Link) {
+            return None;
+        }
+        let odb = repository.odb().ok()?;
+        let (size, kind) = odb.read_header(entry.id()).ok()?;
+        if kind != ObjectType::Blob || TELLING_BYTES_MAX < size {
+            return None;
+        }
+        let blob = repository.find_blob(entry.id()).ok()?;
+        let text = String::from_utf8_lossy(blob.content());
+        Some((path.clone(), read_facts(path, &text)))
+    };
+    let is_wanted = |path: &&String| {
+        is_telling(path) || look_for.contains(path) && path.to_lowercase().ends_with(".txt")
+    };
+    files.iter().filter(is_wanted).take(TELLING_MAX).filter_map(read).collect()
 }

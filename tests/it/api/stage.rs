@@ -41,7 +41,7 @@ metadata:
   labels: {team: vision}
 spec:
   source: {git: {url: https://git.example.com/acme/chat.git, ref: main, path: app}}
-  build: {args: {TOKEN: hunter2}, packages: [ffmpeg]}
+  build: {args: {CODE: hunter2}, packages: [ffmpeg]}
   run: python app.py
   ports: [{name: http, containerPort: 7860, hostPort: 8010, bind: loopback}]
   env: {API_KEY: hunter2}

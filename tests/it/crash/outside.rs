@@ -77,6 +77,8 @@ pub(crate) fn put_checkout(rig: &Rig, digit: char) {
         commit: digit.to_string().repeat(40),
         tree: digit.to_string().repeat(40),
         files: vec![DetectedFile { path: "requirements.txt".to_owned() }],
+        facts: std::collections::BTreeMap::new(),
+        looked_for: None,
     };
     let folder = rig.folder.path().join("workspaces").join(APP);
     fs::create_dir_all(folder.join("code")).unwrap();

@@ -20,7 +20,12 @@ const EXPECTED: &[Expected] = &[
     ("private", Phase::Failed, Reason::GitAuth, &["no access to http://127.0.0.1:"]),
     ("no-ref", Phase::Failed, Reason::RefNotFound, &["`v9`", "main"]),
     ("no-path", Phase::Failed, Reason::PathNotFound, &["no folder `server`"]),
-    ("nothing", Phase::Failed, Reason::NothingToBuild, &["requirements.txt", "build.dockerfile"]),
+    (
+        "nothing",
+        Phase::Failed,
+        Reason::NothingToBuild,
+        &["looked for: Dockerfile, requirements.txt, pyproject.toml", "build.dockerfile"],
+    ),
     ("bad-pip", Phase::Failed, Reason::BuildFailed, &["No matching distribution found for nosuch"]),
     ("no-base", Phase::Failed, Reason::BaseImageMissing, &["127.0.0.1:1/none:1"]),
     ("no-image", Phase::Failed, Reason::PullFailed, &["127.0.0.1:1/none:2"]),

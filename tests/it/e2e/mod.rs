@@ -17,5 +17,6 @@ mod program;
 mod repair;
 mod repository;
 mod rollout;
+mod shapes;
 mod stage;
 mod undo;

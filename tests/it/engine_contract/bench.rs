@@ -238,7 +238,9 @@ impl Bench {
             args: BTreeMap::new(),
             base: None,
             ca_bundle: None,
+            secrets: Vec::new(),
             rebuilds: 0,
+            from: None,
             why: String::new(),
         }
     }

@@ -220,7 +220,9 @@ fn recipe() -> Recipe {
         args: std::collections::BTreeMap::new(),
         base: None,
         ca_bundle: None,
+        secrets: Vec::new(),
         rebuilds: 0,
+        from: None,
         why: String::new(),
     }
 }

@@ -123,7 +123,7 @@ fn image(app: &str, version: u32) -> String {
 
 fn built(level: u32) -> String {
     let source = "source: {git: \"https://git.example/shop/chat\", interval: 0}";
-    format!("{}  build: {{args: {{LEVEL: '{level}'}}}}\n", manifest(APP, source))
+    format!("{}  run: serve\n  build: {{args: {{LEVEL: '{level}'}}}}\n", manifest(APP, source))
 }
 
 fn rig() -> Rig {
@@ -150,6 +150,8 @@ fn put_checkout(rig: &Rig) {
         commit: "c".repeat(40),
         tree: "d".repeat(40),
         files: vec![DetectedFile { path: "requirements.txt".to_owned() }],
+        facts: BTreeMap::new(),
+        looked_for: None,
     };
     let folder = rig.folder.path().join("workspaces").join(APP);
     fs::create_dir_all(folder.join("code")).unwrap();

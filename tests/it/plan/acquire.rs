@@ -1,6 +1,6 @@
 //! Getting the image: fetch, build, pull, and what is said while it is not there.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use berth::{
     model::{App, Digest, ImageRef, Reason},
@@ -35,6 +35,8 @@ fn checkout() -> Checkout {
         commit: "c0ffee00".repeat(5),
         tree: "0badcafe".repeat(5),
         files: vec![DetectedFile { path: "requirements.txt".to_owned() }],
+        facts: BTreeMap::new(),
+        looked_for: None,
     }
 }
 
@@ -276,7 +278,9 @@ fn a_missing_base_image_is_pulled_and_its_failure_is_said_as_such() {
 #[test]
 fn a_repository_with_nothing_to_build_from_is_refused_and_nothing_pulled() {
     let mut sim = fetched(&plain());
-    sim.state.checkout.as_mut().unwrap().files.clear();
+    let seen = sim.state.checkout.as_mut().unwrap();
+    seen.files.clear();
+    seen.looked_for = Some(Vec::new());
     let plan = sim.plan();
     assert!(plan.is_empty());
     assert!(plan.says(Reason::NothingToBuild).is_some());

@@ -20,4 +20,7 @@ mod sim;
 #[path = "it_plan/mod.rs"]
 mod it_plan;
 #[cfg(test)]
+#[path = "it_recipe/mod.rs"]
+mod it_recipe;
+#[cfg(test)]
 mod plan_props;

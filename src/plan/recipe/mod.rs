@@ -1,0 +1,269 @@
+//! Decides how an app's image is built, and writes the Dockerfile when the repository has none.
+//!
+//! Every text of a manifest or a repository is either checked against a small alphabet or quoted,
+//! so that none of it becomes an instruction of its own (fault B05).
+
+mod base;
+mod cuda;
+mod detect;
+mod read;
+mod version;
+mod write;
+
+use serde::Serialize;
+
+pub use read::{is_telling, read_facts};
+
+use self::{
+    base::{Base, Needs},
+    detect::{Kind, LOOKED_FOR},
+};
+use super::{Dockerfile, Recipe, Refusal};
+use crate::model::{App, Command, Digest, Reason};
+use crate::state::{BaseImage, Checkout, Policy, World};
+
+const DOCKERFILE: &str = "Dockerfile";
+/// Goes up when images that were built from generated Dockerfiles must be built anew.
+const GENERATOR: u32 = 2;
+
+/// Decides how the image of `app` is built from `checkout`.
+///
+/// A base image that the engine does not have is refused with [`Reason::BaseImageMissing`] and
+/// its name as the message; the caller pulls it.
+///
+/// An image of the same inputs that was built when the base's name meant something else is as good
+/// as a new one: a base that moves rebuilds nothing by itself (fault D40).
+pub(super) fn recipe(
+    app: &App,
+    checkout: &Checkout,
+    world: &World,
+    rebuilds: u64,
+    policy: &Policy,
+) -> Result<Recipe, Refusal> {
+    check_secrets(app, policy)?;
+    if app.spec.build.ca_bundle && policy.ca_bundle.is_none() {
+        return refuse(
+            Reason::InvalidManifest,
+            "`build.caBundle` is set, and the operator has configured no CA bundle",
+        );
+    }
+    if let Some((path, why)) = dockerfile_in_source(app, checkout)? {
+        let dockerfile = Dockerfile::InSource(path);
+        return Ok(bare(app, checkout, rebuilds, policy, dockerfile, why));
+    }
+    let plan = Generation::of(app, checkout, policy)?;
+    let bare =
+        bare(app, checkout, rebuilds, policy, Dockerfile::Generated(String::new()), String::new());
+    let mut built: Vec<_> = world.own_images.iter().filter(|own| own.app == app.name).collect();
+    built.sort_by_key(|own| std::cmp::Reverse(own.created));
+    let earlier = built.iter().filter_map(|own| own.base.as_ref());
+    let now = plan.base_now(world);
+    let is_here = |recipe: &Recipe| world.image_id(&recipe.tag()).is_some();
+    let on = |base: &BaseImage| plan.recipe(bare.clone(), (app, checkout, policy), base, world);
+    let same_name = earlier.filter(|base| base.reference == plan.base.image);
+    for base in now.iter().chain(same_name) {
+        let recipe = on(base)?;
+        if is_here(&recipe) {
+            return Ok(recipe);
+        }
+    }
+    match now {
+        Some(base) => on(&base),
+        None => refuse(Reason::BaseImageMissing, plan.base.image.as_str()),
+    }
+}
+
+/// Everything that a generated Dockerfile is made from. Equal values give equal texts.
+#[derive(Debug)]
+struct Generation {
+    kind: Kind,
+    why: String,
+    base: Base,
+    python: Option<detect::PythonAsk>,
+    /// Whether `PyTorch` is to come without CUDA.
+    is_torch_cpu: bool,
+    /// The command that the image gets.
+    command: Option<Vec<String>>,
+}
+
+impl Generation {
+    fn of(app: &App, checkout: &Checkout, policy: &Policy) -> Result<Self, Refusal> {
+        let (kind, why) = detect::kind(app, checkout)?;
+        if app.spec.build.target.is_some() {
+            return nothing(checkout, "`build.target` names a stage, and there is no Dockerfile");
+        }
+        let python = detect::python(app, checkout)?.filter(|_| kind != Kind::Node);
+        let (frameworks, has_index) = detect::frameworks(&kind, checkout);
+        let node = [".nvmrc", ".node-version", "package.json"]
+            .iter()
+            .find_map(|name| detect::facts(checkout, name)?.node.as_ref()?.major);
+        let needs = Needs { kind: &kind, python: python.as_ref(), frameworks: &frameworks, node };
+        let base = base::choose(app, needs, policy)?;
+        let is_torch_cpu = policy.gpu_driver.is_none()
+            && app.spec.build.base.is_none()
+            && !has_index
+            && frameworks.iter().any(|found| found.name == "torch" && found.cuda.is_none());
+        let command = write::command(&kind, checkout);
+        if app.spec.command == Command::Image && command.is_none() && base::is_bare(&base.image) {
+            return refuse(
+                Reason::InvalidManifest,
+                "nothing says what to run: add `run` to the manifest, or a `Procfile` with a line \
+                 `web: …` to the repository",
+            );
+        }
+        Ok(Self { kind, why, base, python, is_torch_cpu, command })
+    }
+
+    /// What the base's name means now; none when the engine does not have it.
+    fn base_now(&self, world: &World) -> Option<BaseImage> {
+        let reference = self.base.image.clone();
+        let id = world.image_id(reference.as_str())?;
+        let digest = world.pinned(reference.as_str()).and_then(|name| name.split_once('@'));
+        let identity = digest.map_or(id, |(_, digest)| digest).to_owned();
+        Some(BaseImage { reference, identity })
+    }
+
+    /// `bare`, with the Dockerfile on this base.
+    fn recipe(
+        &self,
+        bare: Recipe,
+        (app, checkout, policy): (&App, &Checkout, &Policy),
+        base: &BaseImage,
+        world: &World,
+    ) -> Result<Recipe, Refusal> {
+        let pinned = world.pinned(base.reference.as_str());
+        let pinned = pinned.filter(|name| name.ends_with(&format!("@{}", base.identity)));
+        let from = pinned.unwrap_or(base.reference.as_str());
+        let text = write::dockerfile(app, checkout, self, from, policy)?;
+        let identity = base.identity.split_once(':').map_or("", |(_, digits)| digits);
+        let why = format!(
+            "Dockerfile generated: {}; base {} ({}), {}",
+            self.why,
+            base.reference,
+            identity.get(..12).unwrap_or(&base.identity),
+            self.base.why
+        );
+        Ok(Recipe {
+            dockerfile: Dockerfile::Generated(text),
+            from: Some(self.digest(app)),
+            base: Some(base.clone()),
+            why,
+            ..bare
+        })
+    }
+
+    /// What the text is made from beside the tree and what the recipe itself names.
+    fn digest(&self, app: &App) -> Digest {
+        #[derive(Serialize)]
+        struct Inputs<'a> {
+            generator: u32,
+            kind: String,
+            packages: &'a [String],
+            python: Option<(&'a str, &'a str)>,
+            is_torch_cpu: bool,
+            command: Option<&'a [String]>,
+        }
+        let python = self.python.as_ref();
+        Digest::of_value(&Inputs {
+            generator: GENERATOR,
+            kind: format!("{:?}", self.kind),
+            packages: &app.spec.build.packages,
+            python: python.map(|ask| (ask.by.as_str(), ask.text.as_str())),
+            is_torch_cpu: self.is_torch_cpu,
+            command: self.command.as_deref(),
+        })
+    }
+}
+
+fn bare(
+    app: &App,
+    checkout: &Checkout,
+    rebuilds: u64,
+    policy: &Policy,
+    dockerfile: Dockerfile,
+    why: String,
+) -> Recipe {
+    let build = &app.spec.build;
+    Recipe {
+        instance: policy.instance.clone(),
+        app: app.name.clone(),
+        tree: checkout.tree.clone(),
+        commit: checkout.commit.clone(),
+        dockerfile,
+        target: build.target.clone(),
+        args: build.args.clone(),
+        base: None,
+        ca_bundle: policy.ca_bundle.clone().filter(|_| build.ca_bundle),
+        secrets: build.secrets.clone(),
+        rebuilds,
+        from: None,
+        why,
+    }
+}
+
+/// Only `BuildKit` shows a secret to a build without keeping it in a layer (fault B08).
+fn check_secrets(app: &App, policy: &Policy) -> Result<(), Refusal> {
+    if app.spec.build.secrets.is_empty() || policy.has_buildkit {
+        return Ok(());
+    }
+    refuse(
+        Reason::BuildKitMissing,
+        "`build.secrets` needs BuildKit, which this engine does not build with: the classic \
+         builder would keep the secrets in the image's layers; take `build.secrets` away, or use \
+         an engine with BuildKit",
+    )
+}
+
+/// The Dockerfile of the repository, and why it is used.
+fn dockerfile_in_source(
+    app: &App,
+    checkout: &Checkout,
+) -> Result<Option<(String, String)>, Refusal> {
+    let build = &app.spec.build;
+    match &build.dockerfile {
+        Some(path) if checkout.has(path) => {
+            Ok(Some((path.clone(), format!("{path} used: build.dockerfile names it"))))
+        }
+        Some(path) => {
+            nothing(checkout, &format!("`build.dockerfile` names `{path}`, which does not exist"))
+        }
+        None if checkout.has(DOCKERFILE) => {
+            let is_unused = build.requirements.is_some()
+                || build.base.is_some()
+                || build.python.is_some()
+                || !build.packages.is_empty();
+            let unused = if is_unused {
+                "; build.base, build.packages, build.python and build.requirements are not used"
+            } else {
+                ""
+            };
+            Ok(Some((DOCKERFILE.to_owned(), format!("{DOCKERFILE} found{unused}"))))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Nothing can be built: what was looked for, where, and what is there instead.
+fn nothing<T>(checkout: &Checkout, what: &str) -> Result<T, Refusal> {
+    let commit = checkout.commit.get(..7).unwrap_or(&checkout.commit);
+    let place = if checkout.path.is_empty() {
+        format!("commit {commit}")
+    } else {
+        format!("`{}` at commit {commit}", checkout.path)
+    };
+    let is_like =
+        |file: &str| file.contains(DOCKERFILE) || file.contains("requirements") || is_telling(file);
+    let files = checkout.files.iter().map(|file| file.path.as_str());
+    let alike: Vec<_> = files.filter(|path| is_like(path)).take(8).collect();
+    let found =
+        if alike.is_empty() { String::new() } else { format!(" ({} found)", alike.join(", ")) };
+    let message = format!(
+        "{what} in {place}{found}; looked for: {LOOKED_FOR}. Add one, or name one with \
+         `build.dockerfile` or `build.requirements`, or correct `source.git.path`"
+    );
+    refuse(Reason::NothingToBuild, &message)
+}
+
+fn refuse<T>(reason: Reason, message: &str) -> Result<T, Refusal> {
+    Err(Refusal { reason, message: message.to_owned() })
+}
