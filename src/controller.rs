@@ -22,7 +22,7 @@ use crate::queue::Turn;
 use crate::reconcile::Reconciler;
 use crate::record::{Command, CommandEnvelope, CommandError, Event};
 use crate::source::Source;
-use crate::state::{Desired, Request, Want};
+use crate::state::{Desired, Request, Want, WorkKind};
 
 /// How many passes run at once. A pass mostly waits; the engine's calls have limits of their own.
 const PASSES_AT_ONCE: usize = 256;
@@ -418,7 +418,11 @@ impl Controller {
         let desired = Arc::clone(&self.desired.borrow());
         let is_git = desired.app(app).is_some_and(|app| app.spec.git().is_some());
         self.reconciler.ledger.update(app, |facts| {
-            if is_git {
+            // What runs is kept back on purpose: now what is there is asked for.
+            let kept = facts.failures.get(&WorkKind::Fetch).map(|failure| failure.reason);
+            if matches!(kept, Some(Reason::TagMoved | Reason::RefMissing)) {
+                facts.request = Some(Request::Take);
+            } else if is_git {
                 facts.rebuilds += 1;
             }
             facts.pulled_generation = None;

@@ -79,6 +79,8 @@ pub fn repository(place: Place, workspace: &Arc<Workspace>, interval: Duration) 
         reference: place.reference.clone(),
         path: place.path.clone(),
         depth: None,
+        submodules: false,
+        lfs: false,
         interval,
     };
     let (workspace, key) = (Arc::clone(workspace), place.key());

@@ -20,7 +20,7 @@ use crate::engine::{BuildExtras, BuildRequest, Engine};
 use crate::model::{AppName, Reason};
 use crate::plan::{Recipe, Work};
 use crate::state::{Checkout, RunningWork, WorkKind};
-use crate::workspace::{BuildLog, Workspace};
+use crate::workspace::{self, BuildLog, News, Seen, Workspace};
 
 /// How many lines of a log may wait to be written.
 const LOG_LINES_WAITING: usize = 1024;
@@ -98,6 +98,16 @@ pub struct JobError {
     pub message: String,
     /// Whether only a change by a person can help.
     pub is_permanent: bool,
+}
+
+impl From<workspace::Error> for JobError {
+    fn from(error: workspace::Error) -> Self {
+        Self {
+            reason: error.reason(),
+            message: error.to_string(),
+            is_permanent: error.is_permanent(),
+        }
+    }
 }
 
 struct Job {
@@ -215,6 +225,20 @@ impl Jobs {
         work: Work,
         progress: Arc<Mutex<Option<String>>>,
     ) {
+        // Looking costs no turn: most looks find nothing new.
+        let mut news = None;
+        let start = Instant::now();
+        if let Work::Fetch { source, look_for, look } = &work {
+            let manifests = &self.settings.manifests;
+            let seen = self.workspace.look(&app, source, manifests, look_for, (*look, start)).await;
+            match seen {
+                Ok(Seen::News(found)) => news = Some(found),
+                Ok(Seen::Same(checkout)) => {
+                    return self.end(id, &app, &work, Ok(Done::Fetched(checkout)), start);
+                }
+                Err(error) => return self.end(id, &app, &work, Err(error.into()), start),
+            }
+        }
         let gate = match work.kind() {
             WorkKind::Fetch => &self.fetches,
             WorkKind::Build => &self.builds,
@@ -231,35 +255,43 @@ impl Jobs {
         let file = if is_build { self.workspace.open_log(&app).ok() } else { None };
         let (file, writer) = file.map(BuildLog::into_sink).unzip();
         let keeper = tokio::spawn(keep_log(lines, file, progress));
-        let result = self.work(&app, &work, log).await;
+        let result = self.work(&app, &work, news.unwrap_or_default(), log).await;
         let _ = keeper.await;
         if let Some(writer) = writer {
             let _ = writer.await;
         }
+        self.end(id, &app, &work, result, start);
+    }
+
+    fn end(
+        &self,
+        id: u64,
+        app: &AppName,
+        work: &Work,
+        result: Result<Done, JobError>,
+        start: Instant,
+    ) {
         let mut running = self.lock();
-        if running.jobs.get(&app).is_some_and(|job| job.id == id) {
-            running.jobs.remove(&app);
+        if running.jobs.get(app).is_some_and(|job| job.id == id) {
+            running.jobs.remove(app);
         }
         drop(running);
         let (kind, input, took) = (work.kind(), work.input(), start.elapsed());
-        let _ = self.finished.send(Finished { app, kind, input, result, took });
+        let _ = self.finished.send(Finished { app: app.clone(), kind, input, result, took });
     }
 
     async fn work(
         &self,
         app: &AppName,
         work: &Work,
+        news: News,
         log: mpsc::Sender<String>,
     ) -> Result<Done, JobError> {
         match work {
-            Work::Fetch { source, look_for } => {
+            Work::Fetch { source, .. } => {
                 let manifests = &self.settings.manifests;
-                let fetched = self.workspace.fetch(app, source, manifests, look_for, log).await;
-                fetched.map(Done::Fetched).map_err(|error| JobError {
-                    reason: error.reason(),
-                    message: error.to_string(),
-                    is_permanent: error.is_permanent(),
-                })
+                let taken = self.workspace.take(app, source, manifests, news, log).await;
+                Ok(Done::Fetched(taken?))
             }
             Work::Build(recipe) => self.build(recipe, log).await.map(|()| Done::Built),
             Work::Pull { reference } => {

@@ -15,7 +15,9 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::engine::{Applied, Engine, Error, ResolvedCall};
 use crate::model::{AppName, Reason};
-use crate::plan::{Call, Outcome, Plan, PlannedStep, Step, StepFailure, Target, render_step};
+use crate::plan::{
+    Call, Look, Outcome, Plan, PlannedStep, Step, StepFailure, Target, Work, render_step,
+};
 use crate::state::ContainerId;
 use crate::telemetry::Metrics;
 use crate::workspace::Workspace;
@@ -108,7 +110,9 @@ impl Executor {
             None => {
                 self.metrics.step(action, "ok");
                 let cause = planned.cause.as_str();
-                if matches!(planned.step, Step::Work(_)) {
+                if matches!(&planned.step, Step::Work(Work::Fetch { look: Look::Polled, .. })) {
+                    tracing::debug!(app = app.as_str(), step, cause, "looking for news");
+                } else if matches!(planned.step, Step::Work(_)) {
                     tracing::info!(app = app.as_str(), step, cause, "work begun");
                 } else {
                     tracing::info!(app = app.as_str(), step, cause, "step done");

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::Repository;
+use crate::model::VersionRange;
 
 /// What kind of message it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,21 +103,12 @@ impl Push {
         if wanted.len() == 40 && wanted.chars().all(|c| c.is_ascii_hexdigit()) {
             return self.commits.contains(&wanted.to_ascii_lowercase());
         }
-        if is_range(wanted) {
+        // Any tag may change what a range of versions means.
+        if VersionRange::parse(wanted).is_some() {
             return tag.is_some();
         }
         wanted == self.reference || branch == Some(wanted) || tag == Some(wanted)
     }
-}
-
-/// Whether a reference is a range of versions, which any tag may change.
-fn is_range(reference: &str) -> bool {
-    let is_wild = |part: &str| matches!(part, "x" | "X" | "*");
-    reference.starts_with(['>', '<', '=', '^', '~', '*'])
-        || (reference.split('.').any(is_wild)
-            && reference.split('.').all(|part| {
-                is_wild(part) || part.trim_start_matches('v').chars().all(|c| c.is_ascii_digit())
-            }))
 }
 
 #[cfg(test)]

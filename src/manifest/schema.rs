@@ -146,7 +146,8 @@ mod tests {
     #[test]
     fn the_schema_knows_the_fields_of_every_mapping() {
         assert_eq!(fields(&path(&[])), ["apiVersion", "kind", "metadata", "spec"]);
-        assert_eq!(fields(&path(&["spec", "source", "git"])), ["url", "ref", "path", "depth"]);
+        let git = ["url", "ref", "path", "depth", "submodules", "lfs"];
+        assert_eq!(fields(&path(&["spec", "source", "git"])), git);
         assert!(fields(&path(&["spec", "port"])).is_empty());
         let mut mounts = path(&["spec", "mounts"]);
         mounts.0.push(Step::Index(3));

@@ -86,12 +86,18 @@ pub enum Source {
 pub struct GitSource {
     /// Where it is.
     pub url: GitUrl,
-    /// The branch, tag or full commit; none is the remote's HEAD.
+    /// The branch, tag, commit or range of versions; none is the remote's HEAD.
     pub reference: Option<String>,
     /// The folder inside the repository that is the app; empty is all of it.
     pub path: String,
     /// How many commits to fetch; none lets Berth choose.
     pub depth: Option<u32>,
+    /// Whether the repositories that it names as its submodules are part of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub submodules: bool,
+    /// Whether files that it keeps in Git LFS are part of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lfs: bool,
     /// How often to look for a new commit; zero is never.
     pub interval: Duration,
 }

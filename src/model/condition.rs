@@ -110,6 +110,10 @@ reasons! {
     GitAuth => "git.auth",
     /// The branch, tag or commit does not exist.
     RefNotFound => "git.ref-not-found",
+    /// The branch or tag was removed from the repository; its last commit goes on running.
+    RefMissing => "git.ref-missing",
+    /// The tag names another commit than before; the one before goes on running.
+    TagMoved => "git.tag-moved",
     /// The operator does not allow this kind of repository.
     SourceNotAllowed => "git.not-allowed",
     /// The folder named by `source.path` is not in the repository.

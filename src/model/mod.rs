@@ -10,6 +10,7 @@ mod name;
 mod port;
 mod quantity;
 mod reference;
+mod revision;
 mod time;
 mod version;
 
@@ -26,5 +27,6 @@ pub use quantity::{
     QuantityError, format_bytes, format_duration, parse_bytes, parse_duration, parse_millicpus,
 };
 pub use reference::{GitUrl, ImageRef, ReferenceError, check_git_ref, check_repository_path};
+pub use revision::{VersionRange, is_full_commit, is_short_commit, version};
 pub use time::Timestamp;
 pub use version::RunSpec;

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::revision::VersionRange;
+
 /// Why a text is not a reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
@@ -22,6 +24,14 @@ pub enum ReferenceError {
     /// Not a branch, tag or commit.
     #[error("`{0}` is not the name of a branch, a tag or a commit")]
     GitRef(String),
+    /// It has the form of a range of versions, and is none.
+    #[error("`{text}` is not a range of versions: {message}; write it like `>=1.2 <2` or `^1.2`")]
+    VersionRange {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// Not an image.
     #[error("`{0}` is not an image reference: write name:tag, host/name:tag or name@sha256:…")]
     Image(String),
@@ -119,8 +129,14 @@ fn check_password(rest: &str) -> Result<(), ReferenceError> {
     }
 }
 
-/// Checks the name of a branch or tag, or a commit.
+/// Checks the name of a branch or tag, a commit, or a range of versions.
 pub fn check_git_ref(text: &str) -> Result<(), ReferenceError> {
+    if text.len() <= 200
+        && let Some(range) = VersionRange::parse(text)
+    {
+        let text = text.to_owned();
+        return range.map(|_| ()).map_err(|message| ReferenceError::VersionRange { text, message });
+    }
     let wrong = text.is_empty()
         || 200 < text.len()
         || text.starts_with(['-', '/', '.'])

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    Input, Plan, PlannedStep, Recipe, Step, Verb, Work, recipe::recipe, shape::Image, times,
+    Input, Look, Plan, PlannedStep, Recipe, Step, Verb, Work, recipe::recipe, shape::Image, times,
 };
-use crate::model::{App, GitSource, GitUrl, ImageRef, PullPolicy, Reason, Source};
+use crate::model::{
+    App, Digest, GitSource, GitUrl, ImageRef, PullPolicy, Reason, Source, Timestamp,
+};
 use crate::state::{Checkout, OwnImage, Pin, Policy, Request, WorkKind, World};
 
 /// How many builds from scratch may be forgotten and are still found out.
@@ -144,7 +146,7 @@ fn from_git(input: &Input<'_>, app: &App, git: &GitSource, plan: &mut Plan) -> A
         );
         return Acquired::NotYet;
     }
-    let fetch = fetch(app, git);
+    let fetch = fetch(input, app, git);
     let known = input.state.checkout.as_ref();
     let Some(checkout) = known.filter(|seen| is_of(seen, git) && is_known(seen, app)) else {
         begin(input, fetch, "the repository has not been fetched", plan);
@@ -181,8 +183,12 @@ fn from_git(input: &Input<'_>, app: &App, git: &GitSource, plan: &mut Plan) -> A
     Acquired::NotYet
 }
 
-fn fetch(app: &App, git: &GitSource) -> Work {
-    Work::Fetch { source: git.clone(), look_for: look_for(app) }
+fn fetch(input: &Input<'_>, app: &App, git: &GitSource) -> Work {
+    let look = match input.state.request {
+        Some(Request::Take) => Look::Take,
+        _ => Look::Asked,
+    };
+    Work::Fetch { source: git.clone(), look_for: look_for(app), look }
 }
 
 /// The image of the revision that the app is held at. Newer commits are still looked for: one ends
@@ -191,7 +197,7 @@ fn pinned(input: &Input<'_>, app: &App, pin: &Pin, plan: &mut Plan) -> Acquired 
     if let Source::Git(git) = &app.spec.source {
         let is_allowed = input.policy.is_local_git_allowed || !matches!(git.url, GitUrl::Local(_));
         if is_allowed {
-            refresh(input, git, fetch(app, git), plan);
+            refresh(input, git, fetch(input, app, git), plan);
         }
     }
     let Some(reference) = input.world.reference_of(&pin.image, &pin.image_id) else {
@@ -273,13 +279,24 @@ fn is_of(checkout: &Checkout, git: &GitSource) -> bool {
     checkout.url == git.url.as_str()
         && checkout.reference == git.reference
         && checkout.path == git.path
+        && checkout.submodules == git.submodules
+}
+
+/// When a repository is looked at again: at moments that follow from its address and the interval
+/// alone, so that the apps of one repository are due together, and others are not (fault G17).
+fn due(git: &GitSource, checked_at: Timestamp) -> Timestamp {
+    let interval = i64::try_from(git.interval.as_millis()).unwrap_or(i64::MAX).max(1);
+    let digest = Digest::of_bytes(git.url.as_str().as_bytes());
+    let jitter = i64::from_str_radix(digest.short(8), 16).unwrap_or(0);
+    let since = (checked_at.as_millis() - jitter).rem_euclid(interval);
+    checked_at.moved(interval - since)
 }
 
 /// Looks for a newer commit when its time has come. What is there goes on meanwhile.
 fn refresh(input: &Input<'_>, git: &GitSource, fetch: Work, plan: &mut Plan) {
-    let is_asked = input.state.request == Some(Request::Fetch);
-    let due = input.state.checked_at.map_or(input.now, |at| at + git.interval);
+    let is_asked = matches!(input.state.request, Some(Request::Fetch | Request::Take));
     let is_polled = !git.interval.is_zero();
+    let due = input.state.checked_at.filter(|_| is_polled).map_or(input.now, |at| due(git, at));
     if input.state.work.is_some() {
         return;
     }
@@ -293,7 +310,13 @@ fn refresh(input: &Input<'_>, git: &GitSource, fetch: Work, plan: &mut Plan) {
         Turn::Go if is_asked || (is_polled && due <= input.now) => {
             let cause = if is_asked { "somebody asked for it" } else { "its interval has passed" };
             plan.verb = Verb::Refresh;
-            plan.work(cause, fetch);
+            let polled = match fetch {
+                Work::Fetch { source, look_for, .. } if !is_asked => {
+                    Work::Fetch { source, look_for, look: Look::Polled }
+                }
+                asked => asked,
+            };
+            plan.work(cause, polled);
         }
         Turn::Go if is_polled => plan.look_at(due),
         Turn::Go | Turn::Running(_) => {}

@@ -33,7 +33,9 @@ pub use place::{Claims, place_ports};
 pub use recipe::{is_telling, read_facts};
 pub use render::{render, render_step};
 pub use shape::container_spec;
-pub use step::{Call, ContainerSpec, Dockerfile, PlannedStep, Recipe, Shape, Step, Target, Work};
+pub use step::{
+    Call, ContainerSpec, Dockerfile, Look, PlannedStep, Recipe, Shape, Step, Target, Work,
+};
 
 /// All that a plan for one app is made from.
 #[derive(Clone, Copy, Debug)]

@@ -69,6 +69,17 @@ pub struct Target {
     pub name: String,
 }
 
+/// Why a repository is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Its time has come. That there is nothing new is no news, and costs nobody else anything.
+    Polled,
+    /// It is needed, or somebody asked.
+    Asked,
+    /// Somebody asked, and wants what a moved tag names now.
+    Take,
+}
+
 /// Long work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
@@ -78,6 +89,8 @@ pub enum Work {
         source: GitSource,
         /// The paths that the app's `build` names, to be looked for beside the first level.
         look_for: Vec<String>,
+        /// Why it is looked at.
+        look: Look,
     },
     /// Builds an image.
     Build(Box<Recipe>),

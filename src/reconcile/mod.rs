@@ -375,7 +375,7 @@ impl Reconciler {
             Some(Request::Restart) => {
                 outcome.failure.as_ref().is_none_or(|failure| failure.step.starts_with("start "))
             }
-            Some(Request::Fetch) => fetches || !is_git(input.want),
+            Some(Request::Fetch | Request::Take) => fetches || !is_git(input.want),
         };
         if is_done {
             self.ledger.update(app, |facts| {

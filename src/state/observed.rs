@@ -260,10 +260,16 @@ pub struct DetectedFile {
 pub struct Checkout {
     /// The repository it came from.
     pub url: String,
-    /// The branch, tag or commit asked for.
+    /// The branch, tag, commit or range asked for.
     pub reference: Option<String>,
+    /// What that turned out to be, for people: `tag v1.4.2`, `branch main`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<String>,
     /// The folder inside the repository.
     pub path: String,
+    /// Whether submodules are part of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub submodules: bool,
     /// The commit.
     pub commit: String,
     /// The id of the tree at `path`: equal trees are equal sources.
@@ -394,6 +400,8 @@ pub enum Request {
     Restart,
     /// Look at the repository now.
     Fetch,
+    /// Look at the repository now, and take a tag that was moved.
+    Take,
     /// Try again what failed.
     Retry,
 }

@@ -4,7 +4,7 @@ use super::Status;
 use crate::model::{
     App, Condition, ConditionStatus, ConditionType, Phase, PortBinding, Protocol, Reason, Timestamp,
 };
-use crate::plan::{Input, Outcome, Plan, Step, Work};
+use crate::plan::{Input, Look, Outcome, Plan, Step, Work};
 use crate::state::{Container, ContainerState, HealthSeen, Want};
 
 /// All that a status is made from.
@@ -205,8 +205,9 @@ fn verdict(summary: &Summary<'_>, runs: Option<&Container>, is_healthy: bool) ->
 /// Long work that this pass began.
 fn work(plan: &Plan) -> Option<(Reason, String)> {
     plan.steps.iter().find_map(|planned| match &planned.step {
-        Step::Work(Work::Fetch { source, .. }) => {
-            Some((Reason::Fetching, format!("fetching {}", source.url)))
+        // A look that may find nothing new is no news.
+        Step::Work(Work::Fetch { source, look, .. }) => {
+            (*look != Look::Polled).then(|| (Reason::Fetching, format!("fetching {}", source.url)))
         }
         Step::Work(Work::Build(recipe)) => {
             Some((Reason::Building, format!("building {}", recipe.tag())))
@@ -249,7 +250,9 @@ fn conditions(
     };
     all.push((ConditionType::Available, available));
     all.push((ConditionType::Ready, (truth(is_ready), status.reason, status.message.clone())));
-    let is_moving = !plan.steps.is_empty() || status.phase == Phase::Installing;
+    let is_look = |step: &Step| matches!(step, Step::Work(Work::Fetch { look: Look::Polled, .. }));
+    let is_moving = plan.steps.iter().any(|planned| !is_look(&planned.step))
+        || status.phase == Phase::Installing;
     let progressing = if is_moving {
         (ConditionStatus::True, status.reason, status.message.clone())
     } else {
@@ -275,7 +278,9 @@ fn accepted(want: &Want) -> Said {
 }
 
 fn source_ready(summary: &Summary<'_>) -> Said {
-    const FAILED: [Reason; 6] = [
+    const FAILED: [Reason; 8] = [
+        Reason::RefMissing,
+        Reason::TagMoved,
         Reason::FetchFailed,
         Reason::GitUnreachable,
         Reason::GitAuth,
@@ -291,7 +296,9 @@ fn source_ready(summary: &Summary<'_>) -> Said {
     match &summary.input.state.checkout {
         Some(checkout) => {
             let commit = checkout.commit.get(..7).unwrap_or(&checkout.commit);
-            (ConditionStatus::True, Reason::Fetched, format!("commit {commit}"))
+            let what = checkout.resolved.as_ref().filter(|what| !what.starts_with("commit "));
+            let told = what.map_or_else(String::new, |what| format!("{what}, "));
+            (ConditionStatus::True, Reason::Fetched, format!("{told}commit {commit}"))
         }
         None => (ConditionStatus::False, Reason::Fetching, "not fetched yet".to_owned()),
     }

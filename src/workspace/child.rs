@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     Settings,
     error::Error,
+    heads::Heads,
     protocol::{Answer, Job, Message},
 };
 
@@ -26,12 +27,18 @@ const LAST_WORDS_MAX: u64 = 4096;
 /// How long a killed worker may need to be gone.
 const DEATH_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What a worker answers.
+pub(super) enum Said {
+    Listed(Heads),
+    Done(Answer),
+}
+
 /// Has the worker do `job`. Dropping the future kills the worker.
 pub(super) async fn run(
     settings: &Settings,
     job: &Job,
     progress: &mpsc::Sender<String>,
-) -> Result<Answer, Error> {
+) -> Result<Said, Error> {
     let failed = |message: String| Error::Failed { url: job.shown.clone(), message };
     let mut line = serde_json::to_vec(job).map_err(|error| failed(error.to_string()))?;
     line.push(b'\n');
@@ -95,7 +102,7 @@ async fn listen(
     job: &Job,
     stdout: ChildStdout,
     progress: &mpsc::Sender<String>,
-) -> Result<Option<Answer>, Error> {
+) -> Result<Option<Said>, Error> {
     let failed = |message: String| Error::Failed { url: job.shown.clone(), message };
     let mut lines = BufReader::new(stdout.take(OUTPUT_BYTES_MAX)).lines();
     let mut last = "there was no sign of life".to_owned();
@@ -119,7 +126,8 @@ async fn listen(
             Ok(Message::Note(text)) => {
                 let _ = progress.try_send(text);
             }
-            Ok(Message::Done(answer)) => return Ok(Some(answer)),
+            Ok(Message::Listed(heads)) => return Ok(Some(Said::Listed(heads))),
+            Ok(Message::Done(answer)) => return Ok(Some(Said::Done(answer))),
             Ok(Message::Failed(error)) => return Err(error),
             Err(error) => {
                 return Err(failed(format!("the git worker's words make no sense: {error}")));

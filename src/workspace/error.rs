@@ -51,6 +51,32 @@ pub enum Error {
         /// What is there, as the end of the sentence.
         hint: String,
     },
+    /// What was named is not in the repository any more; what it was last is kept.
+    #[error("{what} is gone from {url}: its last commit {commit} is kept{hint}")]
+    RefGone {
+        /// The repository.
+        url: String,
+        /// What was named.
+        what: String,
+        /// The commit that is kept, shortened.
+        commit: String,
+        /// What can be done, as the end of the sentence.
+        hint: String,
+    },
+    /// A tag names another commit than before; tags are not meant to.
+    #[error(
+        "{what} of {url} was moved from {from} to {to}: {from} is kept, `berth rebuild` takes {to}"
+    )]
+    TagMoved {
+        /// The repository.
+        url: String,
+        /// Which tag.
+        what: String,
+        /// The commit that is kept, shortened.
+        from: String,
+        /// The commit that it names now, shortened.
+        to: String,
+    },
     /// The commit does not have the folder that `source.path` names.
     #[error("no folder `{path}` in the repository at commit {commit}{hint}")]
     PathNotFound {
@@ -107,6 +133,8 @@ impl Error {
             Self::Unreachable { .. } | Self::Timeout { .. } => Reason::GitUnreachable,
             Self::Auth { .. } => Reason::GitAuth,
             Self::RefNotFound { .. } => Reason::RefNotFound,
+            Self::RefGone { .. } => Reason::RefMissing,
+            Self::TagMoved { .. } => Reason::TagMoved,
             Self::PathNotFound { .. } => Reason::PathNotFound,
             Self::NotAllowed { .. } => Reason::SourceNotAllowed,
             Self::NoRepository { .. }
@@ -129,6 +157,8 @@ impl Error {
             | Self::NoRepository { .. }
             | Self::NotAllowed { .. }
             | Self::RefNotFound { .. }
+            | Self::RefGone { .. }
+            | Self::TagMoved { .. }
             | Self::PathNotFound { .. }
             | Self::Content { .. }
             | Self::TooLarge(_) => true,
@@ -138,6 +168,11 @@ impl Error {
     pub(super) fn disk(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::Disk { path: path.display().to_string(), message: error.to_string() }
     }
+}
+
+/// A commit's first digits, for people.
+pub(super) fn short(commit: &str) -> String {
+    commit.get(..12).unwrap_or(commit).to_owned()
 }
 
 /// An address without its user part: what may be shown and logged (fault G15).

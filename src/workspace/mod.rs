@@ -4,7 +4,8 @@
 //! <root>/<app>/code/            the checkout, swapped as a whole
 //! <root>/<app>/data/            what the app keeps
 //! <root>/<app>/metadata.json    what is known about both
-//! <root>/<app>/.berth/          the mirror of the repository, staging, the build log
+//! <root>/<app>/.berth/          staging, the build log
+//! <root>/.mirrors/              the mirrors of repositories, shared by all apps
 //! ```
 //!
 //! # Guarantees
@@ -22,10 +23,13 @@ mod child;
 pub mod context;
 pub mod dockerfile;
 mod error;
+mod heads;
 pub mod ignore;
+mod look;
 mod metadata;
 mod place;
 mod protocol;
+mod remotes;
 pub mod selection;
 pub mod worker;
 
@@ -42,11 +46,14 @@ use tokio::sync::{Mutex as Turn, OwnedMutexGuard, mpsc};
 
 pub use build_log::BuildLog;
 pub use error::Error;
+pub use look::{News, Seen};
 pub use metadata::Metadata;
 
 use crate::model::{AppName, GitSource, GitUrl};
 use crate::state::{Checkout, DetectedFile};
-use protocol::{Answer, Job, Limits, Origin};
+use child::Said;
+use protocol::{Answer, Had, Job, Limits, Origin, Task};
+use remotes::Remotes;
 
 /// The variables that say how to reach the network. The worker's environment holds nothing else.
 const NETWORK_VARIABLES: [&str; 9] = [
@@ -122,6 +129,8 @@ pub struct Workspace {
     settings: Arc<Settings>,
     /// One fetch at a time for each app.
     turns: Arc<Mutex<BTreeMap<AppName, Arc<Turn<()>>>>>,
+    /// What the remotes were last heard to have.
+    remotes: Arc<Remotes>,
     /// Held while a `metadata.json` is read, changed and written.
     writing: Arc<Mutex<()>>,
 }
@@ -133,6 +142,7 @@ impl Workspace {
             root: absolute(root),
             settings: Arc::new(settings),
             turns: Arc::default(),
+            remotes: Arc::default(),
             writing: Arc::default(),
         }
     }
@@ -211,34 +221,62 @@ impl Workspace {
             .map_err(|error| Error::disk(&folder.join(metadata::FILE), &error))
     }
 
-    /// Brings `code/` to the commit that `source` names now.
+    /// Brings `code/` to the commit that a look at `source` has found.
     ///
     /// Relative local addresses are relative to `manifests`. Dropping the future ends the work
     /// and leaves what was there before; only the last step, the swap, is always finished.
-    pub async fn fetch(
+    pub async fn take(
         &self,
         app: &AppName,
         source: &GitSource,
         manifests: &Path,
-        look_for: &[String],
+        news: News,
         progress: mpsc::Sender<String>,
     ) -> Result<Checkout, Error> {
         let origin = self.origin(source, manifests)?;
         let turn = self.turn(app).lock_owned().await;
         self.make_folders(app).map_err(|error| Error::disk(&self.folder(app), &error))?;
+        let known = self.load(app);
+        let had = known.as_ref().filter(|known| look::is_of(known, source));
         let job = Job {
+            found: news.found,
+            takes_moved: news.takes_moved,
+            had: had
+                .map(|had| Had { what: look::what(had).to_owned(), commit: had.commit.clone() }),
+            look_for: news.look_for,
+            have: known.as_ref().map(|checkout| checkout.tree.clone()),
+            ..self.job(app, source, origin)
+        };
+        match child::run(&self.settings, &job, &progress).await {
+            Ok(Said::Done(answer)) => self.put(app, source, &job.look_for, answer, turn).await,
+            Ok(Said::Listed(_)) => {
+                let message = "the git worker did something else".to_owned();
+                Err(Error::Failed { url: job.shown, message })
+            }
+            Err(error) => Err(look::kept(error, had)),
+        }
+    }
+
+    /// What a worker is told about a source: what it has to do comes on top.
+    fn job(&self, app: &AppName, source: &GitSource, origin: Origin) -> Job {
+        Job {
+            task: Task::Fetch,
             area: self.folder(app).join(place::AREA),
+            mirrors: self.root.join(place::MIRRORS),
+            login: String::new(),
             origin,
             shown: error::redact(source.url.as_str()),
             reference: source.reference.clone(),
+            found: None,
+            had: None,
+            takes_moved: false,
+            submodules: source.submodules,
             path: source.path.clone(),
             depth: source.depth.unwrap_or(1),
-            look_for: look_for.to_vec(),
-            have: self.load(app).map(|checkout| checkout.tree),
+            look_for: Vec::new(),
+            have: None,
             limits: self.limits(),
-        };
-        let answer = child::run(&self.settings, &job, &progress).await?;
-        self.put(app, source, look_for, answer, turn).await
+        }
     }
 
     /// Puts what the worker made in place. Runs to its end even when nobody waits for it.
@@ -253,7 +291,9 @@ impl Workspace {
         let checkout = Checkout {
             url: source.url.as_str().to_owned(),
             reference: source.reference.clone(),
+            resolved: Some(answer.what),
             path: source.path.clone(),
+            submodules: source.submodules,
             commit: answer.commit,
             tree: answer.tree,
             files: answer.files.into_iter().map(|path| DetectedFile { path }).collect(),
@@ -320,7 +360,10 @@ impl Workspace {
     fn make_folders(&self, app: &AppName) -> io::Result<()> {
         let folder = self.folder(app);
         fs::create_dir_all(folder.join(place::DATA))?;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join(place::AREA))
+        let mut private = fs::DirBuilder::new();
+        private.recursive(true).mode(0o700);
+        private.create(self.root.join(place::MIRRORS))?;
+        private.create(folder.join(place::AREA))
     }
 }
 

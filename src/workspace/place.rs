@@ -20,6 +20,8 @@ pub(super) const CODE: &str = "code";
 pub(super) const DATA: &str = "data";
 /// The folder of what only Berth needs.
 pub(super) const AREA: &str = ".berth";
+/// The folder of the mirrors of repositories, beside the apps' folders. No app has such a name.
+pub(super) const MIRRORS: &str = ".mirrors";
 const MARKER: &str = "swap";
 
 /// Whether `code/` is what `metadata.json` says.
@@ -97,6 +99,8 @@ mod tests {
             url: "https://h.example/a".to_owned(),
             reference: None,
             path: String::new(),
+            resolved: None,
+            submodules: false,
             commit: commit.to_owned(),
             tree: commit.to_owned(),
             files: Vec::new(),

@@ -4,21 +4,39 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::error::Error;
+use super::{
+    error::Error,
+    heads::{Found, Heads},
+};
+use crate::model::Digest;
 use crate::state::FileFacts;
 
 /// What the worker is asked to do: one line on its standard input. When that input ends, the
 /// worker ends itself.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Job {
-    /// The app's hidden folder. The worker writes nowhere else.
+    /// What is to be done.
+    pub(super) task: Task,
+    /// The app's hidden folder. The worker writes here and among the mirrors, nowhere else.
     pub(super) area: PathBuf,
+    /// The folder of the mirrors, which all apps share.
+    pub(super) mirrors: PathBuf,
+    /// The login that is used: what one may see, another may not.
+    pub(super) login: String,
     /// Where the repository is.
     pub(super) origin: Origin,
     /// The repository's address as it may be shown.
     pub(super) shown: String,
-    /// The branch, tag or full commit; none is the remote's HEAD.
+    /// The branch, tag, commit or range of versions; none is the remote's HEAD.
     pub(super) reference: Option<String>,
+    /// What that is, when the remote was asked just now.
+    pub(super) found: Option<Found>,
+    /// What was in place before.
+    pub(super) had: Option<Had>,
+    /// Whether a tag that was moved is taken.
+    pub(super) takes_moved: bool,
+    /// Whether submodules are part of it.
+    pub(super) submodules: bool,
     /// The folder inside the repository.
     pub(super) path: String,
     /// How many commits to fetch; zero is all.
@@ -31,8 +49,31 @@ pub(super) struct Job {
     pub(super) limits: Limits,
 }
 
+/// What a worker is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Task {
+    /// Asks a remote what it has.
+    List,
+    /// Brings a tree to this machine.
+    Fetch,
+}
+
+/// What was in place before, from the same source.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Had {
+    /// What it was, for people.
+    pub(super) what: String,
+    /// Its commit.
+    pub(super) commit: String,
+}
+
+/// The name of a mirror: one for each remote, and for each login that it is seen with.
+pub(super) fn mirror_key(url: &str, login: &str) -> String {
+    Digest::of_bytes(format!("{login}\0{url}").as_bytes()).short(24).to_owned()
+}
+
 /// Where a repository is.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Origin {
     /// Behind smart HTTP.
     Http(String),
@@ -60,6 +101,8 @@ pub(super) enum Message {
     Note(String),
     /// It still works.
     Alive,
+    /// It has asked, and this is the answer.
+    Listed(Heads),
     /// It is done.
     Done(Answer),
     /// It failed.
@@ -71,6 +114,8 @@ pub(super) enum Message {
 pub(super) struct Answer {
     /// The commit.
     pub(super) commit: String,
+    /// What it is, for people.
+    pub(super) what: String,
     /// The tree at the wanted path.
     pub(super) tree: String,
     /// Its first-level files, and those looked for, that exist.

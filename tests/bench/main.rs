@@ -6,7 +6,7 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `BENCH_ONLY` | jobs, comma separated: `calls`, `one`, `ten`, `fifty`, `idle`, `rescan` |
+//! | `BENCH_ONLY` | jobs, comma separated: `calls`, `one`, `ten`, `fifty`, `idle`, `rescan`, `clone`, `poll` |
 //! | `BENCH_ROUNDS` | how many rounds a job has, instead of its own number |
 //! | `BENCH_COMPOSE` | a compose v2 program that is not installed as a plugin |
 //! | `BENCH_LOG` | what the Berths of this process log, such as `berth=debug` |
@@ -16,6 +16,9 @@
 
 mod bed;
 mod compose;
+#[path = "../it/git_server.rs"]
+#[expect(dead_code, reason = "the tests need more of it")]
+mod git_server;
 mod jobs;
 mod proxy;
 mod raw;
@@ -32,7 +35,7 @@ use bed::Bed;
 use report::Report;
 
 /// Jobs in the order in which they run.
-const JOBS: [&str; 6] = ["calls", "one", "ten", "fifty", "idle", "rescan"];
+const JOBS: [&str; 8] = ["calls", "one", "ten", "fifty", "idle", "rescan", "clone", "poll"];
 
 fn main() {
     if let Ok(filter) = std::env::var("BENCH_LOG") {
@@ -92,6 +95,8 @@ async fn measure(job: &str, bed: &Bed) -> Vec<report::Row> {
         "ten" => jobs::up::many(bed, 10, 4).await,
         "fifty" => jobs::up::many(bed, 50, 3).await,
         "idle" => jobs::idle::run(bed).await,
+        "clone" => jobs::git::clone().await,
+        "poll" => jobs::git::poll().await,
         _ => jobs::rescan::run().await,
     }
 }

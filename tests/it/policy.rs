@@ -136,6 +136,8 @@ fn checkout(url: &GitUrl, app: &App) -> Checkout {
         url: url.as_str().to_owned(),
         reference: git.reference.clone(),
         path: git.path.clone(),
+        resolved: None,
+        submodules: false,
         commit: "c0ffee00".repeat(5),
         tree: "0badcafe".repeat(5),
         files: files.map(|path| DetectedFile { path }).collect(),

@@ -39,7 +39,9 @@ fn checkout(files: Files<'_>, looked_for: &[String]) -> Checkout {
     Checkout {
         url: URL.to_owned(),
         reference: None,
+        resolved: None,
         path: String::new(),
+        submodules: false,
         commit: "c0ffee00".repeat(5),
         tree: berth::model::Digest::of_bytes(text.concat().as_bytes()).short(40).to_owned(),
         files: files.iter().map(|(path, _)| DetectedFile { path: (*path).to_owned() }).collect(),

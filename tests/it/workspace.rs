@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
-pub(crate) mod server;
+mod modules;
+mod refs;
+mod sharing;
 
 use std::{
     fs,
@@ -18,7 +20,7 @@ use git2::{IndexEntry, IndexTime, ObjectType, Oid, Repository, Signature};
 use tempfile::TempDir;
 use tokio::{process::Command, sync::mpsc};
 
-use server::{Answers, Server};
+use crate::git_server::{Answers, Server};
 
 const FILE: u32 = 0o100_644;
 const PROGRAM: u32 = 0o100_755;
@@ -94,6 +96,19 @@ impl Bench {
         self.workspace.folder(&self.app).join(".berth")
     }
 
+    /// The one mirror that there is.
+    fn mirror(&self) -> PathBuf {
+        let mut mirrors = self.mirrors();
+        assert_eq!(mirrors.len(), 1, "{mirrors:?}");
+        mirrors.remove(0)
+    }
+
+    fn mirrors(&self) -> Vec<PathBuf> {
+        let folder = fs::read_dir(self.folder.path().join("workspaces/.mirrors")).unwrap();
+        let all = folder.map(|entry| entry.unwrap().path());
+        all.filter(|path| path.extension().is_some_and(|end| end == "git")).collect()
+    }
+
     fn serve(&self) -> Server {
         Server::start(Answers::Git(self.folder.path().join("served")))
     }
@@ -122,6 +137,8 @@ fn source(url: &str) -> GitSource {
         reference: None,
         path: String::new(),
         depth: None,
+        submodules: false,
+        lfs: false,
         interval: Duration::ZERO,
     }
 }
@@ -157,8 +174,7 @@ async fn a_fetch_over_http_takes_one_commit_and_writes_it_complete() {
     let mode = |name: &str| fs::metadata(code.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("run.sh"), mode("requirements.txt"), mode("docker")), (0o755, 0o644, 0o755));
     assert!(!code.join("old").exists());
-    let mirror = Repository::open_bare(bench.area().join("git")).unwrap();
-    assert!(mirror.is_shallow());
+    assert!(Repository::open_bare(bench.mirror()).unwrap().is_shallow());
     assert_eq!(bench.workspace.load(&bench.app), Some(checkout));
     assert!(bench.workspace.data_dir(&bench.app).is_dir());
 }
@@ -218,8 +234,9 @@ async fn branches_tags_and_commits_can_be_asked_for() {
         }
     }
     // A commit is what it is: once it is here, nobody is asked again.
+    let pinned = at(&source(&server.url()), &first.to_string());
     drop(server);
-    bench.fetch(&at(&source("http://127.0.0.1:1/x"), &first.to_string())).await.unwrap();
+    bench.fetch(&pinned).await.unwrap();
 }
 
 #[tokio::test]
@@ -409,10 +426,10 @@ async fn a_damaged_mirror_is_made_anew() {
     let server = bench.serve();
     bench.commit(&[("a", FILE, "0")]);
     bench.fetch(&source(&server.url())).await.unwrap();
-    let git = bench.area().join("git");
+    let git = bench.mirror();
     let damages: [&dyn Fn(); 4] = [
         &|| fs::write(git.join("HEAD"), "rubbish").unwrap(),
-        &|| fs::write(git.join("refs/berth/wanted.lock"), "").unwrap(),
+        &|| fs::write(git.join("objects/pack/tmp_pack_x"), "").unwrap(),
         &|| fs::write(git.join("shallow.lock"), "").unwrap(),
         &|| {
             for entry in fs::read_dir(git.join("objects/pack")).unwrap() {

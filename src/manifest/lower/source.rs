@@ -85,6 +85,14 @@ impl Lower<'_> {
         let depth = self.keep(&git.key("depth"), long.depth.as_ref(), |depth| {
             validate::count(*depth, DEPTH_MAX)
         });
-        Some(GitSource { url: url?, reference, path: path.unwrap_or_default(), depth, interval })
+        Some(GitSource {
+            url: url?,
+            reference,
+            path: path.unwrap_or_default(),
+            depth,
+            submodules: long.submodules.unwrap_or(false),
+            lfs: long.lfs.unwrap_or(false),
+            interval,
+        })
     }
 }

@@ -31,8 +31,6 @@ pub(super) const LATER: &[(&str, &str)] = &[
     ("spec.timeout", "the time a health check may take is `spec.health.timeout`"),
     ("spec.source.directory", "use `git` with a path, like `git: ./my-app`"),
     ("spec.source.mount", "the code is part of the image"),
-    ("spec.source.git.submodules", ""),
-    ("spec.source.git.lfs", ""),
     ("spec.source.git.auth", ""),
     ("spec.build.context", "name the folder with `source.git.path`"),
     ("spec.mounts[].model", ""),
@@ -146,7 +144,8 @@ pub(super) struct Git {
     /// Its URL: `https://…`, `ssh://…`, `git@host:path`, or a local path.
     #[schemars(required)]
     pub(super) url: Option<String>,
-    /// The branch, tag or commit. Default: the remote's HEAD.
+    /// The branch, tag, commit, or range of versions among the tags, as `>=1.2 <2`. Default: the
+    /// remote's HEAD.
     #[serde(rename = "ref")]
     pub(super) reference: Option<String>,
     /// The folder inside the repository that is the app. Default: all of it.
@@ -154,6 +153,10 @@ pub(super) struct Git {
     /// How many commits to fetch. Default: as Berth sees fit.
     #[schemars(range(min = 1))]
     pub(super) depth: Option<i64>,
+    /// Whether its submodules are fetched too. Default: false.
+    pub(super) submodules: Option<bool>,
+    /// Whether its files in Git LFS are fetched too. Default: false.
+    pub(super) lfs: Option<bool>,
 }
 
 /// How an image is built.

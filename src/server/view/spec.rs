@@ -84,6 +84,8 @@ fn source(git: &GitSource) -> Fields {
     repository.put_some("ref", git.reference.clone());
     repository.put_some("path", (!git.path.is_empty()).then(|| git.path.clone()));
     repository.put_some("depth", git.depth);
+    repository.put_some("submodules", git.submodules.then_some(true));
+    repository.put_some("lfs", git.lfs.then_some(true));
     let mut fields = Fields::default();
     fields.put_object("git", repository);
     fields.put("interval", duration(git.interval));

@@ -5,7 +5,7 @@
 //! file is ever written through a link.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
@@ -13,22 +13,25 @@ use std::{
         ffi::OsStrExt as _,
         fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink},
     },
-    path::Path,
+    path::{Path, PathBuf},
+    rc::Rc,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use git2::{Odb, Oid, Repository, Tree};
+use git2::{Odb, Oid, Repository};
 
 use super::{
     failure::Failure,
-    links, names, open,
+    links,
+    modules::{Modules, Sources},
+    names, open,
     report::{self, Report},
 };
 use crate::workspace::error::Error;
-use crate::workspace::protocol::Limits;
+use crate::workspace::protocol::{Job, Limits};
 
 const DEPTH_MAX: usize = 128;
 const PATH_BYTES_MAX: usize = 3000;
@@ -44,25 +47,48 @@ const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 #[derive(Default)]
 struct Listing {
     folders: Vec<Vec<u8>>,
-    files: Vec<(Vec<u8>, Oid, bool)>,
-    links: Vec<(Vec<u8>, Oid)>,
+    files: Vec<Found>,
+    links: Vec<Found>,
     submodules: Vec<Vec<u8>>,
+}
+
+/// A file or link.
+struct Found {
+    path: Vec<u8>,
+    id: Oid,
+    is_executable: bool,
+    /// Which of the repositories it is in.
+    source: usize,
+}
+
+/// A folder that is still to be read.
+struct Ahead {
+    path: Vec<u8>,
+    /// Its path within its repository.
+    inside: Vec<u8>,
+    tree: Oid,
+    source: usize,
+    depth: usize,
 }
 
 /// Writes `tree` to the new folder `to`, and makes it last.
 pub(super) fn export(
-    repository: &Repository,
-    tree: &Tree<'_>,
+    (source, tree): (usize, Oid),
+    sources: &mut Sources,
     to: &Path,
-    limits: &Limits,
+    job: &Job,
     report: &Report,
 ) -> Result<(), Failure> {
-    let mut listing = Listing::default();
-    read(repository, tree, &mut listing, limits)?;
-    let links = read_links(repository, &listing)?;
+    let limits = &job.limits;
+    let modules = job.submodules.then(|| Modules::new(job, report));
+    let inside = job.path.clone().into_bytes();
+    let root = Ahead { path: Vec::new(), inside, tree, source, depth: 0 };
+    let listing = read(root, sources, modules.as_ref(), limits)?;
+    let opened: Vec<_> = sources.paths().cloned().collect();
+    let links = read_links(&opened, &listing)?;
     for path in &listing.submodules {
         report::note(format!(
-            "`{}` is a submodule and stays empty: submodules are not supported yet",
+            "`{}` is a submodule and stays empty: set `submodules: true` to have it",
             lossy(path)
         ));
     }
@@ -71,7 +97,7 @@ pub(super) fn export(
     for path in listing.folders.iter().chain(&listing.submodules) {
         make_folder(&to.join(OsStr::from_bytes(path)))?;
     }
-    write_all(repository, &listing, to, limits, report)?;
+    write_all(&opened, &listing, to, limits, report)?;
     for (path, target) in &links {
         let path = to.join(OsStr::from_bytes(path));
         symlink(OsStr::from_bytes(target), &path).map_err(|error| on_disk(&path, &error))?;
@@ -81,19 +107,23 @@ pub(super) fn export(
 
 /// Reads all names of a tree, and refuses those that can't be written.
 fn read(
-    repository: &Repository,
-    root: &Tree<'_>,
-    listing: &mut Listing,
+    root: Ahead,
+    sources: &mut Sources,
+    modules: Option<&Modules<'_>>,
     limits: &Limits,
-) -> Result<(), Failure> {
-    let mut ahead = vec![(Vec::new(), root.id(), 0)];
+) -> Result<Listing, Failure> {
+    let mut listing = Listing::default();
+    let mut repositories = Repositories::default();
+    let mut ahead = vec![root];
     let mut seen = 0;
-    while let Some((folder, id, depth)) = ahead.pop() {
-        let tree = repository.find_tree(id).map_err(Failure::mirror)?;
+    while let Some(folder) = ahead.pop() {
+        let source = folder.source;
+        let repository = repositories.get(sources, source)?;
+        let tree = repository.find_tree(folder.tree).map_err(Failure::mirror)?;
         let mut folded = BTreeSet::new();
         for entry in &tree {
             let name = entry.name_bytes();
-            let path = join(&folder, name);
+            let path = join(&folder.path, name);
             seen += 1;
             if limits.files < seen {
                 return Err(Error::TooLarge(format!("more than {} files", limits.files)).into());
@@ -107,28 +137,61 @@ fn read(
                     "has the name of another file, but for upper and lower case",
                 ));
             }
-            if DEPTH_MAX < depth || PATH_BYTES_MAX < path.len() {
+            if DEPTH_MAX < folder.depth || PATH_BYTES_MAX < path.len() {
                 return Err(content(&path, "lies too deep"));
             }
-            match entry.filemode() {
-                0o040_000 => {
-                    ahead.push((path.clone(), entry.id(), depth + 1));
-                    listing.folders.push(path);
+            let (id, inside, depth) = (entry.id(), join(&folder.inside, name), folder.depth + 1);
+            let found = |path, is_executable| Found { path, id, is_executable, source };
+            match (entry.filemode(), modules) {
+                (0o040_000, _) => {
+                    listing.folders.push(path.clone());
+                    ahead.push(Ahead { path, inside, tree: id, source, depth });
                 }
-                0o120_000 => listing.links.push((path, entry.id())),
-                0o160_000 => listing.submodules.push(path),
-                mode => listing.files.push((path, entry.id(), mode & 0o111 != 0)),
+                (0o120_000, _) => listing.links.push(found(path, false)),
+                (0o160_000, None) => listing.submodules.push(path),
+                (0o160_000, Some(modules)) => {
+                    let (source, tree) = modules.enter(sources, source, &lossy(&inside), id)?;
+                    listing.folders.push(path.clone());
+                    ahead.push(Ahead { path, inside: Vec::new(), tree, source, depth });
+                }
+                (mode, _) => listing.files.push(found(path, mode & 0o111 != 0)),
             }
         }
     }
-    Ok(())
+    Ok(listing)
+}
+
+/// The repositories, each opened when it is first needed.
+#[derive(Default)]
+struct Repositories(BTreeMap<usize, Rc<Repository>>);
+
+impl Repositories {
+    fn get(&mut self, sources: &Sources, source: usize) -> Result<Rc<Repository>, Failure> {
+        if let Some(known) = self.0.get(&source) {
+            return Ok(Rc::clone(known));
+        }
+        let path = sources.paths().nth(source).ok_or_else(|| Failure::mirror("it is gone"))?;
+        let opened = Rc::new(open(path).map_err(Failure::mirror)?);
+        self.0.insert(source, Rc::clone(&opened));
+        Ok(opened)
+    }
+}
+
+fn open_all(paths: &[PathBuf]) -> Result<Vec<Repository>, git2::Error> {
+    paths.iter().map(|path| open(path)).collect()
+}
+
+fn stores(repositories: &[Repository]) -> Result<Vec<Odb<'_>>, git2::Error> {
+    repositories.iter().map(Repository::odb).collect()
 }
 
 /// Reads all links, and refuses those that lead outside.
-fn read_links(repository: &Repository, listing: &Listing) -> Result<links::Links, Failure> {
+fn read_links(opened: &[PathBuf], listing: &Listing) -> Result<links::Links, Failure> {
     let mut found = links::Links::new();
-    let odb = repository.odb().map_err(Failure::mirror)?;
-    for (path, id) in &listing.links {
+    let repositories = open_all(opened).map_err(Failure::mirror)?;
+    let stores = stores(&repositories).map_err(Failure::mirror)?;
+    for Found { path, id, source, .. } in &listing.links {
+        let odb = &stores[*source];
         let (size, _) = odb.read_header(*id).map_err(Failure::mirror)?;
         if LINK_BYTES_MAX < size {
             return Err(content(path, "is a link with a target that is too long"));
@@ -164,7 +227,7 @@ struct Writing<'a> {
 }
 
 fn write_all(
-    repository: &Repository,
+    opened: &[PathBuf],
     listing: &Listing,
     to: &Path,
     limits: &Limits,
@@ -182,13 +245,15 @@ fn write_all(
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let threads = threads.min(listing.files.len() / BATCH + 1);
-    let path = repository.path();
+    let work = || {
+        let repositories = open_all(opened)?;
+        write_some(&writing, &stores(&repositories)?);
+        Ok::<_, git2::Error>(())
+    };
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                let done = open(path)
-                    .map(|repository| repository.odb().map(|odb| write_some(&writing, &odb)));
-                if let Err(error) = done.and_then(|done| done) {
+                if let Err(error) = work() {
                     writing.fail(0, Failure::mirror(error));
                 }
             });
@@ -201,7 +266,7 @@ fn write_all(
 }
 
 /// One thread: takes files until there are none.
-fn write_some(writing: &Writing<'_>, odb: &Odb<'_>) {
+fn write_some(writing: &Writing<'_>, stores: &[Odb<'_>]) {
     let files = &writing.listing.files;
     while !writing.is_over.load(Ordering::Relaxed) {
         let first = writing.next.fetch_add(BATCH, Ordering::Relaxed);
@@ -210,8 +275,8 @@ fn write_some(writing: &Writing<'_>, odb: &Odb<'_>) {
         }
         writing.report.progress(|| format!("writing files: {first} of {}", files.len()));
         let last = files.len().min(first + BATCH);
-        for (offset, (path, id, is_executable)) in files[first..last].iter().enumerate() {
-            if let Err(failure) = writing.write(odb, path, *id, *is_executable) {
+        for (offset, file) in files[first..last].iter().enumerate() {
+            if let Err(failure) = writing.write(&stores[file.source], file) {
                 return writing.fail(first + offset, failure);
             }
         }
@@ -219,13 +284,9 @@ fn write_some(writing: &Writing<'_>, odb: &Odb<'_>) {
 }
 
 impl Writing<'_> {
-    fn write(
-        &self,
-        odb: &Odb<'_>,
-        path: &[u8],
-        id: Oid,
-        is_executable: bool,
-    ) -> Result<(), Failure> {
+    fn write(&self, odb: &Odb<'_>, file: &Found) -> Result<(), Failure> {
+        let Found { path, id, is_executable, .. } = file;
+        let (id, is_executable) = (*id, *is_executable);
         let (size, _) = odb.read_header(id).map_err(Failure::mirror)?;
         let size = size as u64;
         if self.limits.file_bytes < size {

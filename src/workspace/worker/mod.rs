@@ -8,6 +8,8 @@ mod export;
 mod failure;
 mod links;
 mod local;
+mod mirrors;
+mod modules;
 mod names;
 mod remote;
 mod report;
@@ -20,14 +22,15 @@ use std::{
     process::ExitCode,
 };
 
-use git2::{ConfigLevel, Repository};
+use git2::{ConfigLevel, Oid, Repository};
 use rustix::process::{Resource, Rlimit};
 
-use self::{failure::Failure, report::Report};
+use self::{failure::Failure, modules::Sources, report::Report};
 use super::{
     error::Error,
+    heads::Found,
     place,
-    protocol::{Answer, Job, Limits, Message, Origin},
+    protocol::{Answer, Job, Limits, Message, Origin, Task},
 };
 
 /// The hidden subcommand that starts a worker.
@@ -42,10 +45,7 @@ const WINDOW_BYTES_MAX: usize = 1 << 30;
 pub fn main() -> ExitCode {
     let report = Report::default();
     let message = match read_job().map_err(|error| error.to_string()) {
-        Ok(job) => match run(&job, &report) {
-            Ok(answer) => Message::Done(answer),
-            Err(error) => Message::Failed(error),
-        },
+        Ok(job) => run(&job, &report).unwrap_or_else(Message::Failed),
         Err(message) => Message::Failed(Error::Failed { url: String::new(), message }),
     };
     report::send(&message);
@@ -64,49 +64,103 @@ fn read_job() -> io::Result<Job> {
     Ok(job)
 }
 
-fn run(job: &Job, report: &Report) -> Result<Answer, Error> {
-    let on_disk = |error: io::Error| Error::disk(&job.area, &error);
+fn run(job: &Job, report: &Report) -> Result<Message, Error> {
     let failed = |message: String| Error::Failed { url: job.shown.clone(), message };
-    limit_process(&job.limits).map_err(on_disk)?;
+    limit_process(&job.limits).map_err(|error| Error::disk(&job.area, &error))?;
     set_git_options(job).map_err(|error| failed(error.message().to_owned()))?;
-    // One worker at a time for each app: one that was killed may need a moment to be gone.
-    let lock = File::create(job.area.join("lock")).map_err(on_disk)?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
-        .map_err(|error| on_disk(error.into()))?;
-    let first = once(job, report);
-    let second = match first {
-        Err(Failure::Mirror(why)) if matches!(job.origin, Origin::Http(_)) => {
-            report::note(format!("the mirror of {} is made anew: {why}", job.shown));
-            remote::forget(&job.area).map_err(on_disk)?;
-            once(job, report)
+    let done = match (job.task, &job.origin) {
+        (Task::List, Origin::Http(url)) => remote::list(job, url).map(Message::Listed),
+        (Task::List, Origin::Local(_)) => {
+            Err(Failure::Refused("only remotes are asked what they have".to_owned()))
         }
-        first => first,
+        (Task::Fetch, _) => fetch(job, report).map(Message::Done),
     };
-    second.map_err(|failure| match failure {
+    done.map_err(|failure| match failure {
         Failure::Told(error) => error,
         Failure::Mirror(why) | Failure::Refused(why) => failed(why),
     })
 }
 
-fn once(job: &Job, report: &Report) -> Result<Answer, Failure> {
+fn fetch(job: &Job, report: &Report) -> Result<Answer, Failure> {
+    let on_disk = |error: io::Error| Error::disk(&job.area, &error);
+    // One worker at a time for each app: one that was killed may need a moment to be gone.
+    let lock = File::create(job.area.join("lock")).map_err(on_disk)?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+        .map_err(|error| on_disk(error.into()))?;
+    let mut sources = Sources::default();
+    let first = once(job, &mut sources, report);
+    let Err(Failure::Mirror(why)) = first else { return first };
+    if matches!(job.origin, Origin::Local(_)) {
+        return Err(Failure::Mirror(why));
+    }
+    report::note(format!("the mirror of {} is made anew: {why}", job.shown));
+    mirrors::forget_all(job, &sources)?;
+    once(job, &mut Sources::default(), report)
+}
+
+fn once(job: &Job, sources: &mut Sources, report: &Report) -> Result<Answer, Failure> {
     clear_leftovers(&job.area).map_err(|error| Error::disk(&job.area, &error))?;
-    let (repository, commit) = match &job.origin {
-        Origin::Http(url) => remote::fetch(job, url, report)?,
-        Origin::Local(path) => local::open_at(job, path)?,
-    };
+    let (repository, found) = open_origin(job, sources, report)?;
+    let commit = Oid::from_str(&found.commit).map_err(Failure::mirror)?;
     let commit = repository.find_commit(commit).map_err(Failure::mirror)?;
     let tree = tree::at(&repository, &commit, job)?;
-    let id = tree.id().to_string();
+    let mut id = tree.id().to_string();
+    if job.submodules {
+        // The same tree without them is another one.
+        id.push_str("+submodules");
+    }
     let files = tree::files(&tree, &job.look_for);
     let facts = tree::facts(&repository, &tree, &files, &job.look_for);
+    let what = said_of(&repository, &found, job);
     let staged = if job.have.as_ref() == Some(&id) {
         None
     } else {
         let staged = job.area.join(format!("new-{}", commit.id()));
-        export::export(&repository, &tree, &staged, &job.limits, report)?;
+        let main = sources.add(&repository, &commit, job).map_err(Failure::mirror)?;
+        export::export((main, tree.id()), sources, &staged, job, report)?;
         Some(staged)
     };
-    Ok(Answer { commit: commit.id().to_string(), tree: id, files, facts, staged })
+    Ok(Answer { commit: commit.id().to_string(), what, tree: id, files, facts, staged })
+}
+
+/// Opens the repository that a job names, with the commit that it names in it.
+fn open_origin(
+    job: &Job,
+    sources: &mut Sources,
+    report: &Report,
+) -> Result<(Repository, Found), Failure> {
+    match &job.origin {
+        Origin::Http(url) => {
+            sources.urls.push(url.clone());
+            let before = report.received();
+            let fetched = remote::fetch(job, url, report)?;
+            // What the indexer has checked just now need not be checked once more.
+            git2::opts::strict_hash_verification(report.received() == before);
+            if before < report.received() {
+                let _ = mirrors::sweep(&job.mirrors);
+            }
+            Ok(fetched)
+        }
+        Origin::Local(path) => local::open_at(job, path),
+    }
+}
+
+/// What a commit is, with what happened to it since the last time, where that can be known: a
+/// part of a history does not tell (fault G08).
+fn said_of(repository: &Repository, found: &Found, job: &Job) -> String {
+    let is_replaced = || {
+        let had = job.had.as_ref()?;
+        let is_known = had.what == found.what && found.what.starts_with("branch ");
+        let (old, new) = (Oid::from_str(&had.commit).ok()?, Oid::from_str(&found.commit).ok()?);
+        let is_telling = is_known && old != new && !repository.is_shallow();
+        repository.find_commit(old).ok().filter(|_| is_telling)?;
+        Some(!repository.graph_descendant_of(new, old).ok()?)
+    };
+    if is_replaced() == Some(true) {
+        let had = job.had.as_ref().map_or("", |had| had.commit.get(..12).unwrap_or_default());
+        return format!("{}, force-pushed over {had}", found.what);
+    }
+    found.what.clone()
 }
 
 fn limit_process(limits: &Limits) -> io::Result<()> {
@@ -146,13 +200,14 @@ fn set_git_options(job: &Job) -> Result<(), git2::Error> {
     Ok(())
 }
 
-/// Removes what an attempt that failed or was killed has left (fault G09).
+/// Removes what an attempt that failed or was killed has left (fault G09), and the mirror that
+/// each app had for itself once.
 fn clear_leftovers(area: &Path) -> io::Result<()> {
     for entry in fs::read_dir(area)? {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with("new-") || name.starts_with("old-") {
+        if name.starts_with("new-") || name.starts_with("old-") || name == "git" {
             report::alive_while(|| place::remove(&entry.path())).flatten()?;
         }
     }

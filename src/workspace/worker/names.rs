@@ -1,31 +1,4 @@
-//! The names that a repository may use: for its references, and for its files.
-
-use git2::Oid;
-
-/// The commit, when `reference` is a full commit id.
-pub(super) fn full_commit(reference: &str) -> Option<Oid> {
-    let is_full = reference.len() == 40 && reference.chars().all(|c| c.is_ascii_hexdigit());
-    is_full.then(|| Oid::from_str(reference).ok())?
-}
-
-/// The full names that `reference` may stand for: a branch first, as `git clone` does.
-pub(super) fn full_references(reference: &str) -> Vec<String> {
-    let mut names = vec![format!("refs/heads/{reference}"), format!("refs/tags/{reference}")];
-    if reference.starts_with("refs/") {
-        names.insert(0, reference.to_owned());
-    }
-    names
-}
-
-/// What to say about a reference that looks like a commit id that was shortened.
-pub(super) fn shortened(reference: &str) -> &'static str {
-    let is_hex = reference.chars().all(|c| c.is_ascii_hexdigit());
-    if (7..40).contains(&reference.len()) && is_hex {
-        "; a commit must be written with all 40 digits"
-    } else {
-        ""
-    }
-}
+//! The names that a repository may use for its files.
 
 /// Why a file or folder of this name is never written (faults G06, G14).
 pub(super) fn problem(name: &[u8]) -> Option<&'static str> {
@@ -70,13 +43,5 @@ mod tests {
         for good in [".gitignore", ".github", "git", "ä", "a b", "...", "-x"] {
             assert!(problem(good.as_bytes()).is_none(), "{good:?}");
         }
-    }
-
-    #[test]
-    fn a_commit_is_written_in_full() {
-        assert!(full_commit(&"a1".repeat(20)).is_some());
-        assert!(full_commit("a1a1a1a").is_none());
-        assert!(shortened("a1a1a1a").contains("40 digits"));
-        assert_eq!(shortened("main"), "");
     }
 }

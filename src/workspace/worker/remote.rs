@@ -5,146 +5,163 @@
 use std::{
     cell::Cell,
     collections::BTreeMap,
-    fs, io,
     net::{IpAddr, ToSocketAddrs as _},
-    path::{Path, PathBuf},
 };
 
 use git2::{
-    AutotagOption, Direction, FetchOptions, Oid, ProxyOptions, RemoteCallbacks, Repository,
-    RepositoryInitOptions,
+    AutotagOption, Direction, FetchOptions, ProxyOptions, Remote, RemoteCallbacks,
+    RemoteConnection, Repository,
 };
 
 use super::{
     failure::{Failure, classify},
-    names, open,
+    local::{self, has},
+    mirrors, open,
     report::{self, Report},
-    tree,
 };
+use crate::model::is_full_commit;
 use crate::workspace::error::{Error, authority};
-use crate::workspace::place;
+use crate::workspace::heads::{Found, Heads, Sought, described_commit};
 use crate::workspace::protocol::Job;
 
-/// Where what was asked for ends up in the mirror.
-const WANTED: &str = "refs/berth/wanted";
+/// Where what was asked for ends up in a mirror, each commit by its id: what is there tells the
+/// server what need not be sent.
+const WANTED: &str = "refs/berth/at/";
 /// Every fetch adds a pack; a mirror with more than this is made anew.
-const PACKS_MAX: usize = 64;
+pub(super) const PACKS_MAX: usize = 64;
 
-/// What is fetched.
-struct Wanted {
-    /// What to ask the server for.
-    refspecs: Vec<String>,
-    /// The commit that it is, as the server says.
-    commit: Oid,
+/// A mirror of a remote. Of each there may be two: one of single commits, and one of the whole
+/// history, for servers that give no parts and for commits that no name leads to.
+struct Mirror {
+    repository: Repository,
+    is_whole: bool,
 }
 
-/// Brings the wanted commit into the mirror.
-pub(super) fn fetch(job: &Job, url: &str, report: &Report) -> Result<(Repository, Oid), Failure> {
-    let pinned = job.reference.as_deref().and_then(names::full_commit);
-    let mirror = open_mirror(&job.area)?;
-    if let Some(commit) = pinned.filter(|commit| mirror.find_commit(*commit).is_ok()) {
-        return Ok((mirror, commit));
+/// What came of an attempt.
+enum Attempt {
+    Got(Found),
+    /// Only the whole history can tell what was asked for.
+    NeedsAll,
+}
+
+/// Asks what the remote has.
+pub(super) fn list(job: &Job, url: &str) -> Result<Heads, Failure> {
+    check_addresses(job, url)?;
+    // The mirror's configuration says how to talk.
+    let path = mirrors::path(job, url, false);
+    let mirror = if let Ok(mirror) = open(&path) {
+        mirror
+    } else {
+        let _lock = mirrors::lock(job, url)?;
+        mirrors::open_at(&path)?
+    };
+    let mut remote = mirror.remote_anonymous(url).map_err(|error| classify(&error, job, url))?;
+    connect(&mut remote, job, url).map(|(_, heads)| heads)
+}
+
+/// Brings the wanted commit into a mirror.
+pub(super) fn fetch(job: &Job, url: &str, report: &Report) -> Result<(Repository, Found), Failure> {
+    let pinned = job.reference.as_deref().filter(|text| is_full_commit(text));
+    let pinned = pinned.map(|text| {
+        let commit = text.to_ascii_lowercase();
+        Found { name: commit.clone(), what: described_commit(&commit), commit }
+    });
+    let known = job.found.clone().or(pinned);
+    let at_hand = || {
+        let found = known.as_ref()?;
+        let mirrors = [true, false].map(|is_whole| mirrors::path(job, url, is_whole));
+        let mirrors = mirrors.iter().filter_map(|path| open(path).ok());
+        mirrors.into_iter().find(|mirror| has(mirror, found)).map(|mirror| (mirror, found.clone()))
+    };
+    if let Some(there) = at_hand() {
+        return Ok(there);
+    }
+    let _lock = mirrors::lock(job, url)?;
+    // Another app may have fetched it meanwhile.
+    if let Some(there) = at_hand() {
+        return Ok(there);
     }
     check_addresses(job, url)?;
-    match attempt(&mirror, job, url, job.depth, report) {
-        Err(Failure::Refused(why)) if 0 < job.depth => {
-            report::note(format!("the whole history is fetched, because the server says: {why}"));
-            let mirror = if mirror.is_shallow() {
-                drop(mirror);
-                forget(&job.area).map_err(|error| Error::disk(&job.area, &error))?;
-                open_mirror(&job.area)?
-            } else {
-                mirror
-            };
-            let commit = attempt(&mirror, job, url, 0, report)?;
-            Ok((mirror, commit))
-        }
-        Err(failure) => Err(failure),
-        Ok(commit) => Ok((mirror, commit)),
-    }
-}
-
-/// Throws the mirror away.
-pub(super) fn forget(area: &Path) -> io::Result<()> {
-    let path = mirror_path(area);
-    report::alive_while(|| place::remove(&path)).flatten()
-}
-
-fn mirror_path(area: &Path) -> PathBuf {
-    area.join("git")
-}
-
-fn open_mirror(area: &Path) -> Result<Repository, Failure> {
-    let path = mirror_path(area);
-    let on_disk = |error: io::Error| Failure::Told(Error::disk(&path, &error));
-    if path.exists() {
-        let packs = tidy_packs(&path.join("objects/pack"));
-        match open(&path) {
-            Ok(mirror) if mirror.is_bare() && packs.is_ok_and(|packs| packs <= PACKS_MAX) => {
-                return Ok(mirror);
-            }
-            _ => forget(area).map_err(on_disk)?,
-        }
-    }
-    let mut options = RepositoryInitOptions::new();
-    options.bare(true).external_template(false).no_reinit(true);
-    let failed = |error: git2::Error| {
-        let message = error.message().to_owned();
-        Failure::Told(Error::Disk { path: path.display().to_string(), message })
+    let is_whole = job.depth == 0 || mirrors::path(job, url, true).exists();
+    let open = |is_whole| {
+        let repository = mirrors::open_at(&mirrors::path(job, url, is_whole))?;
+        Ok::<_, Failure>(Mirror { repository, is_whole })
     };
-    let mirror = Repository::init_opts(&path, &options).map_err(failed)?;
-    // Nobody is sent to another host (fault G05).
-    let mut config = mirror.config().map_err(failed)?;
-    config.set_bool("http.followRedirects", false).map_err(failed)?;
-    Ok(mirror)
-}
-
-/// Removes what broken transfers have left, and counts the packs.
-fn tidy_packs(folder: &Path) -> io::Result<usize> {
-    let mut packs = 0;
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        match path.extension().and_then(std::ffi::OsStr::to_str) {
-            Some("pack") => packs += 1,
-            Some("idx") => {}
-            _ => place::remove(&path)?,
+    if !is_whole {
+        let mirror = open(false)?;
+        match attempt(&mirror, job, url, report) {
+            Ok(Attempt::Got(found)) => return Ok((mirror.repository, found)),
+            Ok(Attempt::NeedsAll) => {
+                report::note("the whole history is fetched, to find the commit".to_owned());
+            }
+            Err(Failure::Refused(why)) => {
+                report::note(format!(
+                    "the whole history is fetched, because the server says: {why}"
+                ));
+            }
+            Err(failure) => return Err(failure),
         }
     }
-    Ok(packs)
+    let mirror = open(true)?;
+    match attempt(&mirror, job, url, report)? {
+        Attempt::Got(found) => Ok((mirror.repository, found)),
+        Attempt::NeedsAll => Err(Failure::Refused("the commit is not among what came".to_owned())),
+    }
 }
 
-/// Fetches with this depth. Answers the commit, which the mirror then has.
-fn attempt(
-    mirror: &Repository,
+/// Connects and asks what there is.
+fn connect<'remote, 'repo>(
+    remote: &'remote mut Remote<'repo>,
     job: &Job,
     url: &str,
-    depth: u32,
-    report: &Report,
-) -> Result<Oid, Failure> {
+) -> Result<(RemoteConnection<'repo, 'remote, 'remote>, Heads), Failure> {
     let wrong = |error: git2::Error| classify(&error, job, url);
     report::step(format!("connecting to {}", authority(url)));
-    let mut remote = mirror.remote_anonymous(url).map_err(wrong)?;
-    let mut connection =
-        remote.connect_auth(Direction::Fetch, None, Some(proxy())).map_err(wrong)?;
-    let heads: BTreeMap<String, Oid> = connection
-        .list()
-        .map_err(wrong)?
-        .iter()
-        .map(|head| (head.name().to_owned(), head.oid()))
-        .collect();
-    let wanted = find(&heads, job, depth)?;
-    if mirror.find_commit(wanted.commit).is_ok() {
-        return Ok(wanted.commit);
+    let connection = remote.connect_auth(Direction::Fetch, None, Some(proxy())).map_err(wrong)?;
+    let mut branch = None;
+    let mut names = BTreeMap::new();
+    for head in connection.list().map_err(wrong)? {
+        let name = head.name();
+        if name == "HEAD" {
+            branch = head.symref_target().map(ToOwned::to_owned);
+        }
+        names.insert(name.to_owned(), head.oid().to_string());
     }
+    Ok((connection, Heads::new(names, branch)))
+}
+
+/// Fetches into this mirror, which then has the commit.
+fn attempt(mirror: &Mirror, job: &Job, url: &str, report: &Report) -> Result<Attempt, Failure> {
+    let wrong = |error: git2::Error| classify(&error, job, url);
+    let repository = &mirror.repository;
+    let mut remote = repository.remote_anonymous(url).map_err(wrong)?;
+    let (mut connection, heads) = connect(&mut remote, job, url)?;
+    let reference = job.reference.as_deref();
+    let missing = || Failure::Told(heads.missing(&job.shown, reference, ""));
+    let found = match heads.seek(reference) {
+        Sought::Found(found) => Some(found),
+        Sought::Commit if mirror.is_whole => None,
+        Sought::Commit => return Ok(Attempt::NeedsAll),
+        Sought::Missing => return Err(missing()),
+    };
+    if let (Some(had), Some(found)) = (job.had.as_ref().filter(|_| !job.takes_moved), &found) {
+        heads.check_moved(had, found, &job.shown)?;
+    }
+    if let Some(found) = found.as_ref().filter(|found| has(repository, found)) {
+        return Ok(Attempt::Got(found.clone()));
+    }
+    let before = report.received();
     let is_too_large = Cell::new(false);
     let mut options = FetchOptions::new();
+    let depth = if mirror.is_whole { 0 } else { job.depth };
     options
-        .remote_callbacks(callbacks(job, report, &is_too_large))
+        .remote_callbacks(callbacks(job, report, before, &is_too_large))
         .proxy_options(proxy())
         .download_tags(AutotagOption::None)
         .update_fetchhead(false)
         .depth(i32::try_from(depth).unwrap_or(i32::MAX));
-    let done = connection.remote().fetch(&wanted.refspecs, Some(&mut options), None);
+    let refspecs = refspecs(found.as_ref(), mirror.is_whole);
+    let done = connection.remote().fetch(&refspecs, Some(&mut options), None);
     drop(options);
     if is_too_large.get() {
         let limit = job.limits.transfer_bytes;
@@ -158,58 +175,30 @@ fn attempt(
         }
         failure => failure,
     })?;
-    match mirror.find_commit(wanted.commit) {
-        Ok(commit) => Ok(commit.id()),
-        Err(_) => Err(missing(&heads, job).into()),
-    }
+    let found = match found {
+        None => reference.and_then(|digits| local::by_prefix(repository, digits)),
+        found => found.filter(|found| has(repository, found)),
+    };
+    found.map(Attempt::Got).ok_or_else(missing)
 }
 
-fn find(heads: &BTreeMap<String, Oid>, job: &Job, depth: u32) -> Result<Wanted, Error> {
-    let one = |source: &str, commit: Oid| Wanted {
-        refspecs: vec![format!("+{source}:{WANTED}")],
-        commit,
-    };
-    // A tag may be an object of its own; the server lists what it stands for with this ending.
-    let commit_of = |name: &str| heads.get(&format!("{name}^{{}}")).or_else(|| heads.get(name));
-    let Some(reference) = &job.reference else {
-        let head = commit_of("HEAD").ok_or_else(|| missing(heads, job))?;
-        return Ok(one("HEAD", *head));
-    };
-    if let Some(commit) = names::full_commit(reference) {
-        let tip = heads.iter().find(|(name, oid)| **oid == commit && !name.ends_with("^{}"));
-        return Ok(match tip {
-            Some((name, _)) => one(name, commit),
-            None if 0 < depth => one(reference, commit),
-            None => Wanted {
-                refspecs: vec![
-                    "+refs/heads/*:refs/berth/heads/*".to_owned(),
-                    "+refs/tags/*:refs/berth/tags/*".to_owned(),
-                ],
-                commit,
-            },
-        });
+/// What to ask the server for. A commit without a name is looked for in the whole history.
+fn refspecs(found: Option<&Found>, is_whole: bool) -> Vec<String> {
+    match found {
+        Some(found) if !is_whole || found.name != found.commit => {
+            vec![format!("+{}:{WANTED}{}", found.name, found.commit)]
+        }
+        _ => vec![
+            "+refs/heads/*:refs/berth/heads/*".to_owned(),
+            "+refs/tags/*:refs/berth/tags/*".to_owned(),
+        ],
     }
-    let found = names::full_references(reference)
-        .iter()
-        .find_map(|name| Some(one(name, *commit_of(name)?)));
-    found.ok_or_else(|| missing(heads, job))
-}
-
-fn missing(heads: &BTreeMap<String, Oid>, job: &Job) -> Error {
-    let branches =
-        heads.keys().filter_map(|name| name.strip_prefix("refs/heads/")).map(ToOwned::to_owned);
-    let reference = job.reference.clone().unwrap_or_else(|| "HEAD".to_owned());
-    let there = match tree::list(branches) {
-        Some(names) => format!("; branches there: {names}"),
-        None => "; the repository is empty".to_owned(),
-    };
-    let hint = format!("{}{there}", names::shortened(&reference));
-    Error::RefNotFound { url: job.shown.clone(), reference, hint }
 }
 
 fn callbacks<'a>(
     job: &'a Job,
     report: &'a Report,
+    before: u64,
     is_too_large: &'a Cell<bool>,
 ) -> RemoteCallbacks<'a> {
     let mut callbacks = RemoteCallbacks::new();
@@ -220,7 +209,7 @@ fn callbacks<'a>(
         });
         true
     });
-    callbacks.transfer_progress(|seen| {
+    callbacks.transfer_progress(move |seen| {
         report.progress(|| {
             format!(
                 "receiving objects: {} of {}, {} KiB",
@@ -229,7 +218,9 @@ fn callbacks<'a>(
                 seen.received_bytes() / 1024
             )
         });
-        is_too_large.set(job.limits.transfer_bytes < seen.received_bytes() as u64);
+        let received = before + seen.received_bytes() as u64;
+        report.set_received(received);
+        is_too_large.set(job.limits.transfer_bytes < received);
         !is_too_large.get()
     });
     callbacks

@@ -2,7 +2,11 @@
 
 use std::{
     io::{self, Write as _},
-    sync::{Mutex, PoisonError, mpsc},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -20,9 +24,20 @@ const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Report {
     last: Mutex<Option<Instant>>,
+    received: AtomicU64,
 }
 
 impl Report {
+    /// How many bytes came from all remotes so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes came so far.
+    pub(super) fn set_received(&self, bytes: u64) {
+        self.received.store(bytes, Ordering::Relaxed);
+    }
+
     /// Says how far the work is, unless that was said a moment ago.
     pub(super) fn progress(&self, text: impl FnOnce() -> String) {
         let now = Instant::now();

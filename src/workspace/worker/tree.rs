@@ -11,10 +11,9 @@ use super::failure::Failure;
 use crate::plan::{is_telling, read_facts};
 use crate::state::FileFacts;
 use crate::workspace::error::Error;
+use crate::workspace::heads::list;
 use crate::workspace::protocol::Job;
 
-/// How many names an error lists.
-const NAMES_MAX: usize = 8;
 /// How many first-level files are told.
 const FILES_MAX: usize = 4096;
 /// How many telling files are read.
@@ -51,20 +50,12 @@ fn missing(commit: &Commit<'_>, job: &Job, tree: &Tree<'_>, walked: &[&str]) -> 
         .map(|entry| String::from_utf8_lossy(entry.name_bytes()).into_owned());
     let place =
         if walked.is_empty() { "there".to_owned() } else { format!("in {}", walked.join("/")) };
-    let hint = match list(folders) {
+    let hint = match list(folders.collect::<BTreeSet<_>>().into_iter().collect()) {
         Some(names) => format!("; folders {place}: {names}"),
         None => format!("; there are no folders {place}"),
     };
     let commit = commit.id().to_string().get(..7).unwrap_or_default().to_owned();
     Error::PathNotFound { path: job.path.clone(), commit, hint }
-}
-
-/// The first names of a list, for an error.
-pub(super) fn list(names: impl Iterator<Item = String>) -> Option<String> {
-    let names: BTreeSet<_> = names.collect();
-    let more = if NAMES_MAX < names.len() { ", …" } else { "" };
-    let shown: Vec<_> = names.iter().take(NAMES_MAX).map(String::as_str).collect();
-    (!shown.is_empty()).then(|| format!("{}{more}", shown.join(", ")))
 }
 
 /// The files of the first level, and those of `look_for`, that exist.

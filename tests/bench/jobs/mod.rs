@@ -1,6 +1,7 @@
 //! What is measured.
 
 pub(crate) mod calls;
+pub(crate) mod git;
 pub(crate) mod idle;
 pub(crate) mod rescan;
 pub(crate) mod up;

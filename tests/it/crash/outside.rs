@@ -74,6 +74,8 @@ pub(crate) fn put_checkout(rig: &Rig, digit: char) {
         url: "https://git.example/shop/chat".to_owned(),
         reference: None,
         path: String::new(),
+        resolved: None,
+        submodules: false,
         commit: digit.to_string().repeat(40),
         tree: digit.to_string().repeat(40),
         files: vec![DetectedFile { path: "requirements.txt".to_owned() }],

@@ -5,7 +5,7 @@ use std::{net::TcpListener, time::Duration};
 use berth::model::{ConditionStatus, ConditionType, Phase, Reason};
 use tokio::time::Instant;
 
-use crate::workspace::server::{Answers, Server};
+use crate::git_server::{Answers, Server};
 
 use super::{
     repository::Repository,

@@ -8,7 +8,7 @@ use berth::{
     status::Status,
 };
 
-use crate::workspace::server::{Answers, Server};
+use crate::git_server::{Answers, Server};
 
 use super::{
     repository::Repository,

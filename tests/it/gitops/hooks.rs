@@ -339,7 +339,7 @@ async fn serve(grove: &Grove, berth: &Berth) -> (String, CancellationToken, Join
 #[tokio::test]
 async fn a_push_hook_has_the_manifests_looked_at() {
     let mut grove = Grove::with(&["api"]);
-    let server = crate::workspace::server::Server::start(crate::workspace::server::Answers::Git(
+    let server = crate::git_server::Server::start(crate::git_server::Answers::Git(
         grove.top.path().join("served"),
     ));
     grove.places = vec![format!("git+{}#main:prod", server.url())];

@@ -17,7 +17,7 @@ use super::{
     hooks::digest,
     statuses::Forge,
 };
-use crate::workspace::server::{Answers, Server};
+use crate::git_server::{Answers, Server};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -16,7 +16,7 @@ use berth::{
 };
 
 use super::grove::{Berth, Grove, NEVER, app};
-use crate::workspace::server::{Answers, Server};
+use crate::git_server::{Answers, Server};
 
 const APPS: [&str; 3] = ["api", "blog", "chat"];
 

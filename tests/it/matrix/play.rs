@@ -147,6 +147,8 @@ fn put_checkout(rig: &Rig) {
         url: "https://git.example/shop/chat".to_owned(),
         reference: None,
         path: String::new(),
+        resolved: None,
+        submodules: false,
         commit: "c".repeat(40),
         tree: "d".repeat(40),
         files: vec![DetectedFile { path: "requirements.txt".to_owned() }],

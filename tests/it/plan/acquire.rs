@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use berth::{
     model::{App, Digest, ImageRef, Reason},
-    plan::{Plan, Step, Verb, Work, rebuilds, render_step},
+    plan::{Look, Plan, Step, Verb, Work, rebuilds, render_step},
     state::{Checkout, DetectedFile, Failure, Request, RunningWork, WorkKind},
 };
 
@@ -32,6 +32,8 @@ fn checkout() -> Checkout {
         url: URL.to_owned(),
         reference: None,
         path: String::new(),
+        resolved: None,
+        submodules: false,
         commit: "c0ffee00".repeat(5),
         tree: "0badcafe".repeat(5),
         files: vec![DetectedFile { path: "requirements.txt".to_owned() }],
@@ -119,6 +121,7 @@ fn a_checkout_of_something_else_is_none() {
     assert_eq!(seen(&|it| it.url.push('x')), WorkKind::Fetch);
     assert_eq!(seen(&|it| it.reference = None), WorkKind::Fetch);
     assert_eq!(seen(&|it| it.path.clear()), WorkKind::Fetch);
+    assert_eq!(seen(&|it| it.submodules = true), WorkKind::Fetch);
 }
 
 #[test]
@@ -298,10 +301,10 @@ pub(super) fn built() -> Sim {
 #[test]
 fn a_newer_commit_is_looked_for_when_the_interval_has_passed() {
     let mut sim = built();
-    let due = sim.now + Duration::from_secs(300);
     let plan = sim.plan();
     assert!(plan.is_empty());
-    assert_eq!(plan.next_look(), Some(due));
+    let due = plan.next_look().unwrap();
+    assert!(sim.now < due && due <= sim.now + Duration::from_secs(300));
     sim.now = due;
     let plan = sim.plan();
     assert_eq!((plan.verb, work(&plan).kind()), (Verb::Refresh, WorkKind::Fetch));
@@ -378,4 +381,51 @@ fn builds_from_scratch_are_counted_from_what_runs() {
         owner.build = Some(Digest::of_bytes(b"other"));
     }
     assert_eq!(found(&other, 1), 1);
+}
+
+/// Fault G17: whenever the apps of one repository were looked at last, they are due together, and
+/// those of another one are not.
+#[test]
+fn the_apps_of_one_repository_are_due_together() {
+    let due = |url: &str, interval: &str, after: u64| {
+        let app = git_app(&format!("source: {{git: '{url}', interval: {interval}}}"));
+        let mut sim = fetched(&app).has_image(BASE);
+        sim.state.checkout.as_mut().unwrap().url = url.to_owned();
+        sim.settle();
+        sim.now = sim.now + Duration::from_hours(1);
+        sim.state.checked_at = Some(sim.now);
+        let first = sim.plan().next_look().unwrap();
+        sim.now = sim.now + Duration::from_secs(after);
+        sim.state.checked_at = Some(sim.now);
+        (first, sim.plan().next_look().unwrap())
+    };
+    let (first, _) = due(URL, "1h", 0);
+    let other = "https://git.example.com/acme/other.git";
+    assert_ne!(first, due(other, "1h", 0).0);
+    for after in [0, 1, 59] {
+        let (before, then) = due(URL, "5m", after);
+        let is_next = then == before || then == before + Duration::from_mins(5);
+        assert!(is_next, "{after}: {before:?}, {then:?}");
+    }
+    // A longer interval's moments are among those of a shorter one.
+    let gap = first.since(due(URL, "5m", 0).0);
+    assert_eq!(gap.as_millis() % 300_000, 0);
+}
+
+/// Fault G17: looking is no work that a status tells of.
+#[test]
+fn a_poll_is_told_from_what_somebody_asked_for() {
+    let mut sim = built();
+    let look = |sim: &mut Sim| match work(&sim.plan()) {
+        Work::Fetch { look, .. } => *look,
+        other => panic!("{other:?}"),
+    };
+    let due = sim.plan().next_look().unwrap();
+    sim.state.request = Some(Request::Fetch);
+    assert_eq!(look(&mut sim), Look::Asked);
+    sim.state.request = Some(Request::Take);
+    assert_eq!(look(&mut sim), Look::Take);
+    sim.state.request = None;
+    sim.now = due;
+    assert_eq!(look(&mut sim), Look::Polled);
 }

@@ -1,0 +1,290 @@
+//! Submodules: repositories that a repository names as folders of its own (faults G06, G13).
+//!
+//! Which commit is meant is said by the tree, where it is to be had by `.gitmodules`. That file
+//! is only ever asked for the address of a folder that the tree has: what it says of other paths
+//! means nothing here.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use git2::{Commit, ObjectType, Oid, Repository};
+
+use super::{failure::Failure, open_origin, report::Report};
+use crate::model::GitUrl;
+use crate::workspace::error::{Error, authority, redact};
+use crate::workspace::protocol::{Job, Origin};
+
+const FILE: &str = ".gitmodules";
+const FILE_BYTES_MAX: usize = 256 << 10;
+/// How many submodules one checkout may have.
+const COUNT_MAX: usize = 100;
+/// How many submodules may lie within each other.
+const DEPTH_MAX: usize = 8;
+
+/// The repositories that a tree is made from.
+#[derive(Default)]
+pub(super) struct Sources {
+    /// The addresses of those that have a mirror.
+    pub(super) urls: Vec<String>,
+    all: Vec<Source>,
+}
+
+/// One of them.
+struct Source {
+    path: PathBuf,
+    origin: Origin,
+    /// The addresses of its submodules, by their paths.
+    modules: BTreeMap<String, String>,
+    depth: usize,
+}
+
+impl Sources {
+    /// Adds a repository at this commit. Answers its number.
+    pub(super) fn add(
+        &mut self,
+        repository: &Repository,
+        commit: &Commit<'_>,
+        job: &Job,
+    ) -> Result<usize, git2::Error> {
+        let (path, origin) = (repository.path().to_owned(), job.origin.clone());
+        let modules = if job.submodules { read(repository, commit)? } else { BTreeMap::new() };
+        self.all.push(Source { path, origin, modules, depth: 0 });
+        Ok(self.all.len() - 1)
+    }
+
+    /// Where each of them is.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.all.iter().map(|source| &source.path)
+    }
+}
+
+/// Fetches submodules.
+pub(super) struct Modules<'a> {
+    job: &'a Job,
+    report: &'a Report,
+}
+
+impl<'a> Modules<'a> {
+    /// For a job that asks for them.
+    pub(super) fn new(job: &'a Job, report: &'a Report) -> Self {
+        Self { job, report }
+    }
+
+    /// Fetches the submodule at `path` of the repository `parent`. Answers its number, and the
+    /// tree of the commit.
+    pub(super) fn enter(
+        &self,
+        sources: &mut Sources,
+        parent: usize,
+        path: &str,
+        commit: Oid,
+    ) -> Result<(usize, Oid), Failure> {
+        let refuse = |message: String| Error::Content { path: path.to_owned(), message };
+        let source = &sources.all[parent];
+        let depth = source.depth + 1;
+        if COUNT_MAX < sources.all.len() || DEPTH_MAX < depth {
+            let limit =
+                format!("{COUNT_MAX} submodules, {DEPTH_MAX} within each other, are allowed");
+            return Err(refuse(format!("is one submodule too many: {limit}")).into());
+        }
+        let Some(url) = source.modules.get(path) else {
+            let message = format!("is a submodule, and {FILE} says no address for this path");
+            return Err(refuse(message).into());
+        };
+        let origin = resolve(&source.origin, url)
+            .map_err(|why| refuse(format!("is a submodule at `{}`, which {why}", redact(url))))?;
+        let job = self.job_for(origin, commit);
+        let opened = open_origin(&job, sources, self.report);
+        let (repository, _) = opened.map_err(|failure| match failure {
+            Failure::Told(error) if error.is_permanent() => {
+                refuse(format!("is a submodule that can't be had: {error}")).into()
+            }
+            failure => failure,
+        })?;
+        let commit = repository.find_commit(commit).map_err(Failure::mirror)?;
+        let number = sources.add(&repository, &commit, &job).map_err(Failure::mirror)?;
+        sources.all[number].depth = depth;
+        Ok((number, commit.tree_id()))
+    }
+
+    /// The job of fetching a submodule: one commit, by its id. A login is for one host.
+    fn job_for(&self, origin: Origin, commit: Oid) -> Job {
+        let address = match &origin {
+            Origin::Http(url) => url.clone(),
+            Origin::Local(path) => path.display().to_string(),
+        };
+        let is_same_host = match (&self.job.origin, &origin) {
+            (Origin::Http(ours), Origin::Http(theirs)) => authority(ours) == authority(theirs),
+            _ => false,
+        };
+        Job {
+            login: if is_same_host { self.job.login.clone() } else { String::new() },
+            shown: redact(&address),
+            origin,
+            reference: Some(commit.to_string()),
+            found: None,
+            had: None,
+            path: String::new(),
+            depth: 1,
+            ..self.job.clone()
+        }
+    }
+}
+
+/// Where a submodule is to be had: at an address of its own, or one beside its parent's. What is
+/// elsewhere never leads to this machine. The error ends a sentence.
+fn resolve(parent: &Origin, url: &str) -> Result<Origin, String> {
+    if url.chars().any(char::is_control) || url.starts_with('-') {
+        return Err("is no address".to_owned());
+    }
+    if url.starts_with("./") || url.starts_with("../") {
+        return beside(parent, url).ok_or_else(|| "leads out of its host".to_owned());
+    }
+    match GitUrl::parse(url) {
+        Ok(GitUrl::Http(url)) => Ok(Origin::Http(url)),
+        Ok(GitUrl::Ssh(_)) => Err("needs a key for ssh; use an https address".to_owned()),
+        Ok(GitUrl::Local(_)) => Err("is a folder of this machine".to_owned()),
+        Err(error) => Err(format!("is not allowed: {error}")),
+    }
+}
+
+/// An address relative to the parent's.
+fn beside(parent: &Origin, url: &str) -> Option<Origin> {
+    let walk = |start: &str| {
+        let mut parts: Vec<&str> = start.split('/').filter(|part| !part.is_empty()).collect();
+        for part in url.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => {
+                    parts.pop()?;
+                }
+                name => parts.push(name),
+            }
+        }
+        (!parts.is_empty()).then(|| parts.join("/"))
+    };
+    match parent {
+        Origin::Http(base) => {
+            let (scheme, rest) = base.split_once("://")?;
+            let (host, path) = rest.split_once('/')?;
+            let url = format!("{scheme}://{host}/{}", walk(path)?);
+            matches!(GitUrl::parse(&url), Ok(GitUrl::Http(_))).then_some(Origin::Http(url))
+        }
+        Origin::Local(base) => {
+            Some(Origin::Local(PathBuf::from(format!("/{}", walk(base.to_str()?)?))))
+        }
+    }
+}
+
+/// The addresses that a commit says for its submodules.
+fn read(
+    repository: &Repository,
+    commit: &Commit<'_>,
+) -> Result<BTreeMap<String, String>, git2::Error> {
+    let tree = commit.tree()?;
+    let Some(entry) = tree.get_name(FILE) else { return Ok(BTreeMap::new()) };
+    let is_plain = entry.kind() == Some(ObjectType::Blob) && entry.filemode() != 0o120_000;
+    if !is_plain || FILE_BYTES_MAX < repository.odb()?.read_header(entry.id())?.0 {
+        return Ok(BTreeMap::new());
+    }
+    let blob = repository.find_blob(entry.id())?;
+    Ok(parse(&String::from_utf8_lossy(blob.content())))
+}
+
+/// Reads paths and addresses. What is not understood is left out: its folder then has no address.
+fn parse(text: &str) -> BTreeMap<String, String> {
+    let (mut all, mut section) = (BTreeMap::new(), None::<(Option<String>, Option<String>)>);
+    let mut take = |section: Option<(Option<String>, Option<String>)>| {
+        if let Some((Some(path), Some(url))) = section {
+            all.insert(path, url);
+        }
+    };
+    for line in text.split('\n') {
+        let line = line.strip_suffix('\r').unwrap_or(line).trim_matches([' ', '\t']);
+        if line.starts_with('[') {
+            let header = line.to_ascii_lowercase();
+            let is_module = header.starts_with("[submodule \"") && line.ends_with("\"]");
+            take(section.replace((None, None)));
+            section = section.filter(|_| is_module);
+            continue;
+        }
+        let Some((name, value)) = line.split_once('=') else { continue };
+        let (Some((path, url)), Some(value)) = (section.as_mut(), unquoted(value)) else {
+            continue;
+        };
+        match name.trim().to_ascii_lowercase().as_str() {
+            "path" => *path = Some(value),
+            "url" => *url = Some(value),
+            _ => {}
+        }
+    }
+    take(section);
+    all
+}
+
+/// A value without its quotes and comments. None when it is broken, or has a character that has
+/// no business in a path or an address.
+fn unquoted(text: &str) -> Option<String> {
+    let (mut value, mut kept, mut is_quoted) = (String::new(), 0, false);
+    let mut letters = text.trim_matches([' ', '\t']).chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => is_quoted = !is_quoted,
+            '#' | ';' if !is_quoted => break,
+            '\\' => value.push(letters.next().filter(|next| ['"', '\\'].contains(next))?),
+            letter if letter.is_control() => return None,
+            letter => value.push(letter),
+        }
+        if is_quoted || !value.ends_with([' ', '\t']) {
+            kept = value.len();
+        }
+    }
+    value.truncate(kept);
+    (!is_quoted && !value.is_empty()).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_by_their_paths() {
+        let text = "[submodule \"a\"]\n\tpath = libs/a\n\turl = ../a.git # near\n\
+                    [other]\n\tpath = x\n\turl = y\n\
+                    [submodule \"b\"]\r\n\tURL = \"https://h.example/b;c\"\r\n\tpath = \"b \\\"q\\\"\"\r\n\
+                    [submodule \"c\"]\n\tpath = c\n";
+        let read = parse(text);
+        let pairs: Vec<_> = read.iter().map(|(path, url)| (path.as_str(), url.as_str())).collect();
+        assert_eq!(pairs, [("b \"q\"", "https://h.example/b;c"), ("libs/a", "../a.git")]);
+    }
+
+    /// Fault G06, as in CVE-2025-48384: a path that ends in a carriage return.
+    #[test]
+    fn paths_with_control_characters_are_no_paths() {
+        for path in ["\"a\r\"", "a\rb", "a\u{1}", "\"a", "a\\"] {
+            let text = format!("[submodule \"a\"]\n\tpath = {path}\n\turl = ../a\n");
+            assert!(parse(&text).is_empty(), "{path:?}");
+        }
+    }
+
+    /// Faults G04, G05, G06: no way to this machine, to other programs or out of the host.
+    #[test]
+    fn addresses_of_submodules_stay_within_the_rules() {
+        let parent = Origin::Http("https://h.example/team/app.git".to_owned());
+        let to = |url: &str| match resolve(&parent, url) {
+            Ok(Origin::Http(url)) => url,
+            Ok(Origin::Local(_)) => "local".to_owned(),
+            Err(why) => why,
+        };
+        assert_eq!(to("../lib.git"), "https://h.example/team/lib.git");
+        assert_eq!(to("./lib"), "https://h.example/team/app.git/lib");
+        assert_eq!(to("../../x/y"), "https://h.example/x/y");
+        assert_eq!(to("https://o.example/z"), "https://o.example/z");
+        assert_eq!(to("../../../x"), "leads out of its host");
+        assert_eq!(to("../.."), "leads out of its host");
+        for bad in ["/etc", "file:///etc", "ext::sh -c id", "-oProxyCommand=id", "a\rb", "C:\\x"] {
+            let told = to(bad);
+            assert!(told.starts_with("is "), "{bad}: {told}");
+        }
+        assert!(to("git@h.example:x").starts_with("needs a key"));
+    }
+}
