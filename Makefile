@@ -18,7 +18,7 @@ export BERTH_TEST_ENGINE ?= $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bless bench crash-pairs crash-real faults model engine-failures engines soak mutants seeded fuzz lint docs setup toolchain engine compose-tool base-image tiny-image clean
+.PHONY: help run build test bless bench crash-pairs crash-real faults model engine-failures engines soak mutants seeded fuzz lint docs setup toolchain engine sshd large-files compose-tool base-image tiny-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ run: setup ## build Berth and run it on manifests/ (BASE_IMAGE, LISTEN, MANIFEST
 build: toolchain ## the release binary: target/release/berth
 	cargo build --release
 
-test: setup base-image tiny-image ## every test, those against a real engine too (ARGS)
+test: setup sshd base-image tiny-image ## every test, those against a real engine too (ARGS)
 	cargo nextest run $(ARGS)
 
 engine-failures: setup tiny-image ## what happens when the engine itself fails (ARGS)
@@ -88,6 +88,12 @@ toolchain:
 
 engine:
 	@compose/setup/engine.sh
+
+sshd:
+	@compose/setup/sshd.sh
+
+large-files: setup ## a file of Git LFS as large as MIB says, in flat memory (MIB)
+	BERTH_LFS_MIB='$(or $(MIB),1024)' cargo nextest run -P long -E 'test(/^git_access::lfs::a_large_file/)' $(ARGS)
 
 compose-tool:
 	@compose/setup/compose-tool.sh

@@ -27,11 +27,12 @@ use crate::model::Digest;
 use crate::queue::Queue;
 use crate::reconcile::{Memory, Observer, Reconciler, Times};
 use crate::record::{Record, file::Folder, ledger::Ledger};
+use crate::secret::Secrets;
 use crate::server::{Parts, Server, Settings as ServerSettings};
 use crate::source::Source;
 use crate::state::{ContainerId, Desired, Policy};
 use crate::telemetry::Metrics;
-use crate::workspace::{Settings as WorkspaceSettings, Workspace, network_environment};
+use crate::workspace::{Access, Settings as WorkspaceSettings, Workspace, network_environment};
 
 /// State is written at most so often.
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
@@ -307,10 +308,26 @@ fn plant(
     })
 }
 
+fn access(config: &Config) -> Access {
+    let git = &config.git;
+    Access {
+        secrets: Some(Secrets::new(&git.secrets)),
+        logins: git.logins.clone(),
+        known_hosts: git.known_hosts.clone(),
+        hosts: git.hosts.clone(),
+        schemes: git.schemes.clone(),
+        is_private_allowed: git.is_private_allowed,
+        is_loopback_allowed: config.is_local_git_allowed,
+    }
+}
+
 fn workspace_settings(config: &Config) -> WorkspaceSettings {
     WorkspaceSettings {
         env: network_environment(),
         is_local_allowed: config.is_local_git_allowed,
+        access: access(config),
+        transfer_bytes_max: config.git.transfer_bytes_max,
+        tree_bytes_max: config.git.checkout_bytes_max,
         ..WorkspaceSettings::default()
     }
 }

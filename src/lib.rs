@@ -25,9 +25,10 @@ pub mod plan;
 // The verdict.
 pub mod status;
 
-// The time, the machine, logs and figures.
+// The time, the machine, secrets, logs and figures.
 pub mod clock;
 pub mod host;
+pub mod secret;
 pub mod telemetry;
 
 // The edges: manifests, git, the engine.

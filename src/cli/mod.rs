@@ -21,6 +21,7 @@ mod plan;
 mod rollout;
 mod run;
 mod schema;
+mod secrets;
 mod server;
 mod sse;
 mod status;
@@ -104,6 +105,8 @@ enum Verb {
     Import(import::Args),
     /// Wait until an app is ready, or gone.
     Wait(wait::Args),
+    /// List, keep and remove the secrets of this machine's Berth; values are never shown.
+    Secrets(secrets::Args),
     /// Print the JSON Schema of manifests.
     Schema,
     /// Show the controller's configuration.
@@ -156,6 +159,7 @@ async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
         Verb::Images(args) => images::run(&args, &server, output).await,
         Verb::Import(args) => import::run(&args, output),
         Verb::Wait(args) => wait::run(&args, &server, output).await,
+        Verb::Secrets(args) => secrets::run(args, output),
         Verb::Schema => schema::run(output),
         Verb::Config(args) => config::run(args, output),
         Verb::Version(args) => version::run(&args, output),

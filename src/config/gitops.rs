@@ -1,11 +1,10 @@
 //! The options that have to do with git servers.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Mistake, Origin, Reader, absolute};
+use super::{Mistake, Origin, Reader};
 use crate::forge::Account;
-use crate::model::{GitUrl, parse_duration};
+use crate::model::{GitUrl, check_secret_name, parse_duration};
 use crate::source::git::Place;
 
 /// Manifests from git, webhooks and commit statuses.
@@ -17,8 +16,6 @@ pub struct GitOps {
     pub has_folder: bool,
     /// How often the repositories are looked at.
     pub interval: Duration,
-    /// The folder of secrets.
-    pub secrets: PathBuf,
     /// The names of the secrets that webhooks may be signed with.
     pub hook_secrets: Vec<String>,
     /// Where commit statuses are sent.
@@ -28,11 +25,7 @@ pub struct GitOps {
 }
 
 impl Reader {
-    pub(super) fn gitops(
-        &mut self,
-        is_local_allowed: Option<bool>,
-        state_dir: Option<&Path>,
-    ) -> Option<GitOps> {
+    pub(super) fn gitops(&mut self, is_local_allowed: Option<bool>) -> Option<GitOps> {
         let sources = self.list("source", |text| {
             let place = Place::parse(text)?;
             match place.url {
@@ -43,7 +36,6 @@ impl Reader {
             }
         });
         let interval = self.one("source-interval", interval);
-        let secrets = self.list("secrets-dir", |text| absolute(text).map(PathBuf::from));
         let hook_secrets = self.list("hook-secret", secret);
         let commit_status = self.list("commit-status", Account::parse);
         let base_url = self.list("base-url", base_url);
@@ -56,9 +48,6 @@ impl Reader {
             sources,
             has_folder,
             interval: interval?,
-            secrets: secrets?
-                .pop()
-                .unwrap_or_else(|| state_dir.unwrap_or(Path::new("")).join("secrets")),
             hook_secrets: hook_secrets?,
             commit_status: commit_status?,
             base_url: base_url?.pop(),
@@ -87,7 +76,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 fn secret(text: &str) -> Result<String, String> {
-    crate::forge::check_secret_name(text).map(|()| text.to_owned())
+    check_secret_name(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn base_url(text: &str) -> Result<String, String> {
@@ -127,7 +116,6 @@ mod tests {
         assert!(both.has_folder);
         assert_eq!(both.sources[0].to_string(), url[0]);
         assert_eq!(both.interval, Duration::from_mins(1));
-        assert_eq!(both.secrets, PathBuf::from("/var/lib/berth/secrets"));
     }
 
     #[test]

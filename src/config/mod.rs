@@ -4,6 +4,7 @@
 //! file, that over the default. Each value remembers where it came from.
 
 mod builds;
+mod git;
 mod gitops;
 mod layers;
 mod options;
@@ -16,6 +17,7 @@ use std::{
 };
 
 pub use builds::Builds;
+pub use git::Git;
 pub use gitops::GitOps;
 pub use layers::{File, Layers, Origin};
 pub use options::{Kind, OPTIONS, OptionRow};
@@ -62,6 +64,8 @@ pub struct Config {
     pub resync: Duration,
     /// Whether git repositories may be folders of this machine.
     pub is_local_git_allowed: bool,
+    /// What is said about git repositories elsewhere.
+    pub git: Git,
     /// How ports are published when an app does not say.
     pub publish: Bind,
     /// Which Berth this is.
@@ -160,6 +164,7 @@ impl Reader {
         });
         let resync = self.one("resync", resync);
         let is_local_git_allowed = self.one("allow-local-git", flag);
+        let git = git::read(self, state_dir.as_deref());
         let publish = self.one("publish", publish);
         let instance = self.one("instance", instance);
         let host_mounts = self.list("allow-host-mount", absolute);
@@ -171,7 +176,7 @@ impl Reader {
             logging::check_filter(text).map(|()| text.to_owned()).map_err(wrong)
         });
         let workers = self.one("workers", |text| number(text, 256));
-        let gitops = self.gitops(is_local_git_allowed, state_dir.as_deref());
+        let gitops = self.gitops(is_local_git_allowed);
         let builds = self.builds();
         let state_dir = state_dir?;
         let by_default = || absolute_path(&state_dir.join("compose").display().to_string()).ok();
@@ -189,6 +194,7 @@ impl Reader {
             ports: ports?,
             resync: resync?,
             is_local_git_allowed: is_local_git_allowed?,
+            git: git?,
             publish: publish?,
             instance: instance?,
             host_mounts: host_mounts?,

@@ -38,6 +38,15 @@ const fn row(
     OptionRow { name, value, kind: Kind::Value, env, default, help }
 }
 
+const fn list(
+    name: &'static str,
+    value: &'static str,
+    env: &'static [&'static str],
+    help: &'static str,
+) -> OptionRow {
+    OptionRow { name, value, kind: Kind::List, env, default: "", help }
+}
+
 /// Every option of `berth run`.
 pub const OPTIONS: &[OptionRow] = &[
     row("manifests", "DIR", &["BERTH_MANIFESTS"], "./manifests", "The watched folder of manifests"),
@@ -116,8 +125,62 @@ pub const OPTIONS: &[OptionRow] = &[
         kind: Kind::Flag,
         env: &["BERTH_ALLOW_LOCAL_GIT"],
         default: "false",
-        help: "Let manifests name repositories that are folders of this machine",
+        help: "Let manifests name repositories of this machine: folders, and servers on loopback",
     },
+    row(
+        "secrets-dir",
+        "DIR",
+        &["BERTH_SECRETS_DIR"],
+        "",
+        "The folder of secrets, for Berth's user alone; not set: `secrets` in the state folder",
+    ),
+    list(
+        "git-credentials",
+        "HOST=SECRET",
+        &["BERTH_GIT_CREDENTIALS"],
+        "The secret to log in with at a host such as `git.example.com` or `*.example.com`; may be repeated",
+    ),
+    row(
+        "known-hosts",
+        "FILE",
+        &["BERTH_KNOWN_HOSTS"],
+        "",
+        "The keys of ssh hosts; not set: `known_hosts` in the state folder",
+    ),
+    list(
+        "git-hosts",
+        "HOST",
+        &["BERTH_GIT_HOSTS"],
+        "A host that repositories may be on, or `*.` and the end of one; not set: every host",
+    ),
+    list(
+        "git-schemes",
+        "SCHEME",
+        &["BERTH_GIT_SCHEMES"],
+        "How repositories may be spoken to; not set: https, ssh, and http within private networks",
+    ),
+    OptionRow {
+        name: "git-private-addresses",
+        value: "",
+        kind: Kind::Flag,
+        env: &["BERTH_GIT_PRIVATE_ADDRESSES"],
+        default: "false",
+        help: "Let repositories be on hosts of private networks; hosts named by git-hosts always may",
+    },
+    row(
+        "git-max-transfer",
+        "SIZE",
+        &["BERTH_GIT_MAX_TRANSFER"],
+        "4Gi",
+        "How much one fetch may transfer",
+    ),
+    row(
+        "git-max-checkout",
+        "SIZE",
+        &["BERTH_GIT_MAX_CHECKOUT"],
+        "8Gi",
+        "How much one checkout may hold",
+    ),
     row(
         "publish",
         "WHERE",
@@ -140,13 +203,6 @@ pub const OPTIONS: &[OptionRow] = &[
         default: "",
         help: "A host path below which manifests may mount; may be repeated",
     },
-    row(
-        "secrets-dir",
-        "DIR",
-        &["BERTH_SECRETS_DIR"],
-        "",
-        "The folder of secrets; without it, `secrets` in the state folder",
-    ),
     OptionRow {
         name: "hook-secret",
         value: "NAME",

@@ -13,6 +13,7 @@ use crate::forge::{
 use crate::manifest::Part;
 use crate::model::{AppName, GitSource};
 use crate::record::Record;
+use crate::secret;
 use crate::source::{
     Directory, Git, Several, Source,
     directory::Options,
@@ -24,6 +25,16 @@ use crate::workspace::{Settings, Workspace};
 /// The folder of the state folder that holds what repositories of manifests gave.
 const FOLDER: &str = "sources";
 
+/// The secrets of webhooks and of commit statuses: the value of one that has no keys, or its token.
+fn secrets(config: &Config) -> Secrets {
+    let all = secret::Secrets::new(&config.git.secrets);
+    Secrets::new(move |name| {
+        let secret = all.read(name).map_err(|error| error.to_string())?;
+        let value = secret.get(secret::VALUE).map_or_else(|| secret.need("token"), Ok);
+        value.map(|value| value.bytes().to_vec()).map_err(|error| error.to_string())
+    })
+}
+
 /// Where manifests come from, and what the interface needs to know about it.
 pub(super) fn source(config: &Config, settings: &Settings) -> (Box<dyn Source>, Repositories) {
     let gitops = &config.gitops;
@@ -32,7 +43,7 @@ pub(super) fn source(config: &Config, settings: &Settings) -> (Box<dyn Source>, 
         sources: Vec::new(),
         has_folder: gitops.has_folder,
         hook_secrets: gitops.hook_secrets.clone(),
-        secrets: Secrets::of_folder(gitops.secrets.clone()),
+        secrets: secrets(config),
     };
     if gitops.sources.is_empty() {
         return (Box::new(folder), repositories);
@@ -82,6 +93,7 @@ pub fn repository(place: Place, workspace: &Arc<Workspace>, interval: Duration) 
         submodules: false,
         lfs: false,
         interval,
+        auth: None,
     };
     let (workspace, key) = (Arc::clone(workspace), place.key());
     let fetch: Fetch = Arc::new(move || {
@@ -115,7 +127,7 @@ pub(super) fn report(
         record,
         fetched,
         accounts: gitops.commit_status.clone(),
-        secrets: Secrets::of_folder(gitops.secrets.clone()),
+        secrets: secrets(config),
         base_url: gitops.base_url.clone(),
         metrics,
         pauses: Reporter::PAUSES,

@@ -13,8 +13,9 @@ mod request;
 pub mod signature;
 pub mod status;
 
-use std::{fmt, fs, path::PathBuf, sync::Arc};
+use std::{fmt, sync::Arc};
 
+use crate::model::check_secret_name;
 use crate::source::git::{Bell, Place};
 
 pub use address::Repository;
@@ -32,19 +33,6 @@ impl Secrets {
         Self(Arc::new(read))
     }
 
-    /// The secrets in a folder: a file, or a folder with the file `token`.
-    pub fn of_folder(folder: PathBuf) -> Self {
-        Self::new(move |name| {
-            check_secret_name(name)?;
-            let path = folder.join(name);
-            let file = if path.is_dir() { path.join("token") } else { path };
-            let wrong = |error| {
-                format!("the secret `{name}` can't be read from {}: {error}", file.display())
-            };
-            fs::read(&file).map_err(wrong)
-        })
-    }
-
     /// The value without the line end that editors leave.
     pub fn read(&self, name: &str) -> Result<Vec<u8>, String> {
         let mut value = (self.0)(name)?;
@@ -58,20 +46,6 @@ impl Secrets {
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secrets")
-    }
-}
-
-/// Checks the name of a secret, which is also the name of a file.
-pub fn check_secret_name(text: &str) -> Result<(), String> {
-    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
-    let starts_well = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    if starts_well && text.len() <= 63 && text.chars().all(legal) {
-        Ok(())
-    } else {
-        let text = text.escape_debug();
-        Err(format!(
-            "`{text}` is not the name of a secret: use at most 63 lower-case letters, digits, `-`, `_` and `.`"
-        ))
     }
 }
 
@@ -140,7 +114,7 @@ impl Account {
             None if host == "github.com" => (Kind::GitHub, named),
             None => (Kind::Gitea, named),
         };
-        check_secret_name(secret)?;
+        check_secret_name(secret).map_err(|error| error.to_string())?;
         let api = api.unwrap_or_else(|| match kind {
             Kind::GitHub if host == "github.com" => "https://api.github.com".to_owned(),
             Kind::GitHub => format!("https://{host}/api/v3"),
@@ -209,17 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_read_anew_without_its_line_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let secrets = Secrets::of_folder(folder.path().to_owned());
-        assert!(secrets.read("hook").unwrap_err().contains("hook"));
-        fs::write(folder.path().join("hook"), "one\n").unwrap();
+    fn a_secret_is_read_without_its_line_end() {
+        let secrets = Secrets::new(|name| Ok(if name == "hook" { "one\r\n" } else { "\n" }.into()));
         assert_eq!(secrets.read("hook").unwrap(), b"one");
-        fs::write(folder.path().join("hook"), "\n").unwrap();
-        assert!(secrets.read("hook").unwrap_err().contains("empty"));
-        fs::create_dir(folder.path().join("forge")).unwrap();
-        fs::write(folder.path().join("forge/token"), "two").unwrap();
-        assert_eq!(secrets.read("forge").unwrap(), b"two");
-        assert!(secrets.read("../forge").is_err());
+        assert!(secrets.read("forge").unwrap_err().contains("empty"));
     }
 }

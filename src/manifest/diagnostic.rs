@@ -98,7 +98,7 @@ fn is_steering(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Where in `text` URLs carry `user:password@`: the ranges of the passwords.
+/// Where in `text` URLs carry `user:password@`, or a token as the user: the ranges of the secrets.
 pub(super) fn passwords(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut from = 0;
@@ -108,10 +108,14 @@ pub(super) fn passwords(text: &str) -> Vec<Range<usize>> {
             .find(|c: char| c.is_whitespace() || "/\"'`,}]".contains(c))
             .unwrap_or(text.len() - start);
         let authority = &text[start..start + length];
-        if let Some((user, _)) = authority.rsplit_once('@')
-            && let Some(colon) = user.find(':')
-        {
-            found.push(start + colon + 1..start + user.len());
+        if let Some((user, _)) = authority.rsplit_once('@') {
+            // By http a name alone may be a token.
+            let is_web = text[..start].ends_with("https://") || text[..start].ends_with("http://");
+            match user.find(':') {
+                Some(colon) => found.push(start + colon + 1..start + user.len()),
+                None if is_web => found.push(start..start + user.len()),
+                None => {}
+            }
         }
         from = start;
     }
@@ -133,7 +137,8 @@ mod tests {
     #[test]
     fn passwords_in_urls_are_not_repeated() {
         assert_eq!(printable("`https://me:s3cret@h/x` no"), "`https://me:***@h/x` no");
-        assert_eq!(printable("https://me@h:80/x"), "https://me@h:80/x");
+        assert_eq!(printable("https://t0ken@h:80/x"), "https://***@h:80/x");
+        assert_eq!(printable("ssh://git@h:22/x"), "ssh://git@h:22/x");
         assert_eq!(printable("a://b:c@d e://f:gé@h"), "a://b:***@d e://f:***@h");
     }
 }

@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn the_schema_knows_the_fields_of_every_mapping() {
         assert_eq!(fields(&path(&[])), ["apiVersion", "kind", "metadata", "spec"]);
-        let git = ["url", "ref", "path", "depth", "submodules", "lfs"];
+        let git = ["url", "ref", "path", "depth", "submodules", "lfs", "auth"];
         assert_eq!(fields(&path(&["spec", "source", "git"])), git);
         assert!(fields(&path(&["spec", "port"])).is_empty());
         let mut mounts = path(&["spec", "mounts"]);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::model::{
     AppName, GitUrl, ImageRef, NameError, QuantityError, ReferenceError, check_git_ref,
-    check_repository_path, format_bytes, format_duration, label, parse_bytes, parse_duration,
-    parse_millicpus,
+    check_repository_path, check_secret_name, format_bytes, format_duration, label, parse_bytes,
+    parse_duration, parse_millicpus,
 };
 
 use super::{
@@ -54,6 +54,12 @@ pub(super) fn git_url(text: &str) -> Rule<GitUrl> {
 /// A branch, tag or commit.
 pub(super) fn git_ref(text: &str) -> Rule<String> {
     check_git_ref(text)?;
+    Ok(text.to_owned())
+}
+
+/// The name of a secret.
+pub(super) fn secret_name(text: &str) -> Rule<String> {
+    check_secret_name(text)?;
     Ok(text.to_owned())
 }
 
@@ -138,8 +144,8 @@ pub(super) fn python_version(text: &str) -> Rule<String> {
     }
 }
 
-/// A name of a secret, of one of its keys, or what a build calls it.
-pub(super) fn secret_name(text: &str) -> Rule<String> {
+/// A key of a secret, or what a build calls it.
+pub(super) fn secret_key(text: &str) -> Rule<String> {
     plain_name(text, "a secret")
 }
 

@@ -95,11 +95,14 @@ pub struct GitSource {
     /// Whether the repositories that it names as its submodules are part of it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub submodules: bool,
-    /// Whether files that it keeps in Git LFS are part of it.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub lfs: bool,
     /// How often to look for a new commit; zero is never.
     pub interval: Duration,
+    /// Whether files that are kept in Git LFS are fetched.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lfs: bool,
+    /// The secret to log in with; none is the operator's for the host, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<String>,
 }
 
 /// When an image is pulled.

@@ -108,6 +108,8 @@ reasons! {
     GitUnreachable => "git.unreachable",
     /// The repository refused us.
     GitAuth => "git.auth",
+    /// The host of the repository is not known to be who it says.
+    GitHostKey => "git.host-key",
     /// The branch, tag or commit does not exist.
     RefNotFound => "git.ref-not-found",
     /// The branch or tag was removed from the repository; its last commit goes on running.

@@ -26,7 +26,9 @@ pub use port::{Bind, PortBinding, PortRange, PortSpec, Protocol};
 pub use quantity::{
     QuantityError, format_bytes, format_duration, parse_bytes, parse_duration, parse_millicpus,
 };
-pub use reference::{GitUrl, ImageRef, ReferenceError, check_git_ref, check_repository_path};
+pub use reference::{
+    GitUrl, ImageRef, ReferenceError, check_git_ref, check_repository_path, check_secret_name,
+};
 pub use revision::{VersionRange, is_full_commit, is_short_commit, version};
 pub use time::Timestamp;
 pub use version::RunSpec;

@@ -18,9 +18,17 @@ pub enum ReferenceError {
     /// A URL scheme that is never allowed.
     #[error("the scheme `{0}` is not supported: use https, http, ssh or file")]
     Scheme(String),
-    /// A password in a URL.
-    #[error("a git URL may not carry a password: it would end up in logs")]
-    Password,
+    /// A login in a URL.
+    #[error(
+        "a git URL may not carry a login, which would end up in logs: keep it as a secret \
+         (`berth secrets set NAME --key token`) and name that with `source.git.auth: {{secret: NAME}}`"
+    )]
+    Login,
+    /// Not the name of a secret.
+    #[error(
+        "`{0}` is not the name of a secret: use at most 63 lower-case letters, digits, `-`, `_` and `.`"
+    )]
+    Secret(String),
     /// Not a branch, tag or commit.
     #[error("`{0}` is not the name of a branch, a tag or a commit")]
     GitRef(String),
@@ -64,13 +72,13 @@ impl GitUrl {
         if let Some((scheme, rest)) = text.split_once("://") {
             return match scheme {
                 "https" | "http" => {
+                    check_login(rest, |_| true)?;
                     check_authority(rest).ok_or_else(wrong)?;
-                    check_password(rest)?;
                     Ok(Self::Http(text.to_owned()))
                 }
                 "ssh" => {
+                    check_login(rest, |user| user.contains(':'))?;
                     check_authority(rest).ok_or_else(wrong)?;
-                    check_password(rest)?;
                     Ok(Self::Ssh(text.to_owned()))
                 }
                 "file" if rest.starts_with('/') => Ok(Self::Local(rest.to_owned())),
@@ -121,12 +129,22 @@ fn check_authority(rest: &str) -> Option<()> {
     legal.then_some(())
 }
 
-fn check_password(rest: &str) -> Result<(), ReferenceError> {
+/// Refuses a user part that `is_secret` (fault G15).
+fn check_login(rest: &str, is_secret: impl Fn(&str) -> bool) -> Result<(), ReferenceError> {
     let authority = rest.split('/').next().unwrap_or("");
     match authority.rsplit_once('@') {
-        Some((user, _)) if user.contains(':') => Err(ReferenceError::Password),
+        Some((user, _)) if is_secret(user) => Err(ReferenceError::Login),
         _ => Ok(()),
     }
+}
+
+/// Checks the name of a secret, which is also the name of a file.
+pub fn check_secret_name(text: &str) -> Result<(), ReferenceError> {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+    let is_good = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && text.len() <= 63
+        && text.chars().all(legal);
+    if is_good { Ok(()) } else { Err(ReferenceError::Secret(text.to_owned())) }
 }
 
 /// Checks the name of a branch or tag, a commit, or a range of versions.

@@ -15,9 +15,11 @@ use tokio::{
 
 use super::{
     Settings,
+    address::Host,
     error::Error,
     heads::Heads,
-    protocol::{Answer, Job, Message},
+    place::HOME,
+    protocol::{Answer, Job, Message, Origin},
 };
 
 /// The most that a worker may say. More is not an answer of ours.
@@ -42,7 +44,7 @@ pub(super) async fn run(
     let failed = |message: String| Error::Failed { url: job.shown.clone(), message };
     let mut line = serde_json::to_vec(job).map_err(|error| failed(error.to_string()))?;
     line.push(b'\n');
-    let mut child = command(settings)
+    let mut child = command(settings, job)
         .spawn()
         .map_err(|error| failed(format!("the git worker can't be started: {error}")))?;
     let (Some(mut stdin), Some(stdout), Some(stderr)) =
@@ -80,7 +82,7 @@ pub(super) async fn run(
     }
 }
 
-fn command(settings: &Settings) -> Command {
+fn command(settings: &Settings, job: &Job) -> Command {
     let mut command = Command::new(&settings.program);
     command
         .arg0("berth")
@@ -93,6 +95,10 @@ fn command(settings: &Settings) -> Command {
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
+    // The library chooses among a host's keys by the file that it finds there.
+    if matches!(&job.origin, Origin::Remote(url) if Host::of(url).scheme == "ssh") {
+        command.env("HOME", job.area.join(HOME));
+    }
     command
 }
 

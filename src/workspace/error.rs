@@ -25,6 +25,14 @@ pub enum Error {
         /// What happened, and what to do.
         message: String,
     },
+    /// The host is not known to be who it says, so nothing was said to it.
+    #[error("the key of host `{host}` is not accepted: {message}")]
+    HostKey {
+        /// The host.
+        host: String,
+        /// What was seen, and what to do.
+        message: String,
+    },
     /// There is no repository at this address.
     #[error("no git repository at {url}: {message}")]
     NoRepository {
@@ -132,6 +140,7 @@ impl Error {
         match self {
             Self::Unreachable { .. } | Self::Timeout { .. } => Reason::GitUnreachable,
             Self::Auth { .. } => Reason::GitAuth,
+            Self::HostKey { .. } => Reason::GitHostKey,
             Self::RefNotFound { .. } => Reason::RefNotFound,
             Self::RefGone { .. } => Reason::RefMissing,
             Self::TagMoved { .. } => Reason::TagMoved,
@@ -154,6 +163,7 @@ impl Error {
             | Self::Disk { .. }
             | Self::Failed { .. } => false,
             Self::Auth { .. }
+            | Self::HostKey { .. }
             | Self::NoRepository { .. }
             | Self::NotAllowed { .. }
             | Self::RefNotFound { .. }

@@ -75,7 +75,7 @@ impl Workspace {
             Look::Polled => since.checked_sub(SHARED).unwrap_or(since),
             Look::Asked | Look::Take => since,
         };
-        let job = Job { task: Task::List, ..self.job(app, source, origin) };
+        let job = Job { task: Task::List, ..self.job(app, source, origin)? };
         let heads = self.heads(app, &job, source, not_before, since).await;
         let heads = heads.map_err(|error| kept(error, known.as_ref()))?;
         let found = match heads.seek(source.reference.as_deref()) {
@@ -120,7 +120,7 @@ impl Workspace {
         not_before: Instant,
         since: Instant,
     ) -> Result<std::sync::Arc<Heads>, Error> {
-        let key = mirror_key(source.url.as_str(), &job.login);
+        let key = mirror_key(source.url.as_str(), job.approach.login_name());
         let heard = self.remotes.heads(&key, not_before, async || self.ask(app, job).await).await;
         let is_enough = heard
             .answer

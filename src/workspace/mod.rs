@@ -18,6 +18,8 @@
 //! # Caveats
 //! Whoever changes files in `code/` by hand keeps the change until the next new commit.
 
+mod access;
+mod address;
 mod build_log;
 mod child;
 pub mod context;
@@ -44,13 +46,15 @@ use std::{
 
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard, mpsc};
 
+pub use access::{Access, HostLogin};
 pub use build_log::BuildLog;
 pub use error::Error;
 pub use look::{News, Seen};
 pub use metadata::Metadata;
 
-use crate::model::{AppName, GitSource, GitUrl};
+use crate::model::{AppName, Digest, GitSource, GitUrl};
 use crate::state::{Checkout, DetectedFile};
+use access::Approach;
 use child::Said;
 use protocol::{Answer, Had, Job, Limits, Origin, Task};
 use remotes::Remotes;
@@ -68,6 +72,9 @@ const NETWORK_VARIABLES: [&str; 9] = [
     "SSL_CERT_DIR",
 ];
 
+/// The folder of what Git LFS keeps, for all apps.
+const LFS: &str = ".lfs";
+
 /// How workspaces are kept.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -77,6 +84,8 @@ pub struct Settings {
     pub env: BTreeMap<String, String>,
     /// Whether repositories may be folders of this machine.
     pub is_local_allowed: bool,
+    /// The rules for repositories elsewhere, and the logins.
+    pub access: Access,
     /// How long a fetch may take.
     pub deadline: Duration,
     /// How long a fetch may make no progress.
@@ -103,6 +112,7 @@ impl Default for Settings {
             program: PathBuf::from("/proc/self/exe"),
             env: BTreeMap::new(),
             is_local_allowed: false,
+            access: Access::default(),
             deadline: Duration::from_mins(15),
             idle: Duration::from_mins(1),
             connect_timeout: Duration::from_secs(10),
@@ -245,7 +255,7 @@ impl Workspace {
                 .map(|had| Had { what: look::what(had).to_owned(), commit: had.commit.clone() }),
             look_for: news.look_for,
             have: known.as_ref().map(|checkout| checkout.tree.clone()),
-            ..self.job(app, source, origin)
+            ..self.job(app, source, origin)?
         };
         match child::run(&self.settings, &job, &progress).await {
             Ok(Said::Done(answer)) => self.put(app, source, &job.look_for, answer, turn).await,
@@ -258,14 +268,19 @@ impl Workspace {
     }
 
     /// What a worker is told about a source: what it has to do comes on top.
-    fn job(&self, app: &AppName, source: &GitSource, origin: Origin) -> Job {
-        Job {
+    fn job(&self, app: &AppName, source: &GitSource, origin: Origin) -> Result<Job, Error> {
+        let approach = match &origin {
+            Origin::Remote(_) => self.settings.access.approach(source)?,
+            Origin::Local(_) => Approach::default(),
+        };
+        Ok(Job {
             task: Task::Fetch,
             area: self.folder(app).join(place::AREA),
             mirrors: self.root.join(place::MIRRORS),
-            login: String::new(),
             origin,
             shown: error::redact(source.url.as_str()),
+            approach,
+            lfs: source.lfs.then(|| self.lfs_folder(source)),
             reference: source.reference.clone(),
             found: None,
             had: None,
@@ -276,7 +291,7 @@ impl Workspace {
             look_for: Vec::new(),
             have: None,
             limits: self.limits(),
-        }
+        })
     }
 
     /// Puts what the worker made in place. Runs to its end even when nobody waits for it.
@@ -329,7 +344,7 @@ impl Workspace {
     fn origin(&self, source: &GitSource, manifests: &Path) -> Result<Origin, Error> {
         let shown = error::redact(source.url.as_str());
         match &source.url {
-            GitUrl::Http(url) => Ok(Origin::Http(url.clone())),
+            GitUrl::Http(url) | GitUrl::Ssh(url) => Ok(Origin::Remote(url.clone())),
             GitUrl::Local(path) if self.settings.is_local_allowed => {
                 Ok(Origin::Local(absolute(manifests.to_owned()).join(path)))
             }
@@ -337,11 +352,14 @@ impl Workspace {
                 url: shown,
                 message: "the operator does not allow repositories on this machine".to_owned(),
             }),
-            GitUrl::Ssh(_) => Err(Error::Auth {
-                url: shown,
-                message: "keys for ssh are not supported yet: use an https address".to_owned(),
-            }),
         }
+    }
+
+    /// Where the files of a repository are collected that Git LFS keeps: one place for all apps
+    /// that have the same repository.
+    fn lfs_folder(&self, source: &GitSource) -> PathBuf {
+        let name = Digest::of_bytes(source.url.as_str().as_bytes());
+        self.root.join(LFS).join(name.short(16))
     }
 
     fn limits(&self) -> Limits {

@@ -22,6 +22,8 @@ pub(super) const DATA: &str = "data";
 pub(super) const AREA: &str = ".berth";
 /// The folder of the mirrors of repositories, beside the apps' folders. No app has such a name.
 pub(super) const MIRRORS: &str = ".mirrors";
+/// The home of the worker while it speaks ssh, within [`AREA`].
+pub(super) const HOME: &str = "home";
 const MARKER: &str = "swap";
 
 /// Whether `code/` is what `metadata.json` says.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    access::Approach,
     error::Error,
     heads::{Found, Heads},
 };
@@ -21,12 +22,14 @@ pub(super) struct Job {
     pub(super) area: PathBuf,
     /// The folder of the mirrors, which all apps share.
     pub(super) mirrors: PathBuf,
-    /// The login that is used: what one may see, another may not.
-    pub(super) login: String,
     /// Where the repository is.
     pub(super) origin: Origin,
     /// The repository's address as it may be shown.
     pub(super) shown: String,
+    /// How to approach the host.
+    pub(super) approach: Approach,
+    /// Where files that are kept in Git LFS are collected; none leaves them.
+    pub(super) lfs: Option<PathBuf>,
     /// The branch, tag, commit or range of versions; none is the remote's HEAD.
     pub(super) reference: Option<String>,
     /// What that is, when the remote was asked just now.
@@ -75,8 +78,8 @@ pub(super) fn mirror_key(url: &str, login: &str) -> String {
 /// Where a repository is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Origin {
-    /// Behind smart HTTP.
-    Http(String),
+    /// On another host, behind smart HTTP or ssh.
+    Remote(String),
     /// In a folder of this machine; read in place.
     Local(PathBuf),
 }

@@ -152,7 +152,7 @@ async fn without_parts(response: Response<Body>) -> Response<Body> {
 }
 
 /// One request, answered by git's own CGI program. What it says is passed on as it comes.
-async fn run_git(request: Request<Incoming>, folder: &Path) -> Response<Body> {
+pub(crate) async fn run_git(request: Request<Incoming>, folder: &Path) -> Response<Body> {
     let header = |name: &str| {
         let value = request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         value.unwrap_or_default()

@@ -13,6 +13,7 @@ mod engine_contract;
 mod engine_failure;
 mod folder;
 mod front;
+mod git_access;
 mod git_server;
 mod gitops;
 mod images;

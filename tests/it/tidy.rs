@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["status"],
     // Above this line nothing waits, fails or costs.
-    &["clock", "telemetry", "host"],
+    &["clock", "telemetry", "host", "secret"],
     &["source", "workspace", "engine", "gpu", "usage", "store"],
     &["queue", "record", "execute"],
     &["health", "intake", "compose", "forge"],

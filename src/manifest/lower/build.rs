@@ -80,12 +80,12 @@ impl Lower<'_> {
                 }
             }
             let id =
-                self.keep(&here.key("id"), wire.id.as_ref(), |text| validate::secret_name(text));
+                self.keep(&here.key("id"), wire.id.as_ref(), |text| validate::secret_key(text));
             let secret = self.keep(&here.key("secret"), wire.secret.as_ref(), |text| {
                 validate::secret_name(text)
             });
             let key =
-                self.keep(&here.key("key"), wire.key.as_ref(), |text| validate::secret_name(text));
+                self.keep(&here.key("key"), wire.key.as_ref(), |text| validate::secret_key(text));
             let (Some(id), Some(secret)) = (id, secret) else { continue };
             if secrets.iter().any(|other| other.id == id) {
                 let message = format!("`{id}` is there twice");

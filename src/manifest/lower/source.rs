@@ -85,6 +85,7 @@ impl Lower<'_> {
         let depth = self.keep(&git.key("depth"), long.depth.as_ref(), |depth| {
             validate::count(*depth, DEPTH_MAX)
         });
+        let auth = self.git_auth(long.auth.as_ref(), &git.key("auth"));
         Some(GitSource {
             url: url?,
             reference,
@@ -92,7 +93,17 @@ impl Lower<'_> {
             depth,
             submodules: long.submodules.unwrap_or(false),
             lfs: long.lfs.unwrap_or(false),
+            auth,
             interval,
         })
+    }
+
+    fn git_auth(&mut self, auth: Option<&v1::GitAuth>, trail: &Trail<'_>) -> Option<String> {
+        let auth = auth?;
+        let secret = trail.key("secret");
+        if auth.secret.is_none() {
+            self.problems.missing(&secret);
+        }
+        self.keep(&secret, auth.secret.as_ref(), |name| validate::secret_name(name))
     }
 }

@@ -31,7 +31,6 @@ pub(super) const LATER: &[(&str, &str)] = &[
     ("spec.timeout", "the time a health check may take is `spec.health.timeout`"),
     ("spec.source.directory", "use `git` with a path, like `git: ./my-app`"),
     ("spec.source.mount", "the code is part of the image"),
-    ("spec.source.git.auth", ""),
     ("spec.build.context", "name the folder with `source.git.path`"),
     ("spec.mounts[].model", ""),
     ("spec.mounts[].secret", ""),
@@ -155,8 +154,21 @@ pub(super) struct Git {
     pub(super) depth: Option<i64>,
     /// Whether its submodules are fetched too. Default: false.
     pub(super) submodules: Option<bool>,
-    /// Whether its files in Git LFS are fetched too. Default: false.
+    /// Whether files that are kept in Git LFS are fetched. Default: false, and such files below
+    /// `path` are refused.
     pub(super) lfs: Option<bool>,
+    /// How to log in. Default: as the operator says for the host, else not at all.
+    pub(super) auth: Option<GitAuth>,
+}
+
+/// How to log in to a git server.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub(super) struct GitAuth {
+    /// The secret's name. Its keys: `token`, or `username` and `password`, or `ssh-privatekey`.
+    #[schemars(required)]
+    pub(super) secret: Option<String>,
 }
 
 /// How an image is built.

@@ -86,6 +86,9 @@ fn source(git: &GitSource) -> Fields {
     repository.put_some("depth", git.depth);
     repository.put_some("submodules", git.submodules.then_some(true));
     repository.put_some("lfs", git.lfs.then_some(true));
+    let mut auth = Fields::default();
+    auth.put_some("secret", git.auth.clone());
+    repository.put_object("auth", auth);
     let mut fields = Fields::default();
     fields.put_object("git", repository);
     fields.put("interval", duration(git.interval));

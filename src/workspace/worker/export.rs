@@ -25,7 +25,7 @@ use git2::{Odb, Oid, Repository};
 
 use super::{
     failure::Failure,
-    links,
+    lfs, links,
     modules::{Modules, Sources},
     names, open,
     report::{self, Report},
@@ -40,8 +40,8 @@ const LINK_BYTES_MAX: usize = 4095;
 const THREADS_MAX: usize = 4;
 /// How many files a thread takes at a time.
 const BATCH: usize = 32;
-const LFS_POINTER_BYTES_MAX: usize = 1024;
-const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+/// The number of the repository that is asked for; the others are its submodules.
+const MAIN: usize = 0;
 
 /// What a tree holds, by path.
 #[derive(Default)]
@@ -97,7 +97,15 @@ pub(super) fn export(
     for path in listing.folders.iter().chain(&listing.submodules) {
         make_folder(&to.join(OsStr::from_bytes(path)))?;
     }
-    write_all(&opened, &listing, to, limits, report)?;
+    let kept_elsewhere = write_all(&opened, &listing, to, limits, report)?;
+    match &job.lfs {
+        _ if kept_elsewhere.is_empty() => {}
+        Some(store) => lfs::fill(job, store, &kept_elsewhere, to, report)?,
+        None => {
+            let paths = kept_elsewhere.iter().map(|file| lossy(&file.path)).collect();
+            return Err(lfs::not_asked_for(paths).into());
+        }
+    }
     for (path, target) in &links {
         let path = to.join(OsStr::from_bytes(path));
         symlink(OsStr::from_bytes(target), &path).map_err(|error| on_disk(&path, &error))?;
@@ -222,6 +230,8 @@ struct Writing<'a> {
     next: AtomicUsize,
     bytes: AtomicU64,
     is_over: AtomicBool,
+    /// The files that Git LFS keeps elsewhere.
+    pointers: Mutex<Vec<lfs::Placed>>,
     /// The failure of the first file in order, whichever thread was first.
     failure: Mutex<Option<(usize, Failure)>>,
 }
@@ -232,7 +242,7 @@ fn write_all(
     to: &Path,
     limits: &Limits,
     report: &Report,
-) -> Result<(), Failure> {
+) -> Result<Vec<lfs::Placed>, Failure> {
     let writing = Writing {
         listing,
         to,
@@ -241,6 +251,7 @@ fn write_all(
         next: AtomicUsize::new(0),
         bytes: AtomicU64::new(0),
         is_over: AtomicBool::new(false),
+        pointers: Mutex::default(),
         failure: Mutex::new(None),
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
@@ -261,7 +272,7 @@ fn write_all(
     });
     match writing.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some((_, failure)) => Err(failure),
-        None => Ok(()),
+        None => Ok(writing.pointers.into_inner().unwrap_or_else(PoisonError::into_inner)),
     }
 }
 
@@ -293,13 +304,20 @@ impl Writing<'_> {
             let problem = format!("holds {size} bytes; {} are allowed", self.limits.file_bytes);
             return Err(content(path, &problem));
         }
-        if self.limits.tree_bytes < self.bytes.fetch_add(size, Ordering::Relaxed) + size {
-            let limit = self.limits.tree_bytes;
-            return Err(Error::TooLarge(format!("its files hold more than {limit} bytes")).into());
-        }
+        self.count(size)?;
         let blob = odb.read(id).map_err(Failure::mirror)?;
-        if is_lfs_pointer(blob.data()) {
-            return Err(content(path, "is kept in Git LFS, which is not supported yet"));
+        if lfs::is_pointer(blob.data()) {
+            if file.source != MAIN {
+                let problem = "is kept in Git LFS by a submodule; only the repository's own files are fetched from there";
+                return Err(content(path, problem));
+            }
+            let Some(pointer) = lfs::parse(blob.data()) else {
+                return Err(content(path, "is a pointer of Git LFS that can't be read"));
+            };
+            self.count(pointer.size)?;
+            let placed = lfs::Placed { path: path.to_vec(), is_executable, pointer };
+            self.pointers.lock().unwrap_or_else(PoisonError::into_inner).push(placed);
+            return Ok(());
         }
         let path = self.to.join(OsStr::from_bytes(path));
         let mode = if is_executable { 0o755 } else { 0o644 };
@@ -312,6 +330,16 @@ impl Writing<'_> {
             .map_err(|error| on_disk(&path, &error))
     }
 
+    /// Counts the bytes of the tree.
+    fn count(&self, size: u64) -> Result<(), Failure> {
+        let limit = self.limits.tree_bytes;
+        let before = self.bytes.fetch_add(size.min(limit.saturating_add(1)), Ordering::Relaxed);
+        if limit < before.saturating_add(size) {
+            return Err(Error::TooLarge(format!("its files hold more than {limit} bytes")).into());
+        }
+        Ok(())
+    }
+
     fn fail(&self, index: usize, failure: Failure) {
         self.is_over.store(true, Ordering::Relaxed);
         let mut known = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -319,10 +347,6 @@ impl Writing<'_> {
             *known = Some((index, failure));
         }
     }
-}
-
-fn is_lfs_pointer(data: &[u8]) -> bool {
-    data.len() <= LFS_POINTER_BYTES_MAX && data.starts_with(LFS_POINTER)
 }
 
 /// Waits until the disk has it all.

@@ -2,6 +2,7 @@
 
 use git2::{ErrorClass, ErrorCode};
 
+use super::credentials;
 use crate::workspace::error::{Error, authority, redact};
 use crate::workspace::protocol::Job;
 
@@ -37,14 +38,17 @@ pub(super) fn classify(error: &git2::Error, job: &Job, url: &str) -> Failure {
     if let Some(message) = unreachable(error, &text) {
         return told(Error::Unreachable { host: authority(url), message });
     }
-    if error.code() == ErrorCode::Auth || text.contains("authentication") || is_status(&text, 403) {
-        let message = "the repository is private or does not exist, and access with a login is \
-                       not supported yet"
-            .to_owned();
+    let lower = text.to_ascii_lowercase();
+    if error.code() == ErrorCode::Auth || lower.contains("authenticat") || is_status(&text, 403) {
+        let message = credentials::refused(job.approach.login.as_ref());
         return told(Error::Auth { url: shown(), message });
     }
     if is_status(&text, 404) || is_status(&text, 410) {
         let message = "the host does not know this address".to_owned();
+        return told(Error::NoRepository { url: shown(), message });
+    }
+    if error.class() == ErrorClass::Ssh && is_no_repository(&lower) {
+        let message = format!("the host says: {}", text.trim());
         return told(Error::NoRepository { url: shown(), message });
     }
     if text.contains("invalid content-type") || text.contains("no content-type") {
@@ -89,6 +93,13 @@ fn unreachable(error: &git2::Error, text: &str) -> Option<String> {
     }
     let is_silence = error.code() == ErrorCode::Timeout || text.contains("timed out");
     is_silence.then(|| "it stopped answering".to_owned())
+}
+
+/// What the programs at the other end of ssh say about a path that they do not serve.
+fn is_no_repository(text: &str) -> bool {
+    ["does not appear to be a git repository", "repository not found", "not found"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 fn is_status(text: &str, status: u16) -> bool {

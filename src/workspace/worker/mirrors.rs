@@ -25,13 +25,13 @@ const LOCK: &str = "lock";
 
 /// Where the mirror of a remote is.
 pub(super) fn path(job: &Job, url: &str, is_whole: bool) -> PathBuf {
-    let key = mirror_key(url, &job.login);
+    let key = mirror_key(url, job.approach.login_name());
     job.mirrors.join(if is_whole { format!("{key}-whole.git") } else { format!("{key}.git") })
 }
 
 /// Waits for the right to change a remote's mirrors.
 pub(super) fn lock(job: &Job, url: &str) -> Result<File, Failure> {
-    let path = job.mirrors.join(mirror_key(url, &job.login)).with_extension(LOCK);
+    let path = job.mirrors.join(mirror_key(url, job.approach.login_name())).with_extension(LOCK);
     let on_disk = |error: io::Error| Failure::Told(Error::disk(&path, &error));
     let file = File::options().write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(on_disk)?;

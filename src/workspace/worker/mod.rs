@@ -4,8 +4,11 @@
 //! says what it found on its standard output. It ends itself when its input ends, which is when
 //! Berth is gone.
 
+mod addresses;
+mod credentials;
 mod export;
 mod failure;
+mod lfs;
 mod links;
 mod local;
 mod mirrors;
@@ -13,6 +16,7 @@ mod modules;
 mod names;
 mod remote;
 mod report;
+mod ssh;
 mod tree;
 
 use std::{
@@ -69,7 +73,7 @@ fn run(job: &Job, report: &Report) -> Result<Message, Error> {
     limit_process(&job.limits).map_err(|error| Error::disk(&job.area, &error))?;
     set_git_options(job).map_err(|error| failed(error.message().to_owned()))?;
     let done = match (job.task, &job.origin) {
-        (Task::List, Origin::Http(url)) => remote::list(job, url).map(Message::Listed),
+        (Task::List, Origin::Remote(url)) => remote::list(job, url).map(Message::Listed),
         (Task::List, Origin::Local(_)) => {
             Err(Failure::Refused("only remotes are asked what they have".to_owned()))
         }
@@ -130,7 +134,7 @@ fn open_origin(
     report: &Report,
 ) -> Result<(Repository, Found), Failure> {
     match &job.origin {
-        Origin::Http(url) => {
+        Origin::Remote(url) => {
             sources.urls.push(url.clone());
             let before = report.received();
             let fetched = remote::fetch(job, url, report)?;

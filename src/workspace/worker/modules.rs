@@ -10,7 +10,8 @@ use git2::{Commit, ObjectType, Oid, Repository};
 
 use super::{failure::Failure, open_origin, report::Report};
 use crate::model::GitUrl;
-use crate::workspace::error::{Error, authority, redact};
+use crate::workspace::access::Approach;
+use crate::workspace::error::{Error, redact};
 use crate::workspace::protocol::{Job, Origin};
 
 const FILE: &str = ".gitmodules";
@@ -92,7 +93,9 @@ impl<'a> Modules<'a> {
         };
         let origin = resolve(&source.origin, url)
             .map_err(|why| refuse(format!("is a submodule at `{}`, which {why}", redact(url))))?;
-        let job = self.job_for(origin, commit);
+        let job = self
+            .job_for(origin, commit)
+            .map_err(|error| refuse(format!("is a submodule that can't be had: {error}")))?;
         let opened = open_origin(&job, sources, self.report);
         let (repository, _) = opened.map_err(|failure| match failure {
             Failure::Told(error) if error.is_permanent() => {
@@ -106,18 +109,21 @@ impl<'a> Modules<'a> {
         Ok((number, commit.tree_id()))
     }
 
-    /// The job of fetching a submodule: one commit, by its id. A login is for one host.
-    fn job_for(&self, origin: Origin, commit: Oid) -> Job {
+    /// The job of fetching a submodule: one commit, by its id. The rules hold for it too, and a
+    /// login is for one host.
+    fn job_for(&self, origin: Origin, commit: Oid) -> Result<Job, Error> {
         let address = match &origin {
-            Origin::Http(url) => url.clone(),
+            Origin::Remote(url) => url.clone(),
             Origin::Local(path) => path.display().to_string(),
         };
-        let is_same_host = match (&self.job.origin, &origin) {
-            (Origin::Http(ours), Origin::Http(theirs)) => authority(ours) == authority(theirs),
-            _ => false,
+        let approach = match (&self.job.origin, &origin) {
+            (Origin::Remote(ours), Origin::Remote(theirs)) => {
+                self.job.approach.onwards(ours, theirs)?
+            }
+            _ => Approach::default(),
         };
-        Job {
-            login: if is_same_host { self.job.login.clone() } else { String::new() },
+        Ok(Job {
+            approach,
             shown: redact(&address),
             origin,
             reference: Some(commit.to_string()),
@@ -126,7 +132,7 @@ impl<'a> Modules<'a> {
             path: String::new(),
             depth: 1,
             ..self.job.clone()
-        }
+        })
     }
 }
 
@@ -140,8 +146,7 @@ fn resolve(parent: &Origin, url: &str) -> Result<Origin, String> {
         return beside(parent, url).ok_or_else(|| "leads out of its host".to_owned());
     }
     match GitUrl::parse(url) {
-        Ok(GitUrl::Http(url)) => Ok(Origin::Http(url)),
-        Ok(GitUrl::Ssh(_)) => Err("needs a key for ssh; use an https address".to_owned()),
+        Ok(GitUrl::Http(url) | GitUrl::Ssh(url)) => Ok(Origin::Remote(url)),
         Ok(GitUrl::Local(_)) => Err("is a folder of this machine".to_owned()),
         Err(error) => Err(format!("is not allowed: {error}")),
     }
@@ -163,11 +168,16 @@ fn beside(parent: &Origin, url: &str) -> Option<Origin> {
         (!parts.is_empty()).then(|| parts.join("/"))
     };
     match parent {
-        Origin::Http(base) => {
-            let (scheme, rest) = base.split_once("://")?;
-            let (host, path) = rest.split_once('/')?;
-            let url = format!("{scheme}://{host}/{}", walk(path)?);
-            matches!(GitUrl::parse(&url), Ok(GitUrl::Http(_))).then_some(Origin::Http(url))
+        Origin::Remote(base) => {
+            let url = if let Some((scheme, rest)) = base.split_once("://") {
+                let (host, path) = rest.split_once('/')?;
+                format!("{scheme}://{host}/{}", walk(path)?)
+            } else {
+                let (host, path) = base.split_once(':')?;
+                format!("{host}:{}", walk(path)?)
+            };
+            let is_remote = matches!(GitUrl::parse(&url), Ok(GitUrl::Http(_) | GitUrl::Ssh(_)));
+            is_remote.then_some(Origin::Remote(url))
         }
         Origin::Local(base) => {
             Some(Origin::Local(PathBuf::from(format!("/{}", walk(base.to_str()?)?))))
@@ -269,9 +279,9 @@ mod tests {
     /// Faults G04, G05, G06: no way to this machine, to other programs or out of the host.
     #[test]
     fn addresses_of_submodules_stay_within_the_rules() {
-        let parent = Origin::Http("https://h.example/team/app.git".to_owned());
+        let parent = Origin::Remote("https://h.example/team/app.git".to_owned());
         let to = |url: &str| match resolve(&parent, url) {
-            Ok(Origin::Http(url)) => url,
+            Ok(Origin::Remote(url)) => url,
             Ok(Origin::Local(_)) => "local".to_owned(),
             Err(why) => why,
         };

@@ -1,12 +1,8 @@
-//! Repositories behind smart HTTP, by way of a bare mirror of our own.
+//! Repositories elsewhere, by way of a bare mirror of our own.
 //!
 //! The mirror is a cache: whatever is wrong with it, it is thrown away and made again.
 
-use std::{
-    cell::Cell,
-    collections::BTreeMap,
-    net::{IpAddr, ToSocketAddrs as _},
-};
+use std::{cell::Cell, collections::BTreeMap};
 
 use git2::{
     AutotagOption, Direction, FetchOptions, ProxyOptions, Remote, RemoteCallbacks,
@@ -14,6 +10,8 @@ use git2::{
 };
 
 use super::{
+    addresses,
+    credentials::Talk,
     failure::{Failure, classify},
     local::{self, has},
     mirrors, open,
@@ -46,7 +44,7 @@ enum Attempt {
 
 /// Asks what the remote has.
 pub(super) fn list(job: &Job, url: &str) -> Result<Heads, Failure> {
-    check_addresses(job, url)?;
+    let talk = Talk::new(job, url)?;
     // The mirror's configuration says how to talk.
     let path = mirrors::path(job, url, false);
     let mirror = if let Ok(mirror) = open(&path) {
@@ -56,7 +54,7 @@ pub(super) fn list(job: &Job, url: &str) -> Result<Heads, Failure> {
         mirrors::open_at(&path)?
     };
     let mut remote = mirror.remote_anonymous(url).map_err(|error| classify(&error, job, url))?;
-    connect(&mut remote, job, url).map(|(_, heads)| heads)
+    connect(&mut remote, job, url, &talk).map(|(_, heads)| heads)
 }
 
 /// Brings the wanted commit into a mirror.
@@ -81,7 +79,6 @@ pub(super) fn fetch(job: &Job, url: &str, report: &Report) -> Result<(Repository
     if let Some(there) = at_hand() {
         return Ok(there);
     }
-    check_addresses(job, url)?;
     let is_whole = job.depth == 0 || mirrors::path(job, url, true).exists();
     let open = |is_whole| {
         let repository = mirrors::open_at(&mirrors::path(job, url, is_whole))?;
@@ -110,14 +107,19 @@ pub(super) fn fetch(job: &Job, url: &str, report: &Report) -> Result<(Repository
 }
 
 /// Connects and asks what there is.
-fn connect<'remote, 'repo>(
+fn connect<'remote, 'repo, 'talk>(
     remote: &'remote mut Remote<'repo>,
     job: &Job,
     url: &str,
-) -> Result<(RemoteConnection<'repo, 'remote, 'remote>, Heads), Failure> {
-    let wrong = |error: git2::Error| classify(&error, job, url);
+    talk: &'talk Talk<'_>,
+) -> Result<(RemoteConnection<'repo, 'remote, 'talk>, Heads), Failure> {
+    let wrong = |error: git2::Error| talk.explain(classify(&error, job, url));
     report::step(format!("connecting to {}", authority(url)));
-    let connection = remote.connect_auth(Direction::Fetch, None, Some(proxy())).map_err(wrong)?;
+    let mut asked = RemoteCallbacks::new();
+    talk.join(&mut asked);
+    let connection =
+        remote.connect_auth(Direction::Fetch, Some(asked), Some(proxy())).map_err(wrong)?;
+    talk.check_connected().map_err(wrong)?;
     let mut branch = None;
     let mut names = BTreeMap::new();
     for head in connection.list().map_err(wrong)? {
@@ -132,10 +134,11 @@ fn connect<'remote, 'repo>(
 
 /// Fetches into this mirror, which then has the commit.
 fn attempt(mirror: &Mirror, job: &Job, url: &str, report: &Report) -> Result<Attempt, Failure> {
-    let wrong = |error: git2::Error| classify(&error, job, url);
+    let talk = Talk::new(job, url)?;
+    let wrong = |error: git2::Error| talk.explain(classify(&error, job, url));
     let repository = &mirror.repository;
     let mut remote = repository.remote_anonymous(url).map_err(wrong)?;
-    let (mut connection, heads) = connect(&mut remote, job, url)?;
+    let (mut connection, heads) = connect(&mut remote, job, url, &talk)?;
     let reference = job.reference.as_deref();
     let missing = || Failure::Told(heads.missing(&job.shown, reference, ""));
     let found = match heads.seek(reference) {
@@ -152,10 +155,12 @@ fn attempt(mirror: &Mirror, job: &Job, url: &str, report: &Report) -> Result<Att
     }
     let before = report.received();
     let is_too_large = Cell::new(false);
+    let mut callbacks = callbacks(job, report, before, &is_too_large);
+    talk.join(&mut callbacks);
     let mut options = FetchOptions::new();
     let depth = if mirror.is_whole { 0 } else { job.depth };
     options
-        .remote_callbacks(callbacks(job, report, before, &is_too_large))
+        .remote_callbacks(callbacks)
         .proxy_options(proxy())
         .download_tags(AutotagOption::None)
         .update_fetchhead(false)
@@ -226,66 +231,10 @@ fn callbacks<'a>(
     callbacks
 }
 
-fn has_proxy() -> bool {
-    std::env::vars().any(|(name, value)| {
-        name.to_ascii_lowercase().ends_with("s_proxy") && !value.is_empty()
-            || name.eq_ignore_ascii_case("http_proxy") && !value.is_empty()
-    })
-}
-
 fn proxy<'a>() -> ProxyOptions<'a> {
     let mut options = ProxyOptions::new();
-    if has_proxy() {
+    if addresses::has_proxy() {
         options.auto();
     }
     options
-}
-
-/// Refuses hosts whose addresses are never those of a repository, such as the one where a cloud
-/// gives its credentials away (fault G05).
-fn check_addresses(job: &Job, url: &str) -> Result<(), Error> {
-    if has_proxy() {
-        return Ok(());
-    }
-    let host = authority(url);
-    let default_port = if url.starts_with("https:") { 443 } else { 80 };
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let address = if has_port { host } else { format!("{host}:{default_port}") };
-    // What can't be resolved is told by the library, in the same words as ever.
-    let found =
-        address.to_socket_addrs().into_iter().flatten().find(|found| is_off_limits(found.ip()));
-    match found {
-        None => Ok(()),
-        Some(found) => Err(Error::NotAllowed {
-            url: job.shown.clone(),
-            message: format!("{} is not the address of a repository", found.ip()),
-        }),
-    }
-}
-
-fn is_off_limits(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            address.is_link_local() || address.is_unspecified() || address.is_multicast()
-        }
-        IpAddr::V6(address) => {
-            address.is_unicast_link_local() || address.is_unspecified() || address.is_multicast()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Fault G05.
-    #[test]
-    fn the_metadata_address_of_a_cloud_is_off_limits() {
-        for bad in ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "0.0.0.0", "::"] {
-            assert!(is_off_limits(bad.parse().unwrap()), "{bad}");
-        }
-        for good in ["127.0.0.1", "10.0.0.1", "192.168.1.1", "::1", "2001:db8::1"] {
-            assert!(!is_off_limits(good.parse().unwrap()), "{good}");
-        }
-    }
 }

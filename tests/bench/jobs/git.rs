@@ -119,6 +119,7 @@ fn source(url: &str, depth: u32) -> GitSource {
         depth: Some(depth),
         submodules: false,
         lfs: false,
+        auth: None,
         interval: Duration::ZERO,
     }
 }

@@ -27,7 +27,12 @@ async fn start(top: &std::path::Path, git: &Server, forge: &Forge) -> (Child, St
     let secrets = top.join("secrets");
     let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
     command.args(["run", "--engine=fake", "--listen=127.0.0.1:0", "--log-format=json"]);
-    command.args(["--log=info", "--hook-secret=hook", "--source-interval=2h"]);
+    command.args([
+        "--log=info",
+        "--hook-secret=hook",
+        "--source-interval=2h",
+        "--git-hosts=127.0.0.1",
+    ]);
     command
         .arg(flag("source", format!("git+http://127.0.0.1:{}/acme/apps.git#main:prod", git.port)))
         .arg(flag("state-dir", top.join("state").display().to_string()))

@@ -1,0 +1,70 @@
+//! `berth secrets`, as a user runs it.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
+
+use tokio::{io::AsyncWriteExt as _, process::Command};
+
+const VALUE: &str = "hunter2-token";
+
+async fn berth(state: &Path, args: &[&str], input: &str) -> (i32, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_berth"))
+        .env_clear()
+        .env("BERTH_STATE_DIR", state)
+        .arg("secrets")
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A command that reads nothing may be gone by now.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let out = child.wait_with_output().await.unwrap();
+    let text = [out.stdout, out.stderr].concat();
+    (out.status.code().unwrap(), String::from_utf8(text).unwrap())
+}
+
+#[tokio::test]
+async fn secrets_are_kept_listed_and_removed_without_a_server_and_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path();
+    let (code, text) = berth(state, &["set", "work", "--key", "token"], VALUE).await;
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(berth(state, &["set", "plain"], VALUE).await.0, 0);
+    let path = state.join("secrets/work/token");
+    assert_eq!(fs::read_to_string(&path).unwrap(), VALUE);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let (code, list) = berth(state, &["ls"], "").await;
+    assert_eq!(code, 0);
+    let words: Vec<_> = list.split_whitespace().collect();
+    assert_eq!(words, ["NAME", "KEYS", "plain", "value", "work", "token"]);
+    assert!(!(text + &list).contains(VALUE));
+    assert_eq!(berth(state, &["rm", "work", "--key", "token"], "").await.0, 0);
+    assert_eq!(berth(state, &["rm", "work"], "").await.0, 3);
+    assert_eq!(berth(state, &["rm", "plain"], "").await.0, 0);
+    assert_eq!(fs::read_dir(state.join("secrets")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path();
+    for (args, input, exit, told) in [
+        (&["set", "../x"] as &[&str], VALUE, 2, "not a secret's name"),
+        (&["set", "work"], "", 2, "standard input is empty"),
+        (&["rm", "gone"], "", 3, "no secret `gone`"),
+    ] {
+        let (code, text) = berth(state, args, input).await;
+        assert_eq!(code, exit, "{text}");
+        assert!(text.contains(told), "{text}");
+    }
+    berth(state, &["set", "work"], VALUE).await;
+    fs::set_permissions(state.join("secrets"), fs::Permissions::from_mode(0o755)).unwrap();
+    for args in [&["ls"] as &[&str], &["set", "other"]] {
+        let (code, text) = berth(state, args, VALUE).await;
+        assert_eq!(code, 6, "{text}");
+        assert!(text.contains("chmod 700"), "{text}");
+    }
+}
