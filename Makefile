@@ -32,13 +32,13 @@ run: setup ## build Berth and run it on manifests/ (BASE_IMAGE, LISTEN, MANIFEST
 build: toolchain ## the release binary: target/release/berth
 	cargo build --release
 
-test: setup sshd base-image tiny-image ## every test, those against a real engine too (ARGS)
+test: setup compose-tool sshd base-image tiny-image ## every test, those against a real engine too (ARGS)
 	cargo nextest run $(ARGS)
 
 engine-failures: setup tiny-image ## what happens when the engine itself fails (ARGS)
 	cargo nextest run -E 'test(/^(engine_failure|state_files)::/)' $(ARGS)
 
-engines: setup base-image tiny-image ## tests on 20.10, 26.1 and 28.5, with and without live-restore (ENGINES, LIVE, TESTS)
+engines: setup compose-tool sshd base-image tiny-image ## tests on 20.10, 26.1 and 28.5, with and without live-restore (ENGINES, LIVE, TESTS)
 	@compose/setup/engine-matrix.sh
 
 soak: setup tiny-image ## 1,000 kills of Berth at random (KILLS, SEED)
@@ -81,7 +81,7 @@ lint: toolchain ## formatting and clippy
 docs: toolchain ## the code's documentation, without a broken link
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
 
-setup: toolchain engine compose-tool ## all that the other targets need from the machine
+setup: toolchain engine ## all that the other targets need from the machine
 
 toolchain:
 	@compose/setup/toolchain.sh

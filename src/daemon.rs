@@ -294,6 +294,7 @@ fn plant(
     jobs.build_environment.clone_from(&config.builds.environment);
     jobs.calls = config.workers;
     jobs.ca_bundle.clone_from(&ca_bundle);
+    jobs.secrets = Some(Secrets::new(&config.git.secrets));
     Ok(Plant {
         engine,
         source,
@@ -353,7 +354,6 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
         images_max_size: config.builds.images_max_size,
         base_images: config.base_images.clone(),
         gpu_driver: None,
-        has_buildkit: false,
         own_container: host::own_container().map(ContainerId::new),
         ..Policy::default()
     }

@@ -16,9 +16,10 @@ use tokio::{
 
 use super::{context::Context, disk::Disk};
 use crate::clock::Clock;
-use crate::engine::{BuildExtras, BuildRequest, Engine};
+use crate::engine::{BuildExtras, BuildRequest, BuildSecret, Engine};
 use crate::model::{AppName, Reason};
 use crate::plan::{Recipe, Work};
+use crate::secret::{self, Secrets};
 use crate::state::{Checkout, RunningWork, WorkKind};
 use crate::workspace::{self, BuildLog, News, Seen, Workspace};
 
@@ -36,6 +37,8 @@ pub struct JobSettings {
     pub build_environment: BTreeMap<String, String>,
     /// The operator's CA bundle, for builds that ask for it.
     pub ca_bundle: Option<Arc<[u8]>>,
+    /// Where the secrets are that builds may see.
+    pub secrets: Option<Secrets>,
     /// Short engine calls: more at once only makes each of them slower.
     pub calls: usize,
     /// Clones and fetches.
@@ -54,6 +57,7 @@ impl JobSettings {
             manifests: manifests.to_owned(),
             build_environment: BTreeMap::new(),
             ca_bundle: None,
+            secrets: None,
             calls: 8,
             fetches: 4,
             builds: 2,
@@ -81,7 +85,7 @@ pub struct Finished {
 #[derive(Debug)]
 pub enum Done {
     /// The checkout is in place.
-    Fetched(Checkout),
+    Fetched(Box<Checkout>),
     /// The image is there.
     Built,
     /// The image is there.
@@ -234,7 +238,7 @@ impl Jobs {
             match seen {
                 Ok(Seen::News(found)) => news = Some(found),
                 Ok(Seen::Same(checkout)) => {
-                    return self.end(id, &app, &work, Ok(Done::Fetched(checkout)), start);
+                    return self.end(id, &app, &work, Ok(Done::Fetched(Box::new(checkout))), start);
                 }
                 Err(error) => return self.end(id, &app, &work, Err(error.into()), start),
             }
@@ -291,7 +295,7 @@ impl Jobs {
             Work::Fetch { source, .. } => {
                 let manifests = &self.settings.manifests;
                 let taken = self.workspace.take(app, source, manifests, news, log).await;
-                Ok(Done::Fetched(taken?))
+                Ok(Done::Fetched(Box::new(taken?)))
             }
             Work::Build(recipe) => self.build(recipe, log).await.map(|()| Done::Built),
             Work::Pull { reference } => {
@@ -321,14 +325,36 @@ impl Jobs {
             |message| JobError { reason: Reason::InsufficientDisk, message, is_permanent: false },
         )?;
         let environment = self.settings.build_environment.clone();
-        let extras =
-            BuildExtras { environment, wants: context.wants.clone(), ..BuildExtras::default() };
+        let secrets = self.secrets_of(recipe)?;
+        let extras = BuildExtras { secrets, environment, wants: context.wants.clone() };
         let instance = self.settings.instance.as_str();
         let dockerfile = context.dockerfile.clone();
         let context = context.stream();
         let request = BuildRequest { recipe, instance, dockerfile, context, log, extras };
         let built = self.engine.build(request).await;
         built.map(|_| ()).map_err(|error| failed(error.to_string()))
+    }
+
+    /// The values of the secrets that a build sees, read now (fault G16).
+    fn secrets_of(&self, recipe: &Recipe) -> Result<Vec<BuildSecret>, JobError> {
+        let missing = |message: String| JobError {
+            reason: Reason::SecretMissing,
+            message,
+            is_permanent: false,
+        };
+        let mut values = Vec::new();
+        for wanted in &recipe.secrets {
+            let Some(secrets) = &self.settings.secrets else {
+                return Err(missing("there is no folder of secrets".to_owned()));
+            };
+            let found = secrets.read(&wanted.secret).and_then(|secret| {
+                let key = wanted.key.as_deref().unwrap_or(secret::VALUE);
+                secret.need(key).map(|value| value.bytes().to_vec())
+            });
+            let value = found.map_err(|error| missing(error.to_string()))?;
+            values.push(BuildSecret { id: wanted.id.clone(), value });
+        }
+        Ok(values)
     }
 }
 

@@ -132,6 +132,8 @@ reasons! {
     DriverTooOld => "build.driver-too-old",
     /// The build asks for what only `BuildKit` has.
     BuildKitMissing => "build.buildkit-missing",
+    /// A secret that the build should see can't be read.
+    SecretMissing => "build.secret-missing",
     /// The image is being built.
     Building => "build.running",
     /// The build failed.

@@ -1,8 +1,8 @@
 //! Which images go: the one decision about them, for passes and for people.
 //!
 //! # Guarantees
-//! Never one that any container uses, ours or not; never one that is not ours; never one of the
-//! newest of an app; never one that an undo holds; nothing that a build under way may rest on.
+//! Never one that any container uses, ours or not; never one that is not ours; of each app so many
+//! stay as the operator says, those in use and the newest; never one that an undo holds; nothing that a build under way may rest on.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +39,7 @@ pub fn unneeded(world: &World, policy: &Policy, now: Timestamp, needed: &Needed)
         return Vec::new();
     }
     let used: BTreeSet<_> = world.containers.iter().map(|c| c.image_id.as_str()).collect();
-    let kept = newest(world, policy.keep_images);
+    let kept = kept(world, policy.keep_images);
     let is_spare = |image: &&OwnImage| {
         !kept.contains(&image.id)
             && !needed.held.contains(&image.id)
@@ -78,10 +78,16 @@ pub fn unneeded(world: &World, policy: &Policy, now: Timestamp, needed: &Needed)
     all
 }
 
-/// The ids of each app's newest images.
-fn newest(world: &World, count: usize) -> BTreeSet<String> {
+/// The ids of so many images of each app: those that it uses itself, then the newest. Ages are told
+/// in whole seconds, so the one that runs need not look like the newest.
+fn kept(world: &World, count: usize) -> BTreeSet<String> {
+    let owned = world.containers.iter().filter_map(|c| Some((c.ownership.app()?, &c.image_id)));
+    let used: BTreeSet<_> = owned.collect();
+    let is_spare = |image: &OwnImage| !used.contains(&(&image.app, &image.id));
     let mut sorted: Vec<_> = world.own_images.iter().collect();
-    sorted.sort_by(|one, other| (&one.app, other).cmp(&(&other.app, one)));
+    sorted.sort_by(|one, other| {
+        (&one.app, is_spare(one), other).cmp(&(&other.app, is_spare(other), one))
+    });
     let groups = sorted.chunk_by(|one, other| one.app == other.app);
     groups.flat_map(|images| images.iter().take(count)).map(|image| image.id.clone()).collect()
 }

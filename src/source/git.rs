@@ -254,14 +254,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_read_and_shown_without_a_user() {
+    fn a_place_is_read_and_shown() {
         let read = |text: &str| Place::parse(text).unwrap();
-        let place = read("git+https://tok3n@h.example:8443/acme/apps.git#main:prod//eu/");
+        let place = read("git+ssh://git@h.example:8443/acme/apps.git#main:prod//eu/");
         assert_eq!(place.reference.as_deref(), Some("main"));
         assert_eq!(place.path, "prod/eu");
-        assert_eq!(place.to_string(), "git+https://h.example:8443/acme/apps.git#main:prod/eu");
-        assert_eq!(place.prefix(), "git+https://h.example:8443/acme/apps.git#main:prod/eu/");
-        assert_eq!(place.url.as_str(), "https://tok3n@h.example:8443/acme/apps.git");
+        assert_eq!(place.to_string(), "git+ssh://git@h.example:8443/acme/apps.git#main:prod/eu");
+        assert_eq!(place.prefix(), "git+ssh://git@h.example:8443/acme/apps.git#main:prod/eu/");
+        assert_eq!(place.url.as_str(), "ssh://git@h.example:8443/acme/apps.git");
         for (text, shown, prefix) in [
             ("git+https://h.example/a.git", "#HEAD", "#HEAD:"),
             ("git+https://h.example/a.git#HEAD", "#HEAD", "#HEAD:"),
@@ -284,6 +284,7 @@ mod tests {
             "git+git@h.example:a/b",
             "git+ftp://h.example/a",
             "git+https://u:p@h.example/a",
+            "git+https://tok3n@h.example/a",
             "git+https://h.example/a#-x",
             "git+https://h.example/a#main:../x",
             "git+https://h.example/a#main:/x",

@@ -178,6 +178,8 @@ pub struct World {
     pub own_images: Vec<OwnImage>,
     /// What interrupted builds left behind.
     pub leftovers: Vec<Leftover>,
+    /// Whether the engine builds with `BuildKit`, which has mounts for secrets and caches.
+    pub has_buildkit: bool,
 }
 
 impl World {
@@ -496,8 +498,6 @@ pub struct Policy {
     pub base_images: Vec<String>,
     /// The version of the GPUs' driver; none is a host without GPUs.
     pub gpu_driver: Option<String>,
-    /// Whether the engine builds with `BuildKit`, which has mounts for secrets and caches.
-    pub has_buildkit: bool,
     /// The container that Berth itself runs in: never part of a plan (fault D23).
     pub own_container: Option<ContainerId>,
     /// A new version is not started while fewer bytes than these are free.
@@ -521,7 +521,6 @@ impl Default for Policy {
             images_max_size: None,
             base_images: Vec::new(),
             gpu_driver: None,
-            has_buildkit: false,
             own_container: None,
             min_free_disk: 64 << 20,
         }

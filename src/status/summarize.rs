@@ -305,12 +305,13 @@ fn source_ready(summary: &Summary<'_>) -> Said {
 }
 
 fn image_ready(plan: &Plan) -> Said {
-    const FAILED: [Reason; 7] = [
+    const FAILED: [Reason; 8] = [
         Reason::NothingToBuild,
         Reason::BaseImageMissing,
         Reason::PythonMissing,
         Reason::DriverTooOld,
         Reason::BuildKitMissing,
+        Reason::SecretMissing,
         Reason::BuildFailed,
         Reason::PullFailed,
     ];

@@ -122,12 +122,18 @@ fn images_in_use_foreign_ones_and_the_newest_never_go() {
         for app in world.apps() {
             let mut mine: Vec<_> = world.own_images.iter().filter(|i| i.app == app).collect();
             mine.sort();
-            for image in mine.iter().rev().take(policy.keep_images) {
-                prop_assert!(!ids.contains(image.id.as_str()), "{} is among the newest", image.id);
+            let is_used = |id: &str| world.containers.iter().any(|c| c.image_id == id);
+            let goes = |image: &&&OwnImage| ids.contains(image.id.as_str());
+            let stay = mine.iter().filter(|image| !goes(image)).count();
+            prop_assert!(mine.len().min(policy.keep_images) <= stay, "{} stay", stay);
+            // The oldest go first.
+            let last = mine.iter().rposition(|image| goes(&image));
+            for image in mine.iter().take(last.unwrap_or(0)) {
+                prop_assert!(goes(&image) || is_used(&image.id), "{} stays", image.id);
             }
             // What is older than allowed, unused and not among the newest does go.
             for image in mine.iter().rev().skip(policy.keep_images) {
-                let is_used = world.containers.iter().any(|c| c.image_id == image.id);
+                let is_used = is_used(&image.id);
                 let is_old = policy.images_max_age <= now.since(image.created);
                 prop_assert!(is_used || !is_old || ids.contains(image.id.as_str()));
             }

@@ -86,7 +86,17 @@ fn build_of(plan: &Plan) -> Option<&Recipe> {
 }
 
 fn recipe(rest: &str, files: Files<'_>, policy: Policy) -> Recipe {
+    recipe_of(sim(&app_with(rest), files, policy))
+}
+
+/// The same on an engine that builds with `BuildKit`.
+fn with_buildkit(rest: &str, files: Files<'_>, policy: Policy) -> Recipe {
     let mut sim = sim(&app_with(rest), files, policy);
+    sim.world.has_buildkit = true;
+    recipe_of(sim)
+}
+
+fn recipe_of(mut sim: Sim) -> Recipe {
     let plan = planned(&mut sim);
     build_of(&plan).unwrap_or_else(|| panic!("{}", berth::plan::render(&plan))).clone()
 }

@@ -30,7 +30,7 @@ use futures_util::stream::BoxStream;
 
 use super::{
     About, Applied, BuildRequest, CallCounts, Engine, Error, Hint, LogOptions, LogSink,
-    ResolvedCall, Room,
+    ResolvedCall, Room, Wants,
 };
 use crate::model::ImageRef;
 use crate::state::{ContainerId, Detail, World};
@@ -209,7 +209,10 @@ impl Docker {
         let containers = self.get("list", LIST_LIMIT, "/containers/json?all=1");
         let images = self.get("list images", LIST_LIMIT, "/images/json");
         let (containers, images) = tokio::try_join!(containers, images)?;
-        observe::world(&self.settings().instance, &containers, &images)
+        let mut world = observe::world(&self.settings().instance, &containers, &images)?;
+        // Known from an answer to an earlier question, but for the first time.
+        world.has_buildkit = self.chosen(&Wants::default(), false).await.unwrap_or(false);
+        Ok(world)
     }
 
     /// The answer to an inspection; none when the container is gone (fault D06).

@@ -40,7 +40,7 @@ pub(super) fn recipe(
     rebuilds: u64,
     policy: &Policy,
 ) -> Result<Recipe, Refusal> {
-    check_secrets(app, policy)?;
+    check_secrets(app, world)?;
     if app.spec.build.ca_bundle && policy.ca_bundle.is_none() {
         return refuse(
             Reason::InvalidManifest,
@@ -134,7 +134,7 @@ impl Generation {
         let pinned = world.pinned(base.reference.as_str());
         let pinned = pinned.filter(|name| name.ends_with(&format!("@{}", base.identity)));
         let from = pinned.unwrap_or(base.reference.as_str());
-        let text = write::dockerfile(app, checkout, self, from, policy)?;
+        let text = write::dockerfile((app, checkout), self, from, policy, world.has_buildkit)?;
         let identity = base.identity.split_once(':').map_or("", |(_, digits)| digits);
         let why = format!(
             "Dockerfile generated: {}; base {} ({}), {}",
@@ -202,8 +202,8 @@ fn bare(
 }
 
 /// Only `BuildKit` shows a secret to a build without keeping it in a layer (fault B08).
-fn check_secrets(app: &App, policy: &Policy) -> Result<(), Refusal> {
-    if app.spec.build.secrets.is_empty() || policy.has_buildkit {
+fn check_secrets(app: &App, world: &World) -> Result<(), Refusal> {
+    if app.spec.build.secrets.is_empty() || world.has_buildkit {
         return Ok(());
     }
     refuse(

@@ -315,7 +315,7 @@ impl Writing<'_> {
                 return Err(content(path, "is a pointer of Git LFS that can't be read"));
             };
             self.count(pointer.size)?;
-            let placed = lfs::Placed { path: path.to_vec(), is_executable, pointer };
+            let placed = lfs::Placed { path: path.clone(), is_executable, pointer };
             self.pointers.lock().unwrap_or_else(PoisonError::into_inner).push(placed);
             return Ok(());
         }

@@ -295,6 +295,12 @@ mod tests {
             let told = to(bad);
             assert!(told.starts_with("is "), "{bad}: {told}");
         }
-        assert!(to("git@h.example:x").starts_with("needs a key"));
+        assert_eq!(to("git@h.example:x"), "git@h.example:x");
+        let beside_ssh = |url: &str| match beside(&Origin::Remote(url.to_owned()), "../lib.git") {
+            Some(Origin::Remote(url)) => url,
+            _ => "none".to_owned(),
+        };
+        assert_eq!(beside_ssh("git@h.example:team/app.git"), "git@h.example:team/lib.git");
+        assert_eq!(beside_ssh("ssh://git@h.example:22/a/b"), "ssh://git@h.example:22/a/lib.git");
     }
 }

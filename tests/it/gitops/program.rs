@@ -1,7 +1,7 @@
 //! The real program, from a push of manifests to a running app, and from a push of the app to what
 //! the git server is told about its commit.
 
-use std::{fs, process::Stdio, time::Duration};
+use std::{process::Stdio, time::Duration};
 
 use berth::server::client::{Client, Method};
 use git2::Repository;
@@ -109,9 +109,9 @@ async fn a_push_runs_and_the_git_server_is_told() {
     let served = top.path().join("served");
     let git = Server::start(Answers::Git(served.clone()));
     let forge = Forge::start().await;
-    fs::create_dir(top.path().join("secrets")).unwrap();
+    let secrets = berth::secret::Secrets::new(top.path().join("secrets"));
     for (name, value) in [("hook", "hush\n"), ("forge", "t0ken\n")] {
-        fs::write(top.path().join("secrets").join(name), value).unwrap();
+        secrets.set(name, None, &berth::secret::Value::new(value)).unwrap();
     }
     let (apps, chat) = (bare(&served.join("acme/apps.git")), bare(&served.join("acme/chat.git")));
     let url = format!("http://127.0.0.1:{}/acme/chat.git", git.port);

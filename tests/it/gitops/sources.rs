@@ -96,7 +96,7 @@ fn is_broken(grove: &Grove) {
 
 const HARMS: [Harm; 6] = [
     ("the repository is gone", gone, "no git repository"),
-    ("the branch was deleted", branch_deleted, "no branch"),
+    ("the branch was deleted", branch_deleted, "branch main is gone"),
     ("the folder vanished", path_vanished, "no folder `prod`"),
     ("the folder became a file", path_is_a_file, "no folder `prod`"),
     ("a force-push without the folder", history_written_anew_without_the_path, "no folder `prod`"),

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use berth::{model::Digest, state::Policy};
 
-use super::{Files, recipe, text_of};
+use super::{Files, recipe, text_of, with_buildkit};
 
 /// A repository, what its manifest says, and why it is built as it is.
 struct Shape {
@@ -169,12 +169,11 @@ fn each_shape_of_repository_has_its_dockerfile() {
 #[test]
 fn buildkit_makes_the_same_image_with_mounts() {
     let secrets = "build:\n  secrets:\n    - {id: pip.conf, secret: index}\n    - {id: extra, secret: x, key: k}\n";
-    let with = Policy { has_buildkit: true, ..policy() };
     let files: Files<'_> = &[("requirements.txt", "six\n")];
-    compare("buildkit", text_of(&recipe(&format!("run: x\n{secrets}"), files, with.clone())));
+    compare("buildkit", text_of(&with_buildkit(&format!("run: x\n{secrets}"), files, policy())));
     for Shape { name, rest, files, .. } in SHAPES {
         let classic = recipe(rest, files, policy());
-        let modern = recipe(rest, files, with.clone());
+        let modern = with_buildkit(rest, files, policy());
         assert_eq!(classic.digest(), modern.digest(), "{name}");
         assert!(!text_of(&classic).contains("--mount"), "{name}");
         assert!(text_of(&modern).contains("--mount=type=cache"), "{name}");

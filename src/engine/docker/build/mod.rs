@@ -74,7 +74,7 @@ impl Docker {
     }
 
     /// Whether `BuildKit` builds.
-    async fn chosen(&self, wants: &Wants, has_secrets: bool) -> Result<bool, Error> {
+    pub(super) async fn chosen(&self, wants: &Wants, has_secrets: bool) -> Result<bool, Error> {
         let Settings { builder, build_memory, build_cpus, .. } = self.settings();
         let is_limited = build_memory.is_some() || build_cpus.is_some();
         let offer = match builder {

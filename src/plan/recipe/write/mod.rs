@@ -31,14 +31,14 @@ struct Part<'a> {
 
 /// The Dockerfile for `generation`, on the base `from`.
 pub(super) fn dockerfile(
-    app: &App,
-    checkout: &Checkout,
+    (app, checkout): (&App, &Checkout),
     generation: &Generation,
     from: &str,
     policy: &Policy,
+    has_buildkit: bool,
 ) -> Result<String, Refusal> {
     let build = &app.spec.build;
-    let part = Part { app, checkout, generation, has_buildkit: policy.has_buildkit };
+    let part = Part { app, checkout, generation, has_buildkit };
     let mut text = format!("# Written by Berth.\nFROM {from}\n");
     // First of all, so that what a failed build leaves behind says whose it is.
     let _ = writeln!(text, "LABEL {}={}", label::IMAGE_INSTANCE, word(&policy.instance));
