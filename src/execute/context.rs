@@ -8,7 +8,10 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::BoxStream};
-use tokio::task::spawn_blocking;
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::block_in_place,
+};
 
 use crate::engine::{Engine, Wants};
 use crate::plan::{Dockerfile, Recipe};
@@ -56,12 +59,7 @@ impl Context {
         if recipe.ca_bundle.is_some() {
             extra.extend(ca_bundle.map(|bundle| file(CA_BUNDLE, bundle)));
         }
-        let needs = {
-            let (code, path) = (code.clone(), dockerfile.clone());
-            spawn_blocking(move || text.or_else(|| read(&code, &path)).map(|text| needs(&text)))
-                .await
-                .map_err(io::Error::other)?
-        };
+        let needs = blocking(|| text.or_else(|| read(&code, &dockerfile)).map(|text| needs(&text)));
         let sources = match &needs {
             Some(needs) => certain(needs, engine).await,
             None => None,
@@ -69,19 +67,27 @@ impl Context {
         let buildkit = needs.and_then(|needs| needs.buildkit);
         let limits = ContextLimits::default();
         let kept = Some(dockerfile.clone());
-        let measured = spawn_blocking(move || {
+        blocking(move || {
             let only = sources.and_then(|sources| Selection::new(&code, &sources));
             let classic = only.is_none() && hides(&code, kept.as_deref().unwrap_or_default());
             let options = ContextOptions { dockerfile: kept, extra, only, limits };
             let size = measure(&code, &options)?;
             Ok(Self { dockerfile, size, wants: Wants { buildkit, classic }, root: code, options })
-        });
-        measured.await.map_err(io::Error::other)?
+        })
     }
 
     /// The context as a tar stream.
     pub(super) fn stream(self) -> BoxStream<'static, io::Result<Bytes>> {
         stream(self.root, self.options).boxed()
+    }
+}
+
+/// Does what reads the disk, in place: where threads are to be had another one goes on with the
+/// other tasks, and where there is only one all happens in the same order every time.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => work(),
+        _ => block_in_place(work),
     }
 }
 
