@@ -30,19 +30,19 @@ async fn berth(state: &Path, args: &[&str], input: &str) -> (i32, String) {
 async fn secrets_are_kept_listed_and_removed_without_a_server_and_never_shown() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path();
-    let (code, text) = berth(state, &["set", "work", "--key", "token"], VALUE).await;
+    let (code, text) = berth(state, &["set", "site", "--key", "token"], VALUE).await;
     assert_eq!(code, 0, "{text}");
     assert_eq!(berth(state, &["set", "plain"], VALUE).await.0, 0);
-    let path = state.join("secrets/work/token");
+    let path = state.join("secrets/site/token");
     assert_eq!(fs::read_to_string(&path).unwrap(), VALUE);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let (code, list) = berth(state, &["ls"], "").await;
     assert_eq!(code, 0);
     let words: Vec<_> = list.split_whitespace().collect();
-    assert_eq!(words, ["NAME", "KEYS", "plain", "value", "work", "token"]);
+    assert_eq!(words, ["NAME", "KEYS", "plain", "value", "site", "token"]);
     assert!(!(text + &list).contains(VALUE));
-    assert_eq!(berth(state, &["rm", "work", "--key", "token"], "").await.0, 0);
-    assert_eq!(berth(state, &["rm", "work"], "").await.0, 3);
+    assert_eq!(berth(state, &["rm", "site", "--key", "token"], "").await.0, 0);
+    assert_eq!(berth(state, &["rm", "site"], "").await.0, 3);
     assert_eq!(berth(state, &["rm", "plain"], "").await.0, 0);
     assert_eq!(fs::read_dir(state.join("secrets")).unwrap().count(), 0);
 }
@@ -53,14 +53,14 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     let state = folder.path();
     for (args, input, exit, told) in [
         (&["set", "../x"] as &[&str], VALUE, 2, "not a secret's name"),
-        (&["set", "work"], "", 2, "standard input is empty"),
+        (&["set", "site"], "", 2, "standard input is empty"),
         (&["rm", "gone"], "", 3, "no secret `gone`"),
     ] {
         let (code, text) = berth(state, args, input).await;
         assert_eq!(code, exit, "{text}");
         assert!(text.contains(told), "{text}");
     }
-    berth(state, &["set", "work"], VALUE).await;
+    berth(state, &["set", "site"], VALUE).await;
     fs::set_permissions(state.join("secrets"), fs::Permissions::from_mode(0o755)).unwrap();
     for args in [&["ls"] as &[&str], &["set", "other"]] {
         let (code, text) = berth(state, args, VALUE).await;
