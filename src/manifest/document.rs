@@ -280,7 +280,7 @@ impl<'de> Deserialize<'de> for Node {
 }
 
 /// A value of a tree: what both a [`Node`] and a place are made of.
-pub(super) trait Branch: Sized + for<'de> Deserialize<'de> {
+pub(crate) trait Branch: Sized + for<'de> Deserialize<'de> {
     /// How a key is read.
     type Key: for<'de> Deserialize<'de>;
     /// How a value below is read.
@@ -315,7 +315,7 @@ impl Branch for Node {
 }
 
 /// Builds a tree of any kind.
-pub(super) struct Tree<B>(pub(super) PhantomData<B>);
+pub(crate) struct Tree<B>(pub(crate) PhantomData<B>);
 
 impl<'de, B: Branch> Visitor<'de> for Tree<B> {
     type Value = B;

@@ -28,6 +28,8 @@ mod validate;
 
 pub use assemble::{Assembled, assemble};
 pub use diagnostic::{Diagnostic, Severity};
+pub(crate) use document::{Branch, Tree};
+pub(crate) use node::Node as Leaf;
 pub use place::is_sensitive;
 pub use read::{FileReading, Mention, read_file};
 pub use render::render;

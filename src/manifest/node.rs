@@ -17,7 +17,7 @@ const MISTAKES_MAX: usize = 100;
 
 /// A value of a document.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Node {
+pub(crate) enum Node {
     /// Nothing, `null` or `~`.
     Null,
     /// `true` or `false`.

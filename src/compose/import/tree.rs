@@ -3,13 +3,15 @@
 //! Whoever reads a key marks it. What is not marked in the end was not carried over: so a key that
 //! this Berth has never heard of is reported without anybody having thought of it.
 
-use std::{cell::Cell, fmt, marker::PhantomData};
+use std::{cell::Cell, marker::PhantomData};
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer};
 use serde_yaml::{
     Spanned,
     options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy},
 };
+
+use crate::manifest::{Branch, Leaf, Tree};
 
 /// The largest file that is read.
 const BYTES_MAX: usize = 256 * 1024;
@@ -224,60 +226,30 @@ enum Shape {
 
 impl<'de> Deserialize<'de> for Shape {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Tree(PhantomData))
+        deserializer.deserialize_any(Tree(PhantomData::<Self>))
     }
 }
 
-struct Tree(PhantomData<Shape>);
+impl Branch for Shape {
+    type Key = Spanned<Option<String>>;
+    type Child = Spanned<Self>;
 
-impl<'de> Visitor<'de> for Tree {
-    type Value = Shape;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
+    fn leaf(leaf: Leaf) -> Self {
+        Self::Leaf(match leaf {
+            Leaf::Bool(value) => Kind::Bool(value),
+            Leaf::Int(value) => Kind::Number(value.to_string()),
+            Leaf::Float(value) => Kind::Number(value.to_string()),
+            Leaf::Text(text) => Kind::Text(text),
+            // Containers come as what they are.
+            Leaf::Null | Leaf::List(_) | Leaf::Map(_) => Kind::Null,
+        })
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Shape, E> {
-        Ok(Shape::Leaf(Kind::Bool(value)))
+    fn list(list: Vec<Spanned<Self>>) -> Self {
+        Self::List(list)
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Shape, E> {
-        Ok(Shape::Leaf(Kind::Number(value.to_string())))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Shape, E> {
-        Ok(Shape::Leaf(Kind::Number(value.to_string())))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Shape, E> {
-        Ok(Shape::Leaf(Kind::Number(value.to_string())))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Shape, E> {
-        Ok(Shape::Leaf(Kind::Text(value.to_owned())))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Shape, E> {
-        Ok(Shape::Leaf(Kind::Text(value)))
-    }
-
-    fn visit_unit<E>(self) -> Result<Shape, E> {
-        Ok(Shape::Leaf(Kind::Null))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Shape, A::Error> {
-        let mut list = Vec::new();
-        while let Some(value) = access.next_element()? {
-            list.push(value);
-        }
-        Ok(Shape::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Shape, A::Error> {
-        let mut map = Vec::new();
-        while let Some(entry) = access.next_entry()? {
-            map.push(entry);
-        }
-        Ok(Shape::Map(map))
+    fn map(map: Vec<(Spanned<Option<String>>, Spanned<Self>)>) -> Self {
+        Self::Map(map)
     }
 }
