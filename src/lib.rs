@@ -33,6 +33,7 @@ pub mod telemetry;
 
 // The edges: manifests, git, the engine.
 pub mod engine;
+pub mod gpu;
 pub mod source;
 pub mod workspace;
 

@@ -29,6 +29,9 @@ pub(super) fn container_labels(spec: &ContainerSpec) -> BTreeMap<String, String>
     put(label::COMPOSE_ONEOFF, "False".to_owned());
     put(label::COMPOSE_CONFIG_HASH, spec.spec_hash.as_str().to_owned());
     put(label::COMPOSE_CONFIG_FILES, "berth".to_owned());
+    if let Some(gpus) = &spec.shape.gpus {
+        put(label::GPUS, gpus.to_string());
+    }
     if let Some(build) = &spec.build {
         put(label::BUILD, build.to_string());
     }
@@ -77,6 +80,7 @@ mod tests {
             resources: Resources::default(),
             restart: RestartPolicy::Always,
             network: "berth".to_owned(),
+            gpus: None,
         };
         let (app, spec_hash) = (AppName::new("chat").unwrap(), SpecHash::of(&shape));
         ContainerSpec {
@@ -89,6 +93,7 @@ mod tests {
             build,
             fields: "env.A=0f1e,image=12ab".to_owned(),
             grace_s: 7,
+            gpu_way: None,
             shape,
         }
     }

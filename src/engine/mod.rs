@@ -22,7 +22,7 @@ use futures_util::{future::BoxFuture, stream::BoxStream};
 
 use crate::model::{AppName, ImageRef, Reason, Timestamp};
 use crate::plan::{Call, Recipe};
-use crate::state::{ContainerId, Detail, World};
+use crate::state::{ContainerId, Detail, GpuWays, World};
 
 /// Something that runs containers.
 pub trait Engine: Send + Sync + 'static {
@@ -58,6 +58,11 @@ pub trait Engine: Send + Sync + 'static {
     /// The room that is left for images. None when the engine's disk can't be looked at from here.
     fn room(&self) -> BoxFuture<'_, Result<Option<Room>, Error>> {
         Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// How the engine can give GPUs to containers.
+    fn gpu_ways(&self) -> BoxFuture<'_, Result<GpuWays, Error>> {
+        Box::pin(std::future::ready(Ok(GpuWays::default())))
     }
 
     /// Pulls an image, and proves that it is there afterwards. Answers its id.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    gpu::GpuAsk,
     name::AppName,
     port::PortSpec,
     reference::{GitUrl, ImageRef},
@@ -65,6 +66,21 @@ pub struct AppSpec {
     pub workspace: WorkspaceSpec,
     /// How long it may take to stop before it is killed.
     pub stop_grace_period: Duration,
+    /// The GPUs that it needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<GpuAsk>,
+    /// Where it tells figures of its own, for Prometheus.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<MetricsSpec>,
+}
+
+/// Where an app tells figures of its own, for Prometheus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MetricsSpec {
+    /// The container's port.
+    pub port: u16,
+    /// The path, starting with `/`.
+    pub path: String,
 }
 
 /// Where an app's image comes from.

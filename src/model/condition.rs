@@ -154,6 +154,16 @@ reasons! {
     NameConflict => "container.name-conflict",
     /// Another app must be ready first.
     WaitingForDependency => "app.waiting-for-dependency",
+    /// The GPUs that it asks for are held by others; it is in the queue.
+    WaitingForGpu => "gpu.waiting",
+    /// No GPU of this host is what it asks for.
+    NoSuchGpu => "gpu.none",
+    /// The engine could not give it its GPUs.
+    GpuFailed => "gpu.failed",
+    /// The container can't reach its GPUs any more.
+    GpuLost => "gpu.lost",
+    /// The GPUs' driver is another one than when the container was made, or can't start a new one.
+    GpuDriver => "gpu.driver",
     /// The container is being made or started.
     Starting => "container.starting",
     /// The container runs and its health check has not passed yet.

@@ -17,6 +17,11 @@ pub const COMMIT: &str = "dev.berth.commit";
 /// The engine lists a stopped container without its ports; the label keeps them its own.
 pub const PORTS: &str = "dev.berth.ports";
 
+/// The GPUs that a container was given: their share, the memory promised and the UUIDs.
+pub const GPUS: &str = "dev.berth.gpus";
+/// The way in which the container was given its GPUs, and the driver at that time.
+pub const GPU_WAY: &str = "dev.berth.gpu-way";
+
 /// A short digest of each field of a container's shape, so that a later change can be named.
 pub const FIELDS: &str = "dev.berth.fields";
 

@@ -4,6 +4,7 @@
 
 mod app;
 mod condition;
+mod gpu;
 mod hash;
 pub mod label;
 mod name;
@@ -15,11 +16,12 @@ mod time;
 mod version;
 
 pub use app::{
-    App, AppSpec, BuildSecret, BuildSpec, Command, GitSource, Health, HealthCheck, Mount,
-    MountSource, Origin, PullPolicy, Resources, RestartPolicy, Rollout, RolloutOrder, Source,
-    WorkspaceSpec,
+    App, AppSpec, BuildSecret, BuildSpec, Command, GitSource, Health, HealthCheck, MetricsSpec,
+    Mount, MountSource, Origin, PullPolicy, Resources, RestartPolicy, Rollout, RolloutOrder,
+    Source, WorkspaceSpec,
 };
 pub use condition::{Condition, ConditionStatus, ConditionType, Phase, Reason};
+pub use gpu::{GpuAsk, GpuGrant, GpuShare, GpuVendor, GpuWay};
 pub use hash::{Digest, SpecHash};
 pub use name::{AppName, NameError};
 pub use port::{Bind, PortBinding, PortRange, PortSpec, Protocol};

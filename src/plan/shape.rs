@@ -28,6 +28,7 @@ pub fn container_spec(input: &Input<'_>, app: &App, image: &Image) -> ContainerS
         resources: app.spec.resources.clone(),
         restart: app.spec.restart,
         network: input.policy.network.clone(),
+        gpus: input.state.gpus.grant.clone(),
     };
     let spec_hash = SpecHash::of(&shape);
     ContainerSpec {
@@ -40,6 +41,7 @@ pub fn container_spec(input: &Input<'_>, app: &App, image: &Image) -> ContainerS
         commit: image.commit.clone(),
         fields: fields_label(&fields(&shape)),
         grace_s: grace_s(app),
+        gpu_way: input.state.gpus.way,
         shape,
     }
 }
@@ -88,7 +90,7 @@ pub(super) fn forbidden(input: &Input<'_>, app: &App) -> Option<Refusal> {
 
 /// A short digest of each field of a shape, and of each variable of the environment.
 pub(super) fn fields(shape: &Shape) -> BTreeMap<String, String> {
-    let Shape { image, command, env, ports, mounts, resources, restart, network } = shape;
+    let Shape { image, command, env, ports, mounts, resources, restart, network, gpus } = shape;
     let mut fields = BTreeMap::from([
         ("image".to_owned(), digest(image)),
         ("command".to_owned(), digest(command)),
@@ -98,6 +100,9 @@ pub(super) fn fields(shape: &Shape) -> BTreeMap<String, String> {
         ("restart".to_owned(), digest(restart)),
         ("network".to_owned(), digest(network)),
     ]);
+    if let Some(gpus) = gpus {
+        fields.insert("gpus".to_owned(), digest(gpus));
+    }
     for (name, value) in env {
         fields.insert(format!("env.{name}"), digest(value));
     }

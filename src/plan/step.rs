@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::{
-    AppName, BuildSecret, Command, Digest, GitSource, ImageRef, Mount, PortBinding, Resources,
-    RestartPolicy, SpecHash,
+    AppName, BuildSecret, Command, Digest, GitSource, GpuGrant, GpuWay, ImageRef, Mount,
+    PortBinding, Resources, RestartPolicy, SpecHash,
 };
 use crate::state::{BaseImage, ContainerId, WorkKind};
 
@@ -210,6 +210,8 @@ pub struct ContainerSpec {
     pub fields: String,
     /// How long it may take to stop, in seconds.
     pub grace_s: u32,
+    /// How it is given its GPUs, when it is given any. Not part of what it is.
+    pub gpu_way: Option<GpuWay>,
     /// What it is.
     pub shape: Shape,
 }
@@ -233,4 +235,7 @@ pub struct Shape {
     pub restart: RestartPolicy,
     /// The network; the app's name is its alias there.
     pub network: String,
+    /// The GPUs that it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<GpuGrant>,
 }

@@ -33,8 +33,8 @@ use crate::plan::{
 use crate::queue::{Queue, Turn};
 use crate::record::{Entry, Event, Record, ledger::Facts, ledger::Ledger};
 use crate::state::{
-    AppState, BadRevision, Container, ContainerId, ContainerState, Desired, Detail, HealthSeen,
-    Placement, Policy, Request, Want, World,
+    AppState, BadRevision, Container, ContainerId, ContainerState, Desired, Detail, GpuPlacement,
+    HealthSeen, Placement, Policy, Request, Want, World,
 };
 use crate::status::{Status, Summary, blind, summarize};
 use crate::telemetry::Metrics;
@@ -193,6 +193,7 @@ impl Reconciler {
             checked_at: facts.checked_at,
             work: self.jobs.running(app),
             placement: self.place(app, want, world, &facts).await,
+            gpus: GpuPlacement::default(),
             failures: facts.failures,
             health,
             begun: self.begun(app, world, &details),

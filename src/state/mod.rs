@@ -5,12 +5,17 @@
 
 mod desired;
 mod facts;
+mod gpu;
 mod observed;
 mod ownership;
 mod revision;
 
 pub use desired::{Desired, Hold, Want};
 pub use facts::{FileFacts, Framework, Node, Project};
+pub use gpu::{
+    Gpu, GpuHealth, GpuHold, GpuLink, GpuMemory, GpuPart, GpuPlacement, GpuProcess, GpuTelemetry,
+    GpuWays, Inventory, gpus_of_labels,
+};
 pub use observed::{
     AppState, BadRevision, BaseImage, Checkout, Container, ContainerId, ContainerState, Detail,
     DetectedFile, Failure, HealthSeen, HostPort, Leftover, OwnImage, Placement, PlacementProblem,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     facts::FileFacts,
+    gpu::{GpuHold, GpuPlacement},
     ownership::Ownership,
     revision::{Obstacle, Pin},
 };
@@ -96,6 +97,8 @@ pub struct Container {
     pub networks: BTreeMap<String, Option<String>>,
     /// When it was made.
     pub created: Timestamp,
+    /// The GPUs that it holds, running or not.
+    pub gpus: Option<GpuHold>,
 }
 
 /// What only an inspection tells about a container.
@@ -449,6 +452,8 @@ pub struct AppState {
     pub begun: BTreeMap<ContainerId, Timestamp>,
     /// The host ports.
     pub placement: Placement,
+    /// The GPUs.
+    pub gpus: GpuPlacement,
     /// Which of the apps it depends on are ready.
     pub ready: BTreeSet<AppName>,
     /// Whether a person stopped it.

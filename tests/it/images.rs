@@ -51,6 +51,7 @@ fn container(nth: usize, image_id: &str) -> Container {
         ports: Vec::new(),
         networks: BTreeMap::new(),
         created: Timestamp::from_millis(1),
+        gpus: None,
     }
 }
 

@@ -227,6 +227,7 @@ impl Sim {
                     ports: spec.shape.ports.clone(),
                     networks: BTreeMap::from([(spec.shape.network.clone(), None)]),
                     created: self.now,
+                    gpus: None,
                 });
             }
             Call::Start(to) => {

@@ -219,6 +219,7 @@ mod tests {
             },
             restart: RestartPolicy::Always,
             network: "berth".to_owned(),
+            gpus: None,
         };
         let spec_hash = SpecHash::of(&shape);
         ContainerSpec {
@@ -231,6 +232,7 @@ mod tests {
             commit: None,
             fields: String::new(),
             grace_s: 7,
+            gpu_way: None,
             shape,
         }
     }

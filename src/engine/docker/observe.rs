@@ -14,7 +14,7 @@ use super::transport::decode;
 use crate::model::{AppName, PortBinding, Protocol, Timestamp, label};
 use crate::state::{
     BaseImage, Container, ContainerId, ContainerState, Detail, Leftover, OwnImage, Ownership,
-    World, owner_of, ports_of_label,
+    World, gpus_of_labels, owner_of, ports_of_label,
 };
 
 /// A container as the list shows it.
@@ -159,6 +159,7 @@ fn container_of(instance: &str, wire: ContainerWire) -> Option<Container> {
         (Ownership::Ours(_), false, Some(text)) => ports_of_label(text),
         _ => ports_of(wire.ports.unwrap_or_default()),
     };
+    let gpus = gpus_of_labels(&labels);
     let networks = wire.network_settings.unwrap_or_default().networks.unwrap_or_default();
     let address = |endpoint: Option<EndpointWire>| {
         endpoint.and_then(|at| at.ip_address).filter(|address| !address.is_empty())
@@ -174,6 +175,7 @@ fn container_of(instance: &str, wire: ContainerWire) -> Option<Container> {
         ports,
         networks: networks.into_iter().map(|(name, at)| (name, address(at))).collect(),
         created: seconds(wire.created),
+        gpus,
     })
 }
 
@@ -195,6 +197,7 @@ fn odd_container(value: &Value) -> Option<Container> {
         ports: Vec::new(),
         networks: BTreeMap::new(),
         created: Timestamp::default(),
+        gpus: None,
     })
 }
 

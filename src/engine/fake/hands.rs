@@ -311,6 +311,7 @@ mod tests {
             resources: Resources::default(),
             restart,
             network: "n".to_owned(),
+            gpus: None,
         };
         let spec_hash = SpecHash::of(&shape);
         let spec = ContainerSpec {
@@ -323,6 +324,7 @@ mod tests {
             commit: None,
             fields: String::new(),
             grace_s: 1,
+            gpu_way: None,
             shape,
         };
         let target = Target { id: None, name: spec.name.clone() };

@@ -13,7 +13,7 @@ use crate::model::{AppName, Digest, ImageRef, PortBinding, Timestamp, label};
 use crate::plan::{ContainerSpec, Recipe};
 use crate::state::{
     BaseImage, Container, ContainerId, ContainerState, Detail, HostPort, OwnImage, Ownership,
-    World, owner_of, ports_of_label,
+    World, gpus_of_labels, owner_of, ports_of_label,
 };
 
 /// How long work ends.
@@ -488,6 +488,7 @@ impl State {
             ports,
             networks: thing.network.iter().map(|name| (name.clone(), thing.ip.clone())).collect(),
             created: thing.created,
+            gpus: gpus_of_labels(&thing.labels),
         }
     }
 }

@@ -125,6 +125,8 @@ impl Lower<'_> {
             suspend: self.spec.suspend.unwrap_or(false),
             workspace,
             stop_grace_period,
+            gpus: None,
+            metrics: None,
         })
     }
 

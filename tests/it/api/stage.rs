@@ -389,6 +389,7 @@ impl Engine for Logs {
             ports: Vec::new(),
             networks: std::collections::BTreeMap::new(),
             created: Timestamp::from_millis(1),
+            gpus: None,
         };
         async { Ok(World { containers: vec![container], ..World::default() }) }.boxed()
     }

@@ -126,6 +126,7 @@ impl Bench {
             resources: Resources::default(),
             restart: RestartPolicy::Never,
             network: self.network(),
+            gpus: None,
         };
         let spec_hash = SpecHash::of(&shape);
         let app = self.app(app);
@@ -139,6 +140,7 @@ impl Bench {
             commit: None,
             fields: String::new(),
             grace_s: 2,
+            gpu_way: None,
             shape,
         }
     }

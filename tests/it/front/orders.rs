@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, future::Future};
 use berth::{
     engine::{Error, fake::Order},
     model::{
-        AppName, Command, Digest, PortBinding, Protocol, Resources, RestartPolicy, SpecHash, label,
+        AppName, Command, Digest, GpuGrant, PortBinding, Protocol, Resources, RestartPolicy,
+        SpecHash, label,
     },
     plan::{ContainerSpec, Shape},
 };
@@ -53,6 +54,7 @@ pub(super) fn spec(name: String, body: &Value) -> Result<ContainerSpec, Error> {
         commit: get(label::COMMIT),
         fields: get(label::FIELDS).unwrap_or_default(),
         grace_s: 1,
+        gpu_way: None,
         shape: Shape {
             image: body["Image"].as_str().unwrap_or_default().to_owned(),
             command: Command::Image,
@@ -62,6 +64,7 @@ pub(super) fn spec(name: String, body: &Value) -> Result<ContainerSpec, Error> {
             resources: Resources::default(),
             restart,
             network: network.to_owned(),
+            gpus: get(label::GPUS).and_then(|text| GpuGrant::parse(&text)),
         },
     })
 }

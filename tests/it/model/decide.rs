@@ -163,6 +163,7 @@ impl Planner {
             ports: bindings,
             networks: BTreeMap::from([(self.policy.network.clone(), None)]),
             created,
+            gpus: None,
         }
     }
 
