@@ -1,5 +1,7 @@
 //! The loop: events, ticks and commands become keys; keys become passes.
 
+mod gpus;
+
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
@@ -74,6 +76,8 @@ impl Controller {
         parts.spawn(Arc::clone(&this).watch_engine());
         parts.spawn(Arc::clone(&this).tick());
         parts.spawn(Arc::clone(&this).gauge());
+        parts.spawn(Arc::clone(&this).end_leases());
+        parts.spawn(Arc::clone(&this).watch_gpus());
         parts.spawn(Arc::clone(&this).take_finished(finished));
         parts.spawn(Arc::clone(&this).take_commands(commands, rescan));
         parts.close();
@@ -237,14 +241,15 @@ impl Controller {
                 self.reconciler.observer.doubt();
                 self.ask_all().await;
             }
+            // It may have had a GPU for which somebody waits.
+            None if is_end(hint) => self.reconciler.wake_waiting(None),
             None => {}
         }
     }
 
     fn is_own_doing(&self, hint: &Hint) -> bool {
-        let is_end = matches!(hint.action.as_str(), "kill" | "die" | "stop" | "destroy");
         let is_ending = |id| self.reconciler.executor.is_ending(id);
-        is_end && hint.container.as_ref().is_some_and(is_ending)
+        is_end(hint) && hint.container.as_ref().is_some_and(is_ending)
     }
 
     /// Something of the app may be missing. The engine tells that a container has ended before its
@@ -332,6 +337,14 @@ impl Controller {
                     None => return,
                 },
             };
+            if let Command::Lease(order) = command {
+                // It is on the disk before it is answered: nobody waits for that meanwhile.
+                let reconciler = Arc::clone(&self.reconciler);
+                tokio::spawn(async move {
+                    let _ = answer.send(reconciler.lease(order).await);
+                });
+                continue;
+            }
             let done = self.obey(command, &rescan).await;
             let _ = answer.send(done);
         }
@@ -389,6 +402,8 @@ impl Controller {
                     message: error.to_string(),
                 });
             }
+            Command::Lease(order) => return self.reconciler.lease(order).await,
+            Command::GpuBook => return self.reconciler.gpu_book().await,
             Command::Confirm => return self.confirm().await,
             Command::Rescan => {
                 let _ = rescan.try_send(());
@@ -455,6 +470,10 @@ impl Controller {
         let names: Vec<_> = apps.iter().map(AppName::as_str).collect();
         Ok(format!("removing {}", names.join(", ")))
     }
+}
+
+fn is_end(hint: &Hint) -> bool {
+    matches!(hint.action.as_str(), "kill" | "die" | "stop" | "destroy")
 }
 
 /// One pass in a task of its own: one that panics takes nobody with it (fault T04).

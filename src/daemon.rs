@@ -20,6 +20,7 @@ use crate::config::{Config, EngineChoice};
 use crate::controller::Controller;
 use crate::engine::{Engine, docker::Docker, docker::Settings as DockerSettings, fake::Fake};
 use crate::execute::{Executor, JobSettings, Jobs};
+use crate::gpu::Cards;
 use crate::health::Prober;
 use crate::host;
 use crate::manifest;
@@ -105,6 +106,8 @@ pub struct Plant {
     pub metrics: Arc<Metrics>,
     /// How often everything is looked at.
     pub resync: Duration,
+    /// The host's GPUs.
+    pub cards: Arc<Cards>,
     /// Ends it.
     pub stop: CancellationToken,
 }
@@ -112,8 +115,8 @@ pub struct Plant {
 impl Daemon {
     /// Puts the parts together.
     pub fn new(plant: Plant) -> Self {
-        let Plant { engine, source, ledger, workspace, policy, jobs, clock, metrics, resync, stop } =
-            plant;
+        let Plant { engine, source, ledger, workspace, policy, jobs, clock, metrics, .. } = plant;
+        let Plant { cards, resync, stop, .. } = plant;
         let record = Arc::new(Record::default());
         let queue = Arc::new(Queue::default());
         let (jobs, finished) =
@@ -146,6 +149,7 @@ impl Daemon {
             times: Times::default(),
             placing: tokio::sync::Mutex::default(),
             memory: Memory::default(),
+            cards,
         });
         let controller = Controller::new(Arc::clone(&reconciler), desired, resync, stop.clone());
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
@@ -188,6 +192,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         tracing::warn!(told, "state not readable");
     }
     let ledger = Arc::new(Ledger::new(kept));
+    ledger.note_saved(None);
     let engine = engine(&config, &clock)?;
     let _lease = lease(&config, engine.as_ref()).await?;
     let version = env!("CARGO_PKG_VERSION");
@@ -305,6 +310,7 @@ fn plant(
         clock: Clock::System,
         metrics,
         resync: config.resync,
+        cards: Arc::default(),
         stop,
     })
 }
@@ -372,8 +378,11 @@ async fn save(folder: Folder, ledger: Arc<Ledger>, stop: CancellationToken) {
             () = ledger.changed() => {}
             () = tokio::time::sleep(SAVE_RETRY), if problem.is_some() => {}
         }
-        let (folder, kept) = (Arc::clone(&folder), ledger.kept());
+        let (folder, (kept, version)) = (Arc::clone(&folder), ledger.kept_at());
         let saved = tokio::task::spawn_blocking(move || folder.save(&kept)).await;
+        if matches!(saved, Ok(Ok(()))) {
+            ledger.note_saved(Some(version));
+        }
         let error = saved.ok().and_then(Result::err).map(|error| error.to_string());
         match &error {
             Some(error) if problem.as_ref() != Some(error) => {

@@ -104,6 +104,7 @@ pub(super) fn explain(problem: &mut Problem) {
         "spec.env" => "write `NAME: value` below it, without `-` and `=`",
         "spec.source" => "write `source: {git: https://…}`",
         "spec.mounts[]" => "write {path: /data, volume: my-data}",
+        "spec.gpus" => "write a number, or like {count: 1, memory: 12Gi}",
         "spec.health" => "write {http: {path: /healthz}}, or `none`",
         _ => return,
     };

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     app::{AppSpec, Command, Health, Mount, Resources, RestartPolicy, Rollout, WorkspaceSpec},
+    gpu::GpuAsk,
     port::PortSpec,
 };
 
@@ -33,6 +34,9 @@ pub struct RunSpec {
     pub workspace: WorkspaceSpec,
     /// How long it might take to stop.
     pub stop_grace_period: Duration,
+    /// The GPUs that it needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<GpuAsk>,
 }
 
 impl AppSpec {
@@ -49,6 +53,7 @@ impl AppSpec {
             rollout: self.rollout.clone(),
             workspace: self.workspace.clone(),
             stop_grace_period: self.stop_grace_period,
+            gpus: self.gpus.clone(),
         }
     }
 
@@ -68,7 +73,43 @@ impl AppSpec {
             rollout: run.rollout,
             workspace: run.workspace,
             stop_grace_period: run.stop_grace_period,
+            gpus: run.gpus,
             ..self.clone()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::GpuAsk;
+
+    /// What an older Berth wrote of a version without GPUs is what this one writes.
+    #[test]
+    fn a_version_without_gpus_is_written_as_ever() {
+        let mut run = RunSpec {
+            command: Command::Image,
+            ports: Vec::new(),
+            env: BTreeMap::new(),
+            mounts: Vec::new(),
+            resources: Resources::default(),
+            health: Health {
+                check: None,
+                start_period: Duration::ZERO,
+                interval: Duration::ZERO,
+                timeout: Duration::ZERO,
+                retries: 1,
+            },
+            restart: RestartPolicy::Always,
+            rollout: Rollout::default(),
+            workspace: WorkspaceSpec::default(),
+            stop_grace_period: Duration::ZERO,
+            gpus: None,
+        };
+        let text = serde_json::to_string(&run).unwrap();
+        assert!(!text.contains("gpus"), "{text}");
+        run.gpus = Some(GpuAsk::whole(2));
+        let text = serde_json::to_string(&run).unwrap();
+        assert_eq!(serde_json::from_str::<RunSpec>(&text).unwrap(), run);
     }
 }

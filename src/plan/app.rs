@@ -55,23 +55,52 @@ fn plan_app(input: &Input<'_>, app: &App, plan: &mut Plan) {
         plan.look_at(input.now + times::SOON * 5);
         return keep_alive(input, plan);
     }
+    let is_running = input.containers().iter().any(|container| is_up(container));
+    let missing = missing(input, app);
+    let must_wait = !missing.is_empty() && !is_running;
+    if app.spec.gpus.is_some() && input.state.gpus.grant.is_none() {
+        // What can't start yet takes no GPU from others.
+        if must_wait {
+            plan.wait(Reason::WaitingForDependency, missing, None);
+        } else {
+            await_gpus(input, plan);
+        }
+        return keep_alive(input, plan);
+    }
     let wanted = shape::container_spec(input, app, &image);
     plan.wanted = Some(wanted.spec_hash.clone());
     plan.version = Some(version(input, &wanted));
     plan.container = Some(Arc::new(wanted.clone()));
-    let is_running = input.containers().iter().any(|container| is_up(container));
-    let missing: Vec<_> = app
-        .spec
-        .depends_on
-        .iter()
-        .filter(|name| !input.state.ready.contains(*name))
-        .map(AppName::as_str)
-        .collect();
-    if !missing.is_empty() && !is_running {
-        let message = format!("waits until {} is ready", missing.join(", "));
-        return plan.wait(Reason::WaitingForDependency, message, None);
+    if must_wait {
+        return plan.wait(Reason::WaitingForDependency, missing, None);
     }
     rollout::roll(input, app, &wanted, plan);
+}
+
+/// What is waited for until the apps that this one depends on are ready; empty when they are.
+fn missing(input: &Input<'_>, app: &App) -> String {
+    let is_missing = |name: &&AppName| !input.state.ready.contains(*name);
+    let missing: Vec<_> =
+        app.spec.depends_on.iter().filter(is_missing).map(AppName::as_str).collect();
+    if missing.is_empty() {
+        return String::new();
+    }
+    format!("waits until {} is ready", missing.join(", "))
+}
+
+/// It has no GPUs yet: it asks for them, or is told why there are none.
+fn await_gpus(input: &Input<'_>, plan: &mut Plan) {
+    match &input.state.gpus.problem {
+        None => plan.needs_gpus = true,
+        // A change of the host's GPUs is followed by a look.
+        Some(problem) if problem.reason == Reason::NoSuchGpu => {
+            plan.refuse(problem.reason, problem.message.clone());
+        }
+        Some(problem) => {
+            let until = Some(input.now + times::SOON * 5);
+            plan.wait(problem.reason, problem.message.clone(), until);
+        }
+    }
 }
 
 fn version(input: &Input<'_>, wanted: &ContainerSpec) -> Version {
@@ -129,7 +158,8 @@ pub(super) fn keep_alive(input: &Input<'_>, plan: &mut Plan) {
     let may_start = |container: &&&Container| {
         let is_bad = container.ownership.owner().map(|owner| &owner.spec_hash) == bad;
         let has_run = container.state == ContainerState::Exited;
-        has_run && (bad.is_none() || !is_bad)
+        let may_run = !input.state.gpus.hindered.contains_key(&container.id);
+        has_run && may_run && (bad.is_none() || !is_bad)
     };
     // The oldest is the last one that proved good; see `rollout`.
     if let Some(container) = mine.iter().find(may_start)
@@ -156,8 +186,14 @@ pub(super) fn port_holder<'a>(input: &Input<'a>, container: &Container) -> Optio
     input.world.containers.iter().find(clashes)
 }
 
-/// Says so when somebody else has a host port that a container needs to run again.
+/// Says so when somebody else has a host port, or a GPU, that a container needs to run again.
 pub(super) fn refuse_port(input: &Input<'_>, container: &Container, plan: &mut Plan) -> bool {
+    if let Some(why) = input.state.gpus.hindered.get(&container.id) {
+        let message = format!("{} can't run meanwhile: {why}", container.name);
+        plan.refuse(Reason::WaitingForGpu, message);
+        plan.look_at(input.now + times::SOON * 5);
+        return true;
+    }
     let Some(holder) = port_holder(input, container) else { return false };
     let (name, holder) = (&container.name, &holder.name);
     let message = format!("{name} can't run meanwhile: its host port is taken by {holder}");

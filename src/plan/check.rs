@@ -2,7 +2,8 @@
 //! not carried out.
 
 use super::{Call, ContainerSpec, Input, Plan, PlannedStep, Step, Target, app::is_up, preflight};
-use crate::state::{Container, ContainerId, Want};
+use crate::model::{GpuGrant, GpuShare};
+use crate::state::{Container, ContainerId, GpuHold, Want};
 
 /// What is wrong with a plan. Empty is right.
 pub fn check(input: &Input<'_>, plan: &Plan) -> Vec<String> {
@@ -110,9 +111,9 @@ fn check_crowd(input: &Input<'_>, plan: &Plan, problems: &mut Vec<String>) {
             }
             Step::Call(Call::Start(target)) => {
                 let known = target.id.as_ref().and_then(|id| seen(input, id));
-                let ports = match (known, created) {
-                    (Some(container), _) => &container.ports,
-                    (None, Some(spec)) => &spec.shape.ports,
+                let (ports, gpus) = match (known, created) {
+                    (Some(container), _) => (&container.ports, granted(container)),
+                    (None, Some(spec)) => (&spec.shape.ports, spec.shape.gpus.as_ref()),
                     (None, None) => continue,
                 };
                 let others = || up.iter().filter(|c| known.is_none_or(|known| known.id != c.id));
@@ -124,10 +125,43 @@ fn check_crowd(input: &Input<'_>, plan: &Plan, problems: &mut Vec<String>) {
                         let (name, other) = (&target.name, &other.name);
                         problems.push(format!("{name} and {other} would both publish {port}"));
                     }
+                    let theirs = other.gpus.as_ref();
+                    if let Some(gpu) = preflight::shared_gpu(input, gpus, theirs) {
+                        let (name, other) = (&target.name, &other.name);
+                        problems.push(format!("{name} and {other} would both use {gpu}"));
+                    }
                 }
+                check_gpus(input, (&target.name, gpus), problems);
                 up.extend(known);
             }
             _ => {}
+        }
+    }
+}
+
+fn granted(container: &Container) -> Option<&GpuGrant> {
+    match &container.gpus {
+        Some(GpuHold::Granted(grant)) => Some(grant),
+        _ => None,
+    }
+}
+
+/// Nothing starts on a GPU that a container of somebody else holds alone, or on one alone that
+/// somebody holds.
+fn check_gpus(
+    input: &Input<'_>,
+    (name, ours): (&str, Option<&GpuGrant>),
+    problems: &mut Vec<String>,
+) {
+    let Some(ours) = ours else { return };
+    let is_other = |other: &&Container| other.ownership.app() != Some(input.app) && is_up(other);
+    for other in input.world.containers.iter().filter(is_other) {
+        let Some(theirs) = granted(other) else { continue };
+        let is_shared = [ours.share, theirs.share] == [GpuShare::Memory; 2];
+        if let Some(gpu) = ours.devices.iter().find(|id| theirs.devices.contains(*id))
+            && !is_shared
+        {
+            problems.push(format!("{name} would use {gpu}, which {} holds", other.name));
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{Change, ContainerSpec, shape};
-use crate::state::{Container, ContainerState};
+use crate::state::{Container, ContainerState, GpuHold};
 
 /// The fields in which the wanted container differs from an older one.
 pub(super) fn changes(old: &Container, wanted: &ContainerSpec) -> Vec<Change> {
@@ -23,14 +23,28 @@ pub(super) fn changes(old: &Container, wanted: &ContainerSpec) -> Vec<Change> {
                 from: old.image.clone(),
                 to: wanted.shape.image.clone(),
             }),
+            _ if field == "gpus" => {
+                let after = wanted.shape.gpus.as_ref();
+                let after = after.map_or_else(String::new, |grant| grant.devices.join(", "));
+                changes.push(change(field, &gpus(old), &after));
+            }
             Some(_) => changes.push(change(field, "as it was", "as the manifest says")),
             None => changes.push(change(field, "absent", "present")),
         }
     }
     for field in before.keys().filter(|field| !after.contains_key(*field)) {
-        changes.push(change(field, "present", "absent"));
+        let was = if field == "gpus" { gpus(old) } else { "present".to_owned() };
+        changes.push(change(field, &was, "absent"));
     }
     changes
+}
+
+fn gpus(container: &Container) -> String {
+    match &container.gpus {
+        Some(GpuHold::Granted(grant)) => grant.devices.join(", "),
+        Some(_) => "others".to_owned(),
+        None => "absent".to_owned(),
+    }
 }
 
 fn change(field: &str, from: &str, to: &str) -> Change {

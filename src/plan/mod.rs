@@ -8,6 +8,7 @@ mod app;
 mod brake;
 mod check;
 mod drift;
+mod gpus;
 mod images;
 mod outcome;
 mod place;
@@ -27,6 +28,10 @@ pub use acquire::rebuilds;
 pub use app::plan;
 pub use brake::{Folder, Removals, brake};
 pub use check::check;
+pub use gpus::{
+    Answer, Asking, Fleet, Holding, Who, devices_of, fits_beside, hindered, is_kept,
+    is_what_it_asks, place_gpus, words_of,
+};
 pub use images::{Needed, Unneeded, unneeded};
 pub use outcome::{Outcome, StepFailure};
 pub use place::{Claims, place_ports};
@@ -111,6 +116,8 @@ pub struct Plan {
     pub version: Option<Version>,
     /// Why an earlier revision is wanted in place of what the manifest says.
     pub held: Option<String>,
+    /// Whether nothing is missing but GPUs: somebody must give them, and plan again.
+    pub needs_gpus: bool,
 }
 
 /// The version that is wanted, and how far it is.
@@ -220,6 +227,7 @@ impl Plan {
             look_again: None,
             version: None,
             held: None,
+            needs_gpus: false,
         }
     }
 

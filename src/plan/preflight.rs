@@ -1,8 +1,8 @@
 //! Preflight: what can be known to stand in a new version's way, before anything stops for it.
 
 use super::{ContainerSpec, Input, Refusal, app::is_up};
-use crate::model::{PortBinding, Reason};
-use crate::state::Container;
+use crate::model::{GpuGrant, GpuShare, PortBinding, Reason};
+use crate::state::{Container, GpuHold};
 
 /// Why the wanted container must not be started now; none when nothing is known to speak against
 /// it. The image, the policy and the host ports were looked at before the plan came here: what is
@@ -49,6 +49,18 @@ fn port_holder<'a>(
 /// Whether two bindings can't be there at the same time.
 pub(super) fn clash(a: &PortBinding, b: &PortBinding) -> bool {
     (a.protocol, a.host_port) == (b.protocol, b.host_port)
+}
+
+/// The GPU that two versions can't use at the same time.
+pub(super) fn shared_gpu<'a>(
+    input: &Input<'_>,
+    ours: Option<&'a GpuGrant>,
+    theirs: Option<&GpuHold>,
+) -> Option<&'a str> {
+    let (ours, GpuHold::Granted(theirs)) = (ours?, theirs?) else { return None };
+    let fits = [ours.share, theirs.share] == [GpuShare::Memory; 2] && input.state.gpus.fits_beside;
+    let is_shared = |id: &&String| theirs.devices.contains(*id);
+    ours.devices.iter().find(is_shared).filter(|_| !fits).map(String::as_str)
 }
 
 /// The first host port that two versions would both publish.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Call, Plan, Step, Verb, Work};
+use crate::model::{GpuShare, format_bytes};
 
 /// The plan as text. Every line but the first is indented.
 pub fn render(plan: &Plan) -> String {
@@ -69,7 +70,15 @@ fn render_call(call: &Call) -> String {
         Call::Create(spec) => {
             let ports: Vec<_> = spec.shape.ports.iter().map(ToString::to_string).collect();
             let ports = if ports.is_empty() { "no ports".to_owned() } else { ports.join(", ") };
-            format!("create {} from {} ({ports})", spec.name, spec.shape.image)
+            let gpus = spec.shape.gpus.as_ref().map_or_else(String::new, |grant| {
+                let way = spec.gpu_way.map_or_else(String::new, |way| format!(" by {way}"));
+                let share = match (grant.share, grant.memory_bytes) {
+                    (GpuShare::Memory, Some(bytes)) => format!("{} of ", format_bytes(bytes)),
+                    _ => String::new(),
+                };
+                format!("; {share}{}{way}", grant.devices.join(", "))
+            });
+            format!("create {} from {} ({ports}{gpus})", spec.name, spec.shape.image)
         }
         Call::Start(target) => format!("start {}", target.name),
         Call::Stop { target, grace_s } => format!("stop {} (grace {grace_s} s)", target.name),

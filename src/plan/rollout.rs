@@ -57,9 +57,9 @@ pub(super) fn roll(input: &Input<'_>, app: &App, wanted: &ContainerSpec, plan: &
     };
     match current.state {
         ContainerState::Created | ContainerState::Exited if input.state.is_network_lost => {
-            remake(app, wanted, current, &cast.old, plan);
+            remake(input, app, wanted, current, &cast.old, plan);
         }
-        ContainerState::Created => start_new(app, wanted, current, &cast.old, plan),
+        ContainerState::Created => start_new(input, app, wanted, current, &cast.old, plan),
         ContainerState::Running | ContainerState::Restarting => {
             judge(input, app, wanted, &cast, plan);
         }
@@ -209,11 +209,12 @@ fn introduce(
     }
     plan.call(cause, Call::Create(Box::new(wanted.clone())));
     let new = Target { id: None, name: wanted.name.clone() };
-    hand_over(app, wanted, (new, WANTED), old, plan);
+    hand_over(input, app, wanted, (new, WANTED), old, plan);
     plan.wait(Reason::Starting, "the container is being started", Some(input.now + times::SOON));
 }
 
 fn start_new(
+    input: &Input<'_>,
     app: &App,
     wanted: &ContainerSpec,
     current: &Container,
@@ -221,11 +222,12 @@ fn start_new(
     plan: &mut Plan,
 ) {
     plan.verb = if old.is_empty() { Verb::Create } else { Verb::Replace };
-    hand_over(app, wanted, (target(current), WANTED), old, plan);
+    hand_over(input, app, wanted, (target(current), WANTED), old, plan);
 }
 
 /// Stops the old ones first where both do not fit, then starts the new one.
 fn hand_over(
+    input: &Input<'_>,
     app: &App,
     wanted: &ContainerSpec,
     (new, cause): (Target, &str),
@@ -234,14 +236,17 @@ fn hand_over(
 ) {
     let running: Vec<_> = old.iter().filter(|container| is_up(container)).collect();
     let ports = &wanted.shape.ports;
-    let shared = running.iter().find_map(|old| preflight::shared_port(ports, &old.ports));
-    let why = match (app.spec.rollout.order, shared) {
+    let port = running.iter().find_map(|old| preflight::shared_port(ports, &old.ports));
+    let gpus = wanted.shape.gpus.as_ref();
+    let gpu = running.iter().find_map(|old| preflight::shared_gpu(input, gpus, old.gpus.as_ref()));
+    let both = port.map(|port| format!("both publish {port}"));
+    let both = both.or_else(|| gpu.map(|gpu| format!("both need {gpu}")));
+    let why = match (app.spec.rollout.order, both) {
         (RolloutOrder::StopFirst, _) => Some("the manifest says `order: stop-first`".to_owned()),
-        (RolloutOrder::Auto, Some(port)) => Some(format!("both publish {port}")),
-        (RolloutOrder::StartFirst, Some(port)) => {
-            Some(format!("the manifest says `order: start-first`, but both publish {port}"))
+        (RolloutOrder::Auto, both) => both,
+        (RolloutOrder::StartFirst, both) => {
+            both.map(|both| format!("the manifest says `order: start-first`, but {both}"))
         }
-        (RolloutOrder::Auto | RolloutOrder::StartFirst, None) => None,
     };
     if let Some(why) = &why {
         for container in &running {
@@ -282,7 +287,11 @@ fn judge(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>, 
         Verdict::Ready(since) => prove(input, app, since, (current, &cast.old), plan),
         Verdict::OnItsWay { reason, message, until } => plan.wait(reason, message, Some(until)),
         Verdict::Failing { reason, message } => {
-            let can_run = |kept: &Container| is_up(kept) || port_holder(input, kept).is_none();
+            let is_free = |kept: &Container| {
+                !input.state.gpus.hindered.contains_key(&kept.id)
+                    && port_holder(input, kept).is_none()
+            };
+            let can_run = |kept: &Container| is_up(kept) || is_free(kept);
             let has_kept = kept(&cast.old).is_some_and(can_run);
             let is_wanted_back = app.spec.rollout.auto_rollback;
             let can_go_back = is_wanted_back && has_kept;
@@ -467,6 +476,7 @@ fn redo(
 
 /// The container's network is gone: it can't be started any more, another one can (fault D45).
 fn remake(
+    input: &Input<'_>,
     app: &App,
     wanted: &ContainerSpec,
     current: &Container,
@@ -479,7 +489,7 @@ fn remake(
     plan.call(WHY, Call::EnsureNetwork { name: wanted.shape.network.clone() });
     plan.call(WHY, Call::Create(Box::new(wanted.clone())));
     let new = Target { id: None, name: wanted.name.clone() };
-    hand_over(app, wanted, (new, WANTED), old, plan);
+    hand_over(input, app, wanted, (new, WANTED), old, plan);
 }
 
 /// The wanted container has ended.
@@ -496,7 +506,7 @@ fn revive(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>,
             let is_alone = !cast.old.iter().any(|old| is_up(old));
             plan.verb = if is_alone { Verb::Start } else { Verb::Replace };
             let cause = format!("it is not running (exit code {code})");
-            hand_over(app, wanted, (target(current), &cause), &cast.old, plan);
+            hand_over(input, app, wanted, (target(current), &cause), &cast.old, plan);
             plan.wait(Reason::Starting, "it is started again", Some(input.now + times::SOON));
         }
         Some(true) => {

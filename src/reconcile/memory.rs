@@ -1,7 +1,7 @@
 //! What is remembered of each app's passes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -36,6 +36,8 @@ struct PassMemory {
     troubled: Option<Instant>,
     started: Option<Instant>,
     calls: Calls,
+    /// The GPUs that it held when it was last looked at.
+    gpus: BTreeSet<String>,
 }
 
 impl Memory {
@@ -88,6 +90,15 @@ impl Memory {
     /// A pass made these calls; answers how often in a row the same were made before.
     pub(super) fn repeats(&self, app: &AppName, steps: Vec<String>) -> u32 {
         self.lock().entry(app.clone()).or_default().calls.note(steps)
+    }
+
+    /// The app holds these GPUs now; answers whether there is one that it does not hold any more.
+    pub(super) fn holds_less(&self, app: &AppName, gpus: BTreeSet<String>) -> bool {
+        let mut apps = self.lock();
+        let held = &mut apps.entry(app.clone()).or_default().gpus;
+        let has_less = !held.is_subset(&gpus);
+        *held = gpus;
+        has_less
     }
 
     /// A pass ended; answers how many have failed of late.

@@ -3,8 +3,10 @@
 mod effect;
 mod failure;
 mod finish;
+mod gpus;
 mod hold;
 mod images;
+mod leases;
 mod memory;
 mod observer;
 mod patience;
@@ -22,13 +24,14 @@ use tokio::{sync::watch, time::Instant};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::execute::{Executor, Jobs, backoff};
+use crate::gpu::Cards;
 use crate::health::{Prober, Reach};
 use crate::host;
 use crate::model::{
     App, AppName, ConditionStatus, ConditionType, Phase, PortBinding, Reason, Source,
 };
 use crate::plan::{
-    Claims, Input, Outcome, Plan, Step, Verb, Work, check, place_ports, plan, rebuilds, render,
+    Claims, Input, Outcome, Plan, Step, Verb, Work, check, place_ports, rebuilds, render,
 };
 use crate::queue::{Queue, Turn};
 use crate::record::{Entry, Event, Record, ledger::Facts, ledger::Ledger};
@@ -76,10 +79,12 @@ pub struct Reconciler {
     pub times: Times,
     /// Figures.
     pub metrics: Arc<Metrics>,
-    /// Held while ports are given: no two apps choose at the same time.
+    /// Held while ports or GPUs are given: no two apps choose at the same time.
     pub placing: tokio::sync::Mutex<()>,
     /// What is remembered of the last passes.
     pub memory: Memory,
+    /// The host's GPUs, as they were read last.
+    pub cards: Arc<Cards>,
 }
 
 impl Reconciler {
@@ -120,9 +125,9 @@ impl Reconciler {
     async fn look(&self, app: &AppName, world: &Arc<World>) -> &'static str {
         let want = self.held(app, self.desired.borrow().want(app));
         let state = self.state(app, &want, world).await;
+        let (state, plan) = self.decide(app, &want, world, state).await;
         let (policy, now) = (&self.policy, self.clock.now());
         let input = Input { app, want: &want, world, state: &state, policy, now };
-        let plan = plan(&input);
         let problems = check(&input, &plan);
         if !problems.is_empty() {
             tracing::error!(app = app.as_str(), ?problems, plan = render(&plan), "plan refused");
@@ -495,6 +500,7 @@ impl Reconciler {
         }
         self.record.forget(app);
         self.metrics.forget_app(app);
+        self.release_gpus(app);
         self.memory.forget(app);
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::model::Timestamp;
-use crate::state::{Pin, Revision};
+use crate::state::{Leases, Pin, Revision};
 
 /// The format that this Berth writes. A newer one is not read and not overwritten (fault T02).
 const FORMAT: u32 = 1;
@@ -32,6 +32,9 @@ pub struct Kept {
     pub folder: Option<String>,
     /// What is kept of each app.
     pub apps: BTreeMap<String, KeptApp>,
+    /// The GPUs that programs outside hold.
+    #[serde(skip_serializing_if = "Leases::is_unused")]
+    pub leases: Leases,
 }
 
 /// What every format has.
@@ -66,6 +69,12 @@ pub struct KeptApp {
     /// The earlier revision that it is held at.
     #[serde(deserialize_with = "legible_one")]
     pub pin: Option<Pin>,
+    /// The GPUs that it was given, in the form that labels have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<String>,
+    /// Since when it waits for GPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for_gpus_since: Option<Timestamp>,
 }
 
 /// What can be read of a list: another version of Berth may have written a part of it otherwise,

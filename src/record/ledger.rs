@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::file::{Kept, KeptApp, KeptBadRevision};
-use crate::model::{AppName, Digest, PortBinding, Protocol, Reason, SpecHash, Timestamp};
-use crate::state::{BadRevision, Failure, HostPort, Pin, Request, Revision, WorkKind};
+use crate::model::{AppName, Digest, GpuGrant, PortBinding, Protocol, Reason, SpecHash, Timestamp};
+use crate::state::{BadRevision, Failure, HostPort, Leases, Pin, Request, Revision, WorkKind};
 
 /// How long a host port stays with nobody after its app is gone (fault P10).
 const QUARANTINE: Duration = Duration::from_secs(60);
@@ -51,6 +51,12 @@ pub struct Facts {
     pub revisions: Arc<Vec<Revision>>,
     /// The earlier revision that it is held at.
     pub pin: Option<Arc<Pin>>,
+    /// The GPUs that it was given, from before its container is made until it needs none.
+    pub gpus: Option<GpuGrant>,
+    /// Since when it waits for GPUs.
+    pub waits_for_gpus_since: Option<Timestamp>,
+    /// Whether two versions of it use these GPUs at the same time for a while. Not kept.
+    pub has_gpus_twice: bool,
 }
 
 /// What is known about all apps.
@@ -58,14 +64,20 @@ pub struct Facts {
 pub struct Ledger {
     inner: Mutex<Inner>,
     changed: Notify,
+    pub(super) leases_changed: Notify,
+    /// Which version of all this is on the disk; none where nobody writes it down.
+    saved: watch::Sender<Option<u64>>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+pub(super) struct Inner {
     apps: BTreeMap<AppName, Facts>,
     resting: BTreeMap<HostPort, (Timestamp, String)>,
     engine_id: Option<String>,
     folder: Option<String>,
+    pub(super) leases: Leases,
+    /// One more with each change of the leases.
+    pub(super) version: u64,
 }
 
 impl Ledger {
@@ -78,24 +90,50 @@ impl Ledger {
             resting: BTreeMap::new(),
             engine_id: kept.engine_id,
             folder: kept.folder,
+            leases: kept.leases,
+            version: 0,
         };
-        Self { inner: Mutex::new(inner), changed: Notify::new() }
+        Self { inner: Mutex::new(inner), ..Self::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is to be kept over restarts.
     pub fn kept(&self) -> Kept {
+        self.kept_at().0
+    }
+
+    /// The same, and which version of it that is.
+    pub fn kept_at(&self) -> (Kept, u64) {
         let inner = self.lock();
         let apps = inner.apps.iter();
-        Kept {
+        let all = Kept {
             format: 0,
             engine_id: inner.engine_id.clone(),
             folder: inner.folder.clone(),
             apps: apps.map(|(name, facts)| (name.to_string(), kept(facts))).collect(),
-        }
+            leases: inner.leases.clone(),
+        };
+        (all, inner.version)
+    }
+
+    /// Says which version is on the disk; none before the first, by whoever will write it down.
+    pub fn note_saved(&self, version: Option<u64>) {
+        self.saved.send_replace(Some(version.unwrap_or(0)));
+    }
+
+    /// Waits until the leases as they are now are on the disk, where somebody writes them down.
+    pub async fn until_saved(&self) {
+        let version = self.lock().version;
+        let mut saved = self.saved.subscribe();
+        let _ = saved.wait_for(|saved| saved.is_none_or(|saved| version <= saved)).await;
+    }
+
+    /// Has what has changed written down.
+    pub(super) fn tell_change(&self) {
+        self.changed.notify_one();
     }
 
     /// Waits until something that is kept may have changed.
@@ -156,11 +194,16 @@ impl Ledger {
     /// Moves along all that is remembered of times, after the clock was set (fault D47).
     pub fn move_along(&self, ms: i64) {
         let mut inner = self.lock();
+        for lease in inner.leases.list.values_mut() {
+            lease.acquired_at = lease.acquired_at.moved(ms);
+            lease.expires_at = lease.expires_at.moved(ms);
+        }
         for (until, _) in inner.resting.values_mut() {
             *until = until.moved(ms);
         }
         for facts in inner.apps.values_mut() {
             facts.checked_at = facts.checked_at.map(|at| at.moved(ms));
+            facts.waits_for_gpus_since = facts.waits_for_gpus_since.map(|at| at.moved(ms));
             forget_times(&mut facts.revisions);
             for failure in facts.failures.values_mut() {
                 failure.at = failure.at.moved(ms);
@@ -266,6 +309,8 @@ fn facts(kept: KeptApp) -> Facts {
         last_good: kept.last_good,
         revisions: Arc::new(kept.revisions),
         pin: kept.pin.map(Arc::new),
+        gpus: kept.gpus.as_deref().and_then(GpuGrant::parse),
+        waits_for_gpus_since: kept.waits_for_gpus_since,
         ..Facts::default()
     }
 }
@@ -287,6 +332,8 @@ fn kept(facts: &Facts) -> KeptApp {
         last_good: facts.last_good.clone(),
         revisions: facts.revisions.to_vec(),
         pin: facts.pin.as_deref().cloned(),
+        gpus: facts.gpus.as_ref().map(ToString::to_string),
+        waits_for_gpus_since: facts.waits_for_gpus_since,
     }
 }
 

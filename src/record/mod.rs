@@ -4,18 +4,20 @@
 
 pub mod file;
 pub mod history;
+mod leases;
 pub mod ledger;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::engine::About;
 use crate::manifest::{Diagnostic, Part};
-use crate::model::{App, AppName, Reason, Timestamp};
+use crate::model::{App, AppName, GpuAsk, Reason, Timestamp};
 use crate::plan::Plan;
 use crate::state::{Hold, Revision};
 use crate::status::Status;
@@ -148,6 +150,42 @@ pub enum Command {
     Confirm,
     /// Read the manifests now.
     Rescan,
+    /// Something about GPUs for a program outside; the answer is a JSON document.
+    Lease(LeaseOrder),
+    /// Tell who holds which GPUs and who waits for some; the answer is a JSON document.
+    GpuBook,
+}
+
+/// What a program outside asks about GPUs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseOrder {
+    /// All leases.
+    List,
+    /// A lease of its own.
+    Acquire {
+        /// What it calls itself.
+        holder: String,
+        /// What it needs.
+        ask: GpuAsk,
+        /// For how long.
+        ttl: Duration,
+    },
+    /// The same for longer, from now on.
+    Renew {
+        /// Which.
+        id: String,
+        /// Its token.
+        token: u64,
+        /// For how long from now.
+        ttl: Duration,
+    },
+    /// No more of it.
+    Release {
+        /// Which.
+        id: String,
+        /// Its token.
+        token: u64,
+    },
 }
 
 /// A command with the place for its answer: `Err` says why it was refused.
@@ -174,6 +212,14 @@ pub enum CommandError {
         message: String,
         /// The revisions that one can go to.
         revisions: Vec<u64>,
+    },
+    /// There is no such lease of GPUs, or none to be had.
+    #[error("{message}")]
+    Gpu {
+        /// Why, as the problem's code.
+        code: &'static str,
+        /// Why, as a sentence.
+        message: String,
     },
     /// The engine did not do it.
     #[error("{message}")]

@@ -19,6 +19,7 @@ mod folder;
 mod guard;
 mod hooks;
 mod images;
+mod leases;
 mod listen;
 mod logs;
 mod page;

@@ -106,6 +106,16 @@ impl From<CommandError> for Problem {
                 };
                 Self::new(status, code, title, detail).with("revisions", json!(revisions))
             }
+            CommandError::Gpu { code, .. } => {
+                let (status, title) = match code {
+                    "gpu.no-lease" => (StatusCode::NOT_FOUND, "No such lease"),
+                    "gpu.fenced" => (StatusCode::CONFLICT, "The lease is somebody else's"),
+                    "gpu.busy" => (StatusCode::CONFLICT, "No GPU is free for it"),
+                    "gpu.none" => (StatusCode::UNPROCESSABLE_ENTITY, "No such GPU"),
+                    _ => (StatusCode::SERVICE_UNAVAILABLE, "GPUs can't be given at present"),
+                };
+                Self::new(status, code, title, detail)
+            }
             CommandError::Engine { reason, .. } => {
                 Self::unavailable(reason.slug(), "The engine does not answer", detail)
             }

@@ -6,18 +6,18 @@ use axum::{
     Router,
     http::{Method, StatusCode, Uri},
     middleware,
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, delete, get, post},
 };
 
 use super::{
-    Shared, actions, apps, guard, hooks, images, logs, page, plans, probes, problem::Problem,
-    rollouts, stream,
+    Shared, actions, apps, guard, hooks, images, leases, logs, page, plans, probes,
+    problem::Problem, rollouts, stream,
 };
 
 type Methods = MethodRouter<Arc<Shared>>;
 
 /// The routes, as the root lists them.
-pub(super) const ENDPOINTS: [&str; 28] = [
+pub(super) const ENDPOINTS: [&str; 32] = [
     "GET /",
     "GET /health",
     "GET /livez",
@@ -37,6 +37,10 @@ pub(super) const ENDPOINTS: [&str; 28] = [
     "POST /api/v1/apps/{name}/reconcile",
     "GET /api/v1/apps/{name}/revisions",
     "POST /api/v1/apps/{name}/undo",
+    "GET /api/v1/gpus/leases",
+    "POST /api/v1/gpus/leases",
+    "POST /api/v1/gpus/leases/{id}/renew",
+    "DELETE /api/v1/gpus/leases/{id}",
     "GET /api/v1/images",
     "POST /api/v1/images/gc",
     "GET /api/v1/plan",
@@ -70,6 +74,9 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/apps/{name}/reconcile", post(actions::reconcile))
         .route("/api/v1/apps/{name}/revisions", get(rollouts::list))
         .route("/api/v1/apps/{name}/undo", post(rollouts::undo))
+        .route("/api/v1/gpus/leases", get(leases::list).post(leases::acquire))
+        .route("/api/v1/gpus/leases/{id}/renew", post(leases::renew))
+        .route("/api/v1/gpus/leases/{id}", delete(leases::release))
         .route("/api/v1/images", get(images::list))
         .route("/api/v1/images/gc", post(images::gc))
         .route("/api/v1/plan", get(plans::all))

@@ -218,4 +218,8 @@ pub struct GpuPlacement {
     pub way: Option<GpuWay>,
     /// Why it is given none.
     pub problem: Option<PlacementProblem>,
+    /// Whether one more container with the same grant fits beside those that run.
+    pub fits_beside: bool,
+    /// The app's containers that can't be started now, because others have their GPUs, and why.
+    pub hindered: BTreeMap<ContainerId, String>,
 }

@@ -6,6 +6,7 @@
 mod desired;
 mod facts;
 mod gpu;
+mod lease;
 mod observed;
 mod ownership;
 mod revision;
@@ -16,6 +17,7 @@ pub use gpu::{
     Gpu, GpuHealth, GpuHold, GpuLink, GpuMemory, GpuPart, GpuPlacement, GpuProcess, GpuTelemetry,
     GpuWays, Inventory, gpus_of_labels,
 };
+pub use lease::{GpuLease, Leases};
 pub use observed::{
     AppState, BadRevision, BaseImage, Checkout, Container, ContainerId, ContainerState, Detail,
     DetectedFile, Failure, HealthSeen, HostPort, Leftover, OwnImage, Placement, PlacementProblem,

@@ -5,7 +5,7 @@ use crate::model::{
     App, Condition, ConditionStatus, ConditionType, Phase, PortBinding, Protocol, Reason, Timestamp,
 };
 use crate::plan::{Input, Look, Outcome, Plan, Step, Work};
-use crate::state::{Container, ContainerState, HealthSeen, Want};
+use crate::state::{Container, ContainerState, GpuHold, HealthSeen, Want};
 
 /// All that a status is made from.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ pub fn summarize(summary: Summary<'_>) -> Status {
         image: shown.map(|container| container.image.clone()),
         container_id: shown.map(|container| container.id.as_str().to_owned()),
         ports,
-        gpus: Vec::new(),
+        gpus: shown.map_or_else(Vec::new, gpus),
         restarts: shown
             .and_then(|container| input.state.details.get(&container.id))
             .map_or_else(|| previous.map_or(0, |status| status.restarts), |d| d.restart_count),
@@ -118,6 +118,15 @@ fn shown_container<'a>(summary: &Summary<'a>) -> Option<&'a Container> {
     mine.iter().find(|container| Some(&container.id) == current).or(mine.last()).copied()
 }
 
+/// The GPUs that a container was given.
+fn gpus(container: &Container) -> Vec<String> {
+    match &container.gpus {
+        Some(GpuHold::Granted(grant)) => grant.devices.clone(),
+        Some(GpuHold::Devices(names)) => names.clone(),
+        _ => Vec::new(),
+    }
+}
+
 fn app<'a>(summary: &Summary<'a>) -> Option<&'a App> {
     match summary.input.want {
         Want::Present(app) | Want::Invalid { last_good: Some(app), .. } => Some(app),
@@ -173,6 +182,7 @@ fn verdict(summary: &Summary<'_>, runs: Option<&Container>, is_healthy: bool) ->
     if let Some(wait) = plan.waits.first() {
         let phase = match wait.reason {
             Reason::Exited | Reason::WaitingForDependency => Phase::Installed,
+            Reason::WaitingForGpu if runs.is_none() => Phase::Installed,
             Reason::RemovalHeld | Reason::SourceUnreadable | Reason::Drift => troubled,
             _ if is_healthy => Phase::Running,
             _ => Phase::Installing,

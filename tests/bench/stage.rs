@@ -77,6 +77,7 @@ impl Stage {
             clock: Clock::System,
             metrics: Arc::new(Metrics::new("bench").unwrap()),
             resync: RESYNC,
+            cards: Arc::default(),
             stop: stop.clone(),
         });
         let (record, commands) = (daemon.record(), daemon.commands());

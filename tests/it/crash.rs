@@ -32,7 +32,7 @@ use oracle::{Bound, Picture};
 use plan::{Death, Moment, Plan, slug};
 use stage::{Memory, Played, Trial, Wrong, play};
 use workload::{
-    Workload, acquiring, changing, creating, failing, lacking, leaving, meeting, undoing,
+    Workload, acquiring, changing, creating, failing, granting, lacking, leaving, meeting, undoing,
 };
 
 /// At least so many plans of one death there are.
@@ -212,6 +212,7 @@ fn every() -> Vec<Workload> {
         leaving(),
         meeting(),
         undoing(),
+        granting(),
     ];
     all.into_iter().flatten().collect()
 }
@@ -289,6 +290,12 @@ fn a_kill_at_any_moment_while_apps_go_or_stop_is_safe() {
 #[test]
 fn a_kill_at_any_moment_of_an_undo_is_safe() {
     kill_everywhere(undoing());
+}
+
+/// Fault U16: no GPU is lost, and none is given twice.
+#[test]
+fn a_kill_at_any_moment_while_gpus_are_given_is_safe() {
+    kill_everywhere(granting());
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod front;
 mod git_access;
 mod git_server;
 mod gitops;
+mod gpus;
 mod images;
 mod manifest;
 mod matrix;

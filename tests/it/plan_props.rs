@@ -15,11 +15,13 @@ use crate::sim::{Sim, image_app};
 /// Something that happens to an app between two passes.
 #[derive(Clone, Debug)]
 enum Turn {
-    /// The manifest changes: image, a variable, whether it has a port.
+    /// The manifest changes: image, a variable, whether it has a port, whether it has a GPU: alone,
+    /// or shared with itself or not.
     Edit {
         image: u8,
         env: u8,
         has_port: bool,
+        gpus: u8,
     },
     /// A whole pass.
     Pass,
@@ -45,8 +47,8 @@ enum Turn {
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
     let turn = prop_oneof![
-        3 => (0..3_u8, 0..3_u8, any::<bool>())
-            .prop_map(|(image, env, has_port)| Turn::Edit { image, env, has_port }),
+        3 => (0..3_u8, 0..3_u8, any::<bool>(), 0..6_u8)
+            .prop_map(|(image, env, has_port, gpus)| Turn::Edit { image, env, has_port, gpus }),
         6 => Just(Turn::Pass),
         4 => (0..6_usize).prop_map(Turn::Broken),
         4 => (0..900_u16).prop_map(Turn::Time),
@@ -64,10 +66,16 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
     prop::collection::vec(turn, 1..14)
 }
 
-fn app(image: u8, env: u8, has_port: bool) -> Arc<App> {
+fn app(image: u8, env: u8, has_port: bool, gpus: u8) -> Arc<App> {
     let port = if has_port { "port: 5000\n" } else { "" };
     let env = if env == 0 { String::new() } else { format!("env: {{LEVEL: '{env}'}}\n") };
-    image_app("chat", &format!("shop/app:{image}"), &format!("{port}{env}"))
+    let gpus = match gpus {
+        1 => "gpus: 1\n",
+        2 => "gpus: {share: memory, memory: 8Gi}\n",
+        3 => "gpus: {share: memory, memory: 20Gi}\n",
+        _ => "",
+    };
+    image_app("chat", &format!("shop/app:{image}"), &format!("{port}{env}{gpus}"))
 }
 
 struct History {
@@ -77,7 +85,7 @@ struct History {
 
 impl History {
     fn begin() -> Self {
-        let app = app(0, 0, true);
+        let app = app(0, 0, true, 0);
         let mut sim = Sim::new(&app);
         for image in 0..3 {
             sim.add_image(&format!("shop/app:{image}"));
@@ -88,8 +96,8 @@ impl History {
     fn happen(&mut self, turn: &Turn) {
         let sim = &mut self.sim;
         match turn {
-            Turn::Edit { image, env, has_port } => {
-                self.app = app(*image, *env, *has_port);
+            Turn::Edit { image, env, has_port, gpus } => {
+                self.app = app(*image, *env, *has_port, *gpus);
                 sim.edit(&self.app);
             }
             Turn::Pass => drop(sim.pass(None)),
@@ -145,7 +153,7 @@ impl History {
 
 /// How many histories: 10,000 unless `PROPTEST_CASES` says otherwise. The same ones in each run, so
 /// that a run can be repeated; `PROPTEST_RNG_SEED` chooses others.
-fn cases() -> ProptestConfig {
+pub(crate) fn cases() -> ProptestConfig {
     let number = |name: &str| -> Option<u64> { std::env::var(name).ok()?.parse().ok() };
     ProptestConfig {
         cases: number("PROPTEST_CASES").and_then(|n| u32::try_from(n).ok()).unwrap_or(10_000),
@@ -160,7 +168,7 @@ proptest! {
 
     /// After the last disturbance: rest within 30 passes, one running container of a wanted or
     /// kept version, and an empty plan that stays empty. On the way, every plan passes the linter,
-    /// never starts two on one port and never removes what runs (the sim asserts these).
+    /// never starts two on one port or one GPU and never removes what runs (the sim asserts these).
     #[test]
     fn whatever_has_happened_it_comes_to_rest_as_wanted(turns in turns()) {
         let mut history = History::begin();
@@ -190,7 +198,7 @@ proptest! {
     #[test]
     fn plans_are_a_function_of_their_input_and_touch_only_their_own(turns in turns()) {
         let mut history = History::begin();
-        let mut foreign = Sim::new(&app(1, 1, true)).has_image("shop/app:1");
+        let mut foreign = Sim::new(&app(1, 1, true, 0)).has_image("shop/app:1");
         foreign.settle();
         let mut other = foreign.world.containers[0].clone();
         other.id = berth::state::ContainerId::new("f".repeat(64));

@@ -10,6 +10,7 @@ use berth::{
         fake::{Behaviour, Fake},
     },
     execute::JobSettings,
+    gpu::Cards,
     model::{AppName, Phase, PortRange, Timestamp},
     record::{Command, CommandError, CommandSender, Record, file::Kept, ledger::Ledger},
     source::{Fixed, fixed::Handle},
@@ -35,6 +36,7 @@ pub(crate) struct Rig {
     pub(crate) policy: Policy,
     pub(crate) clock: Clock,
     pub(crate) folder: TempDir,
+    pub(crate) cards: Arc<Cards>,
 }
 
 /// A Berth that runs.
@@ -78,7 +80,7 @@ impl Rig {
             ..Policy::default()
         };
         let (files, kept) = (BTreeMap::new(), Kept::default());
-        Self { fake, files, kept, policy, clock, folder }
+        Self { fake, files, kept, policy, clock, folder, cards: Arc::default() }
     }
 
     /// Writes a manifest before Berth starts.
@@ -107,6 +109,7 @@ impl Rig {
             clock: self.clock.clone(),
             metrics: Arc::new(Metrics::new("test").unwrap()),
             resync: RESYNC,
+            cards: Arc::clone(&self.cards),
             stop: stop.clone(),
         });
         let (record, commands) = (daemon.record(), daemon.commands());

@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use berth::{
     manifest,
-    model::{App, AppName, Timestamp},
+    model::{App, AppName, GpuAsk, GpuGrant, GpuVendor, Timestamp},
     plan::{Call, Claims, Input, Plan, Step, Work, check, place_ports, plan},
     state::{
-        AppState, BadRevision, Container, ContainerId, ContainerState, Detail, Failure, HealthSeen,
-        OwnImage, Owner, Ownership, Policy, Request, Want, WorkKind, World,
+        AppState, BadRevision, Container, ContainerId, ContainerState, Detail, Failure, GpuHold,
+        GpuPlacement, HealthSeen, OwnImage, Owner, Ownership, Policy, Request, Want, WorkKind,
+        World,
     },
 };
 
@@ -20,6 +21,9 @@ pub(crate) struct Nature {
     /// Images that can't be pulled.
     pub(crate) missing: Vec<String>,
 }
+
+/// The memory of the only GPU.
+const CARD: u64 = 24 << 30;
 
 /// One app and its world.
 #[derive(Clone, Debug)]
@@ -94,6 +98,8 @@ impl Sim {
         if let Want::Present(app) = &self.want {
             let claims = self.claims();
             self.state.placement = place_ports(app, &claims, &self.policy);
+            let gpus = app.spec.gpus.as_ref();
+            self.state.gpus = gpus.map_or_else(GpuPlacement::default, |ask| self.give(ask));
         }
         let plan = plan(&self.input());
         let problems = check(&self.input(), &plan);
@@ -227,13 +233,14 @@ impl Sim {
                     ports: spec.shape.ports.clone(),
                     networks: BTreeMap::from([(spec.shape.network.clone(), None)]),
                     created: self.now,
-                    gpus: None,
+                    gpus: spec.shape.gpus.clone().map(GpuHold::Granted),
                 });
             }
             Call::Start(to) => {
                 let id = target(to, created);
                 let now = self.now;
                 self.check_ports(id.as_ref());
+                self.check_gpus(id.as_ref());
                 let container = self.find(id.as_ref()).expect("a container to start");
                 container.state = ContainerState::Running;
                 container.exit_code = None;
@@ -273,6 +280,50 @@ impl Sim {
             });
             let runs = other.state == ContainerState::Running && other.id != new.id;
             assert!(!(runs && clashes), "{} and {} on one port", other.name, new.name);
+        }
+    }
+
+    /// The only GPU, for who asks for it.
+    fn give(&self, ask: &GpuAsk) -> GpuPlacement {
+        let grant = GpuGrant {
+            vendor: GpuVendor::Nvidia,
+            devices: vec!["GPU-a".to_owned()],
+            share: ask.share,
+            memory_bytes: ask.memory_bytes,
+            capabilities: vec!["compute".to_owned(), "utility".to_owned()],
+        };
+        let runs = |container: &&Container| container.state == ContainerState::Running;
+        let running: Vec<_> = self
+            .world
+            .containers
+            .iter()
+            .filter(runs)
+            .filter_map(|container| match &container.gpus {
+                Some(GpuHold::Granted(theirs)) => Some(theirs.clone()),
+                _ => None,
+            })
+            .collect();
+        let is_again = 1 < running.len() && running.contains(&grant);
+        let promised: Option<u64> = running.iter().map(|theirs| theirs.memory_bytes).sum();
+        let both = promised.zip(grant.memory_bytes).map(|(a, b)| a + b);
+        let fits_beside = is_again || both.is_some_and(|both| both <= CARD);
+        GpuPlacement { grant: Some(grant), fits_beside, ..GpuPlacement::default() }
+    }
+
+    /// At no moment do two containers run on one GPU, unless both promises fit.
+    fn check_gpus(&self, id: Option<&ContainerId>) {
+        let grant = |container: &Container| match &container.gpus {
+            Some(GpuHold::Granted(grant)) => Some(grant.clone()),
+            _ => None,
+        };
+        let new = self.world.containers.iter().find(|c| Some(&c.id) == id);
+        let Some(ours) = new.and_then(grant) else { return };
+        let others = self.world.containers.iter().filter(|c| Some(&c.id) != id);
+        for other in others.filter(|c| c.state == ContainerState::Running) {
+            let Some(theirs) = grant(other) else { continue };
+            let both = ours.memory_bytes.zip(theirs.memory_bytes).map(|(a, b)| a + b);
+            let fits = both.is_some_and(|both| both <= CARD);
+            assert!(fits, "{} runs on the GPU already: {ours}, {theirs}", other.name);
         }
     }
 

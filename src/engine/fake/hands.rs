@@ -10,7 +10,7 @@ use super::super::{Error, Hint};
 use super::Fake;
 use super::state::{Image, Script, State, Told};
 use super::thing::{Behaviour, Thing};
-use crate::model::{AppName, ImageRef, PortBinding, Timestamp};
+use crate::model::{AppName, GpuGrant, ImageRef, PortBinding, Timestamp, label};
 use crate::state::{ContainerId, ContainerState, HostPort, World, owner_of};
 
 impl Fake {
@@ -72,6 +72,21 @@ impl Fake {
             state.tell(&self.instance, &id, "start", now);
             id
         })
+    }
+
+    /// A running container of another Berth, with these GPUs.
+    pub fn add_foreign_with_gpus(&self, name: &str, gpus: &GpuGrant) {
+        let id = self.add_foreign(name, Vec::new());
+        self.with(|state, _| {
+            let Some(thing) = state.things.get_mut(&id) else { return };
+            thing.labels.insert(label::INSTANCE.to_owned(), "another".to_owned());
+            thing.labels.insert(label::GPUS.to_owned(), gpus.to_string());
+        });
+    }
+
+    /// Where a container was started on a GPU that another one had at that moment, one of them alone.
+    pub fn gpu_clashes(&self) -> Vec<String> {
+        self.with(|state, _| state.clashes.clone())
     }
 
     /// A program of the host takes a port.

@@ -9,11 +9,11 @@ use tokio::sync::broadcast;
 use super::super::labels::{container_labels, image_labels};
 use super::super::{Applied, CallCounts, Error, Hint, LogOptions};
 use super::thing::{Behaviour, Thing};
-use crate::model::{AppName, Digest, ImageRef, PortBinding, Timestamp, label};
+use crate::model::{AppName, Digest, GpuShare, ImageRef, PortBinding, Timestamp, label};
 use crate::plan::{ContainerSpec, Recipe};
 use crate::state::{
-    BaseImage, Container, ContainerId, ContainerState, Detail, HostPort, OwnImage, Ownership,
-    World, gpus_of_labels, owner_of, ports_of_label,
+    BaseImage, Container, ContainerId, ContainerState, Detail, GpuHold, HostPort, OwnImage,
+    Ownership, World, gpus_of_labels, owner_of, ports_of_label,
 };
 
 /// How long work ends.
@@ -118,6 +118,8 @@ pub(super) struct State {
     pub(super) events: broadcast::Sender<Result<Hint, Error>>,
     /// The same events in full; none ends all streams.
     pub(super) told: broadcast::Sender<Option<Told>>,
+    /// GPUs on which containers were started that have them alone, while others had them.
+    pub(super) clashes: Vec<String>,
     made: u64,
 }
 
@@ -138,6 +140,7 @@ impl Default for State {
             journal: Vec::new(),
             events: broadcast::channel(1024).0,
             told: broadcast::channel(1024).0,
+            clashes: Vec::new(),
             made: 0,
         }
     }
@@ -260,6 +263,29 @@ impl State {
         Ok(Applied::Created(id))
     }
 
+    /// An engine does no accounting: it starts whatever it is told to. Those who test look here.
+    fn note_gpus(&mut self, id: &ContainerId) {
+        let grant = |thing: &Thing| match gpus_of_labels(&thing.labels) {
+            Some(GpuHold::Granted(grant)) => Some(grant),
+            _ => None,
+        };
+        let Some((name, ours)) =
+            self.things.get(id).and_then(|thing| Some((thing.name.clone(), grant(thing)?)))
+        else {
+            return;
+        };
+        for (_, other) in self.things.iter().filter(|(other, _)| *other != id) {
+            let Some(theirs) = grant(other).filter(|_| other.state == ContainerState::Running)
+            else {
+                continue;
+            };
+            let is_alone = [ours.share, theirs.share].contains(&GpuShare::Exclusive);
+            if is_alone && ours.devices.iter().any(|gpu| theirs.devices.contains(gpu)) {
+                self.clashes.push(format!("{name} was started on a GPU of {}", other.name));
+            }
+        }
+    }
+
     pub(super) fn start(
         &mut self,
         instance: &str,
@@ -290,6 +316,7 @@ impl State {
             }
             return Err(Error::PortTaken(message));
         }
+        self.note_gpus(id);
         let ip = self.next_ip();
         let thing = self.things.get_mut(id).ok_or_else(|| no_such(id))?;
         thing.backoff = None;

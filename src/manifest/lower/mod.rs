@@ -1,6 +1,7 @@
 //! Wire types to [`App`]: every check that needs a field's meaning, and every default.
 
 mod build;
+mod gpus;
 mod health;
 mod run;
 mod source;
@@ -95,7 +96,7 @@ impl Lower<'_> {
         let env = self.env(&trail.key("env"));
         let workspace = self.workspace(&trail.key("workspace"));
         let mounts = self.mounts(&trail.key("mounts"), &workspace);
-        let resources = self.resources(&trail.key("resources"));
+        let mut resources = self.resources(&trail.key("resources"));
         let health = self.health(trail, &ports);
         let rollout = self.rollout(&trail.key("rollout"));
         let depends_on = self.depends_on(&trail.key("dependsOn"));
@@ -105,7 +106,8 @@ impl Lower<'_> {
             bounds::STOP,
             STOP_GRACE_PERIOD,
         );
-        self.gpus(&trail.key("gpus"));
+        let gpus = self.gpus(&trail.key("gpus"));
+        gpus::complete(&mut resources, gpus.as_ref());
         Some(AppSpec {
             source: source?,
             build,
@@ -125,7 +127,7 @@ impl Lower<'_> {
             suspend: self.spec.suspend.unwrap_or(false),
             workspace,
             stop_grace_period,
-            gpus: None,
+            gpus,
             metrics: None,
         })
     }
@@ -187,18 +189,5 @@ impl Lower<'_> {
             }
         }
         names
-    }
-
-    /// GPUs come with a later version; an app that needs one must not start without.
-    fn gpus(&mut self, trail: &Trail<'_>) {
-        match &self.spec.gpus {
-            None | Some(v1::Gpus::Count(0)) => {}
-            Some(v1::Gpus::Count(count)) if *count < 0 => {
-                self.problems.refuse(trail, Broken::new("a number of GPUs can't be negative"));
-            }
-            Some(v1::Gpus::Count(_) | v1::Gpus::Description) => {
-                self.problems.push(super::suggest::not_yet(trail.path()));
-            }
-        }
     }
 }

@@ -5,6 +5,7 @@
 //! field does not hide other mistakes. Fields of later features are not here: [`LATER`] lists
 //! them.
 
+mod gpus;
 mod short;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(super) use short::{Amount, EnvValue, Gpus, NoCheck, Period, Short};
+pub(super) use gpus::{Capability, Gpus, Share as GpuShareWire, Vendor as GpuVendorWire};
+pub(super) use short::{Amount, EnvValue, NoCheck, Period, Short};
 
 /// The version of the format.
 pub(super) const VERSION: &str = "berth/v1";
@@ -99,8 +101,8 @@ pub(super) struct Spec {
     pub(super) port: Option<i64>,
     /// The ports that it listens on.
     pub(super) ports: Option<Vec<Port>>,
-    /// How many GPUs it gets for itself. Only 0 is supported yet.
-    pub(super) gpus: Option<Gpus>,
+    /// How many GPUs it gets for itself, or more about them. Default: none.
+    pub(super) gpus: Option<Short<i64, Gpus>>,
     /// What it may use.
     pub(super) resources: Option<Resources>,
     /// Its environment. Values are texts: numbers and booleans need quotes.
@@ -272,7 +274,7 @@ pub(super) struct Resources {
     pub(super) cpus: Option<Amount>,
     /// Memory, like `512Mi` or `16Gi`. Default: no limit.
     pub(super) memory: Option<Amount>,
-    /// Shared memory (`/dev/shm`), like `8Gi`. Default: the engine's, 64Mi.
+    /// Shared memory (`/dev/shm`), like `8Gi`. Default: with GPUs 8Gi, else the engine's, 64Mi.
     pub(super) shm_size: Option<Amount>,
     /// Processes and threads. Default: 4096.
     #[schemars(range(min = 1))]

@@ -220,54 +220,6 @@ impl JsonSchema for EnvValue {
     }
 }
 
-/// The GPUs that an app asks for.
-#[derive(Debug)]
-pub(in crate::manifest) enum Gpus {
-    /// So many.
-    Count(i64),
-    /// A mapping, which a later version reads as a description.
-    Description,
-}
-
-impl<'de> Deserialize<'de> for Gpus {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(GpusVisitor)
-    }
-}
-
-struct GpusVisitor;
-
-impl<'de> Visitor<'de> for GpusVisitor {
-    type Value = Gpus;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("i64")
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Gpus, E> {
-        Ok(Gpus::Count(value))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Gpus, A::Error> {
-        while access.next_entry::<String, Anything>()?.is_some() {}
-        Ok(Gpus::Description)
-    }
-}
-
-impl JsonSchema for Gpus {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Gpus".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "enum": [0] })
-    }
-}
-
 /// The word `none`, where it must be said.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(in crate::manifest) enum NoCheck {

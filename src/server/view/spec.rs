@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::HIDDEN;
 use crate::model::{
-    AppSpec, Bind, BuildSecret, BuildSpec, Command, GitSource, Health, HealthCheck, Mount,
+    AppSpec, Bind, BuildSecret, BuildSpec, Command, GitSource, GpuAsk, Health, HealthCheck, Mount,
     MountSource, PortSpec, PullPolicy, Resources, RestartPolicy, RolloutOrder, Source,
 };
 
@@ -63,6 +63,9 @@ pub(super) fn spec(spec: &AppSpec) -> Value {
     fields.put_object("env", hidden(&spec.env));
     if !spec.mounts.is_empty() {
         fields.put("mounts", spec.mounts.iter().map(mount).collect::<Vec<_>>());
+    }
+    if let Some(gpus) = &spec.gpus {
+        fields.put_object("gpus", self::gpus(gpus));
     }
     fields.put_object("resources", resources(&spec.resources));
     fields.put("health", health(&spec.health));
@@ -170,6 +173,20 @@ fn resources(resources: &Resources) -> Fields {
     fields.put_some("memory", resources.memory_bytes.map(bytes));
     fields.put_some("shmSize", resources.shm_bytes.map(bytes));
     fields.put_some("pids", resources.pids);
+    fields
+}
+
+fn gpus(gpus: &GpuAsk) -> Fields {
+    let mut fields = Fields::default();
+    fields.put("count", gpus.count);
+    fields.put_list("ids", &gpus.ids);
+    fields.put_some("memory", gpus.memory_bytes.map(bytes));
+    fields.put("share", json!(gpus.share));
+    fields.put_some("model", gpus.model.clone());
+    fields.put_some("vendor", gpus.vendor.map(|vendor| vendor.to_string()));
+    fields.put_some("mig", gpus.mig.clone());
+    fields.put_list("capabilities", &gpus.capabilities);
+    fields.put("priority", gpus.priority);
     fields
 }
 

@@ -17,7 +17,7 @@ use berth::{
         SpecHash, Timestamp,
     },
     plan::Plan,
-    record::{Command, CommandEnvelope, CommandError, Entry, Event, Record},
+    record::{Command, CommandEnvelope, CommandError, Entry, Event, LeaseOrder, Record},
     server::{Parts, Server, Settings},
     state::{Container, ContainerId, ContainerState, Detail, Owner, Ownership, World},
     status::Status,
@@ -339,6 +339,8 @@ async fn answer(
                 });
                 Ok(all.to_string())
             }
+            Command::Lease(order) => lease(order),
+            Command::GpuBook => Ok("{}".to_owned()),
             Command::Stop(name) if name.as_str() == "stubborn" => {
                 Err(CommandError::Refused("it is being removed".to_owned()))
             }
@@ -353,6 +355,28 @@ async fn answer(
             },
         };
         let _ = reply.send(said);
+    }
+}
+
+/// One GPU that one program has.
+fn lease(order: LeaseOrder) -> Result<String, CommandError> {
+    let refused = |code, message: &str| CommandError::Gpu { code, message: message.to_owned() };
+    let lease = serde_json::json!({"id": "gpu-1", "token": 7, "devices": ["GPU-a"]});
+    match order {
+        LeaseOrder::List => Ok(serde_json::json!({ "items": [lease] }).to_string()),
+        LeaseOrder::Acquire { ask, .. } if 1 < ask.count => {
+            Err(refused("gpu.none", "only 1 of this host's is of that kind"))
+        }
+        LeaseOrder::Acquire { holder, .. } if holder == "late" => {
+            Err(refused("gpu.busy", "GPU-a held by trainer (a lease)"))
+        }
+        LeaseOrder::Renew { id, .. } | LeaseOrder::Release { id, .. } if id != "gpu-1" => {
+            Err(refused("gpu.no-lease", "there is no such lease"))
+        }
+        LeaseOrder::Renew { token, .. } | LeaseOrder::Release { token, .. } if token != 7 => {
+            Err(refused("gpu.fenced", "the token is another one"))
+        }
+        _ => Ok(lease.to_string()),
     }
 }
 

@@ -9,6 +9,7 @@ use berth::{
 };
 
 use super::workload::{APP, BYSTANDER, Workload, images, manifest, remote};
+use crate::gpus::{card, inventory};
 use crate::rig::{Rig, name};
 
 /// Whoever has a port.
@@ -36,6 +37,7 @@ pub(crate) fn rig(workload: &Workload) -> Rig {
     if let Some(name) = &workload.squatted {
         rig.fake.add_foreign(name, Vec::new());
     }
+    rig.cards.put(inventory(vec![card(0, 24)]));
     put_checkout(&rig, 'c');
     rig.files.insert("idle.yaml".to_owned(), manifest(BYSTANDER, "image: shop/app:1", ""));
     rig.files.extend(workload.before.iter().map(|(path, text)| ((*path).to_owned(), text.clone())));

@@ -282,6 +282,10 @@ impl<'a> Stage<'a> {
         if touched || !is_same || all.of_app("start", BYSTANDER) != 1 {
             return Err("the bystander was touched".to_owned());
         }
+        let clashes = self.rig.fake.gpu_clashes();
+        if !clashes.is_empty() {
+            return Err(format!("a GPU was given twice: {clashes:?}"));
+        }
         let scripts: Vec<_> = self.scripts.iter().map(|script| script.lock().unwrap()).collect();
         let calls = scripts.iter().map(|script| script.calls.clone()).collect();
         let hits = scripts.iter().flat_map(|script| script.tell()).collect();

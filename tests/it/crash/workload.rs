@@ -391,6 +391,29 @@ pub(crate) fn leaving() -> Vec<Workload> {
     ]
 }
 
+/// Apps with GPUs, on a host with one card of 24 GiB.
+pub(crate) fn granting() -> Vec<Workload> {
+    let with = |app, image: &str, gpus: &str| {
+        manifest(app, &format!("image: {image}"), &format!("gpus: {gpus}"))
+    };
+    let (one, share) = ("1", "{share: memory, memory: 8Gi}");
+    let (v1, v2) =
+        (|gpus| with(APP, "shop/app:1", gpus), |gpus| put(with(APP, "shop/app:2", gpus)));
+    let handed =
+        Workload::new("a GPU is handed on", None, [put(v1(one)), Act::Remove("web.yaml")], V1);
+    let two =
+        Act::Put(vec![("web.yaml", with("web", "shop/app:2", share)), ("chat.yaml", v1(share))]);
+    vec![
+        Workload::new("create with a GPU", None, [put(v1(one))], V1),
+        Workload::new("another image with a GPU", v1(one), [v2(one)], V2),
+        Workload::new("another image with a GPU after lost state", v1(one), [v2(one)], V2)
+            .forgotten(),
+        Workload::new("another image with a shared GPU", v1(share), [v2(share)], V2),
+        Workload::new("two apps share a GPU", None, [two], V1),
+        Workload { before: vec![("web.yaml", with("web", "shop/app:2", one))], ..handed },
+    ]
+}
+
 /// Going back to an earlier version, and on from there.
 pub(crate) fn undoing() -> Vec<Workload> {
     let undo = Act::Ask(Asked::Undo);

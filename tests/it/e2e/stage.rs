@@ -151,6 +151,7 @@ impl Stage {
             clock: Clock::System,
             metrics: Arc::new(Metrics::new("test").unwrap()),
             resync: self.resync,
+            cards: Arc::default(),
             stop: stop.clone(),
         });
         let record = daemon.record();

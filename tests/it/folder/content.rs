@@ -99,7 +99,6 @@ async fn a_document_that_is_no_good_app_takes_nothing_down() {
         spoilt("unknown kind", "manifest.unknown-kind", api("kind: App", "kind: Apq")),
         spoilt("a later kind", "manifest.not-yet-supported", api("kind: App", "kind: Job")),
         spoilt("a later field", "manifest.not-yet-supported", more("schedule: daily")),
-        spoilt("a later number of GPUs", "manifest.not-yet-supported", more("gpus: 1")),
         spoilt("no version", MISSING, api("apiVersion: berth/v1\n", "")),
         spoilt("no kind", MISSING, api("kind: App\n", "")),
         spoilt("no name", MISSING, api("  name: api\n", "  labels: {a: b}\n")),

@@ -179,6 +179,7 @@ impl Yard {
             clock: self.rig.clock.clone(),
             metrics: Arc::new(Metrics::new("test").unwrap()),
             resync: RESYNC,
+            cards: Arc::default(),
             stop: stop.clone(),
         });
         let (record, commands) = (daemon.record(), daemon.commands());

@@ -201,6 +201,7 @@ impl Grove {
             clock: self.rig.clock.clone(),
             metrics: Arc::clone(&metrics),
             resync: RESYNC,
+            cards: Arc::default(),
             stop: stop.clone(),
         });
         let (record, commands) = (daemon.record(), daemon.commands());

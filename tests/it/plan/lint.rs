@@ -1,9 +1,9 @@
 //! The linter: each thing that no plan may ask for, planted into a plan.
 
 use berth::{
-    model::{AppName, Reason},
+    model::{AppName, GpuGrant, Reason},
     plan::{Call, ContainerSpec, Plan, PlannedStep, Step, Target, check},
-    state::{Container, ContainerId, ContainerState, Obstacle, OwnImage, Ownership, Want},
+    state::{Container, ContainerId, ContainerState, GpuHold, Obstacle, OwnImage, Ownership, Want},
 };
 
 use super::{OLD, running};
@@ -210,4 +210,34 @@ fn what_runs_does_not_stop_for_a_version_with_something_in_its_way() {
     sim.state.obstacles.clear();
     sim.world.images.remove(OLD);
     assert!(problems(&sim, replace()).contains("the image shop/app:1 is not there"));
+}
+
+/// Two containers never use one GPU at the same time, whosever they are, unless both were promised
+/// a part of it and both parts fit.
+#[test]
+fn two_containers_never_use_one_gpu() {
+    let (mut sim, mut first, mut second) = two();
+    let grant = |text: &str| GpuGrant::parse(text).map(GpuHold::Granted);
+    let (alone, share) = ("exclusive nvidia compute GPU-a", "memory:1024 nvidia compute GPU-a");
+    for (one, other, fits, is_fine) in [
+        (alone, alone, true, false),
+        (alone, share, true, false),
+        (share, share, true, true),
+        (share, share, false, false),
+    ] {
+        (first.gpus, second.gpus) = (grant(one), grant(other));
+        (first.ports, second.ports) = (Vec::new(), Vec::new());
+        sim.state.gpus.fits_beside = fits;
+        sim.world.containers = vec![first.clone(), second.clone()];
+        let said = problems(&sim, vec![start(&second)]);
+        assert_eq!(said.is_empty(), is_fine, "{one}, {other}: {said}");
+        assert!(is_fine || said.ends_with("would both use GPU-a"), "{said}");
+        assert_eq!(problems(&sim, vec![stop(&first), start(&second)]), "");
+        // Somebody else's container does not go out of the way.
+        first.ownership = Ownership::Foreign;
+        sim.world.containers = vec![first.clone(), second.clone()];
+        let said = problems(&sim, vec![start(&second)]);
+        assert_eq!(said.is_empty(), one == share && other == share, "{one}, {other}: {said}");
+        first.ownership = second.ownership.clone();
+    }
 }

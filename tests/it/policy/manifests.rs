@@ -172,7 +172,7 @@ fn forbidden() -> BoxedStrategy<Option<(String, Value)>> {
         ("security_opt", json!(["seccomp=unconfined"])),
         ("volumes", json!(["/:/host"])),
         ("user", json!("root")),
-        ("gpus", json!(8)),
+        ("gpus", json!({"ids": ["0"]})),
         ("access", json!("public")),
     ];
     let fields: Vec<_> =

@@ -1,0 +1,165 @@
+//! Leases of GPUs, for programs that Berth does not run.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::{Shared, actions, problem::Problem, request::Asked};
+use crate::model::{GpuAsk, GpuShare, GpuVendor, parse_bytes, parse_duration};
+use crate::record::{Command, LeaseOrder};
+
+/// The longest body that makes sense.
+const BODY_MAX: usize = 16 * 1024;
+/// How long a lease may be, in seconds; whoever needs it longer renews it.
+const TTL_S: (u64, u64) = (1, 24 * 3600);
+const COUNT_MAX: u32 = 64;
+
+type Answer = Result<Response, Problem>;
+
+/// What is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Acquire {
+    holder: String,
+    #[serde(default = "one")]
+    count: u32,
+    #[serde(default)]
+    ids: Vec<String>,
+    memory: Option<String>,
+    #[serde(default)]
+    share: GpuShare,
+    model: Option<String>,
+    vendor: Option<GpuVendor>,
+    mig: Option<String>,
+    #[serde(default)]
+    priority: i32,
+    ttl: String,
+}
+
+/// What is renewed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Renew {
+    token: u64,
+    ttl: String,
+}
+
+/// Whose lease it is that is released.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Release {
+    token: u64,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// `GET /api/v1/gpus/leases`
+pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Answer {
+    Ok((StatusCode::OK, Json(ask(&shared, LeaseOrder::List).await?)).into_response())
+}
+
+/// `POST /api/v1/gpus/leases`
+pub(super) async fn acquire(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
+    let wanted: Acquire = read(body).await?;
+    let ttl = ttl(&wanted.ttl)?;
+    let holder = wanted.holder.trim().to_owned();
+    if holder.is_empty() || 100 < holder.len() || holder.contains(char::is_control) {
+        return Err(Problem::bad_request("`holder` is a name of 1 to 100 bytes, for people"));
+    }
+    let gpus = gpu_ask(wanted)?;
+    let lease = ask(&shared, LeaseOrder::Acquire { holder, ask: gpus, ttl }).await?;
+    let location = format!("/api/v1/gpus/leases/{}", lease["id"].as_str().unwrap_or_default());
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(lease)).into_response())
+}
+
+/// `POST /api/v1/gpus/leases/{id}/renew`
+pub(super) async fn renew(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer {
+    let Renew { token, ttl: text } = read(body).await?;
+    let order = LeaseOrder::Renew { id, token, ttl: ttl(&text)? };
+    Ok((StatusCode::OK, Json(ask(&shared, order).await?)).into_response())
+}
+
+/// `DELETE /api/v1/gpus/leases/{id}?token=N`
+pub(super) async fn release(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Asked(Release { token }): Asked<Release>,
+) -> Answer {
+    let order = LeaseOrder::Release { id, token };
+    Ok((StatusCode::OK, Json(ask(&shared, order).await?)).into_response())
+}
+
+async fn ask(shared: &Shared, order: LeaseOrder) -> Result<Value, Problem> {
+    let document = actions::ask(shared, Command::Lease(order)).await?;
+    Ok(serde_json::from_str(&document).unwrap_or_else(|_| json!({})))
+}
+
+async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
+    let wrong = |why: String| Problem::bad_request(format!("the body is not as expected: {why}"));
+    let bytes = axum::body::to_bytes(body, BODY_MAX).await.map_err(|e| wrong(e.to_string()))?;
+    serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))
+}
+
+fn ttl(text: &str) -> Result<Duration, Problem> {
+    let (min, max) = TTL_S;
+    let wrong =
+        || Problem::bad_request(format!("`ttl` is a duration from {min}s to {max}s, like `5m`"));
+    let ttl = parse_duration(text).map_err(|_| wrong())?;
+    if (min..=max).contains(&ttl.as_secs()) { Ok(ttl) } else { Err(wrong()) }
+}
+
+fn gpu_ask(wanted: Acquire) -> Result<GpuAsk, Problem> {
+    let wrong = |why: &str| Err(Problem::bad_request(why));
+    let memory = wanted.memory.as_deref().map(parse_bytes).transpose();
+    let Ok(memory_bytes) = memory else {
+        return wrong("`memory` is a size, like `12Gi`");
+    };
+    let named = u32::try_from(wanted.ids.len()).unwrap_or(u32::MAX);
+    let count = if wanted.ids.is_empty() { wanted.count } else { named };
+    if !(1..=COUNT_MAX).contains(&count) {
+        return wrong("`count` is a number from 1 to 64");
+    }
+    let is_uuid = |id: &String| id.starts_with("GPU-") || id.starts_with("MIG-");
+    let mut ids = wanted.ids.clone();
+    ids.sort();
+    ids.dedup();
+    if !wanted.ids.iter().all(is_uuid) || ids.len() != wanted.ids.len() {
+        return wrong(
+            "`ids` are UUIDs of GPUs, each once: an index may name another card after the next boot",
+        );
+    }
+    if wanted.share == GpuShare::Memory && memory_bytes.is_none_or(|bytes| bytes == 0) {
+        return wrong("`share: memory` needs `memory`: how much is promised");
+    }
+    if wanted.share == GpuShare::Memory && wanted.mig.is_some() {
+        return wrong("a MIG instance can't be shared");
+    }
+    if !(-100..=100).contains(&wanted.priority) {
+        return wrong("`priority` is a number from -100 to 100");
+    }
+    Ok(GpuAsk {
+        count,
+        ids: wanted.ids,
+        memory_bytes,
+        share: wanted.share,
+        model: wanted.model,
+        vendor: wanted.vendor,
+        mig: wanted.mig,
+        capabilities: Vec::new(),
+        priority: wanted.priority,
+    })
+}
