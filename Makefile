@@ -18,7 +18,7 @@ export BERTH_TEST_ENGINE ?= $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bless bench crash-pairs crash-real faults model engine-failures engines soak mutants seeded fuzz lint docs setup toolchain engine sshd large-files compose-tool base-image tiny-image clean
+.PHONY: help run build test bless bench crash-pairs crash-real faults model engine-failures engines gpu-engines soak mutants seeded fuzz lint docs setup toolchain engine sshd large-files compose-tool base-image tiny-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,11 @@ engine-failures: setup tiny-image ## what happens when the engine itself fails (
 
 engines: setup compose-tool sshd base-image tiny-image ## tests on 20.10, 26.1 and 28.5, with and without live-restore (ENGINES, LIVE, TESTS)
 	@compose/setup/engine-matrix.sh
+
+gpu-engines: setup tiny-image ## GPUs into containers: by a hook on this engine, by CDI on 28.5 (CACHE, ARGS)
+	@cache='$(or $(CACHE),$(CURDIR)/target/engines/sid)'; \
+	  [ -x "$$cache/root/usr/sbin/dockerd" ] || compose/setup/second-engine.sh fetch sid "$$cache"; \
+	  BERTH_TEST_NEWER_ENGINE="$$cache/root" cargo nextest run --ignore-default-filter -E 'test(/^devices::/)' $(ARGS)
 
 soak: setup tiny-image ## 1,000 kills of Berth at random (KILLS, SEED)
 	BERTH_TEST_KILLS='$(or $(KILLS),1000)' BERTH_TEST_SEED='$(or $(SEED),7)' \

@@ -20,13 +20,16 @@ use crate::config::{Config, EngineChoice};
 use crate::controller::Controller;
 use crate::engine::{Engine, docker::Docker, docker::Settings as DockerSettings, fake::Fake};
 use crate::execute::{Executor, JobSettings, Jobs};
-use crate::gpu::Cards;
-use crate::health::Prober;
+use crate::gpu::{Cards, nodes::Roots};
+use crate::health::{
+    Prober,
+    gpu::{self, GpuWatch},
+};
 use crate::host;
 use crate::manifest;
 use crate::model::Digest;
 use crate::queue::Queue;
-use crate::reconcile::{Memory, Observer, Reconciler, Times};
+use crate::reconcile::{Devices, Memory, Observer, Reconciler, Times};
 use crate::record::{Record, file::Folder, ledger::Ledger};
 use crate::secret::Secrets;
 use crate::server::{Parts, Server, Settings as ServerSettings};
@@ -106,8 +109,11 @@ pub struct Plant {
     pub metrics: Arc<Metrics>,
     /// How often everything is looked at.
     pub resync: Duration,
-    /// The host's GPUs.
+    /// What is known of the host's GPUs.
     pub cards: Arc<Cards>,
+    /// Where the host's files about GPUs are, and how it is found out whether containers still
+    /// reach theirs.
+    pub gpu: (Roots, gpu::Check),
     /// Ends it.
     pub stop: CancellationToken,
 }
@@ -115,19 +121,27 @@ pub struct Plant {
 impl Daemon {
     /// Puts the parts together.
     pub fn new(plant: Plant) -> Self {
-        let Plant { engine, source, ledger, workspace, policy, jobs, clock, metrics, .. } = plant;
-        let Plant { cards, resync, stop, .. } = plant;
+        let Plant { engine, source, ledger, workspace, policy, jobs, clock, .. } = plant;
+        let Plant { metrics, resync, cards, gpu, stop, .. } = plant;
         let record = Arc::new(Record::default());
         let queue = Arc::new(Queue::default());
         let (jobs, finished) =
             Jobs::new(Arc::clone(&engine), Arc::clone(&workspace), jobs, clock.clone());
         let (desired, desired_now) = watch::channel(Arc::new(Desired::default()));
+        let devices = Arc::new(Devices::new(
+            Arc::clone(&engine),
+            Arc::clone(&cards),
+            gpu.0.clone(),
+            GpuWatch::new(Arc::clone(&engine), Arc::clone(&queue), Arc::clone(&cards), gpu),
+            desired_now.clone(),
+        ));
         let reconciler = Arc::new(Reconciler {
             observer: Observer::new(
                 Arc::clone(&engine),
                 Arc::clone(&ledger),
                 Arc::clone(&record),
                 Arc::clone(&metrics),
+                Arc::clone(&devices),
             ),
             executor: Executor::new(
                 Arc::clone(&engine),
@@ -150,6 +164,7 @@ impl Daemon {
             placing: tokio::sync::Mutex::default(),
             memory: Memory::default(),
             cards,
+            devices,
         });
         let controller = Controller::new(Arc::clone(&reconciler), desired, resync, stop.clone());
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
@@ -311,6 +326,7 @@ fn plant(
         metrics,
         resync: config.resync,
         cards: Arc::default(),
+        gpu: (Roots::default(), config.gpu_check),
         stop,
     })
 }

@@ -3,6 +3,8 @@
 //! One task for each checked container. It knocks often while the app starts, then at the check's
 //! interval, and asks for a look at the app when the verdict changes.
 
+pub mod gpu;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},

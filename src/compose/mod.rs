@@ -10,6 +10,7 @@
 
 pub mod emit;
 mod folder;
+mod gpus;
 pub mod import;
 mod render;
 mod writer;

@@ -6,6 +6,7 @@ use serde_json::{Map as Object, Value};
 
 use super::{
     emit::{Map, Yaml, document},
+    gpus,
     import::exact,
 };
 use crate::manifest;
@@ -93,6 +94,11 @@ impl Rest {
     /// A value, which is then written.
     fn take(&mut self, key: &str) -> Value {
         self.0.remove(key).unwrap_or(Value::Null)
+    }
+
+    /// A value that could not be written after all.
+    fn give_back(&mut self, key: &str, value: Value) {
+        self.0.insert(key.to_owned(), value);
     }
 
     /// The names of what was never taken.
@@ -265,8 +271,15 @@ fn put_policies(body: &mut Rest, host: &mut Rest, service: &mut Map) {
         logging.put_map("options", texts(pairs.into_iter()));
         service.put("logging", logging);
     }
+    let nodes = host.take("Devices");
+    match gpus::nodes(&nodes) {
+        Some(list) => put_list(service, "devices", list),
+        None => host.give_back("Devices", nodes),
+    }
+    service.put_some("group_add", words(&host.take("GroupAdd")));
+    service.put_some("runtime", host.take("Runtime").as_str());
     if let Some(devices) = host.take("DeviceRequests").as_array() {
-        let list: Vec<_> = devices.iter().map(device).collect();
+        let list: Vec<_> = devices.iter().map(|device| gpus::request(device, words)).collect();
         let mut reservations = Map::new();
         reservations.put("devices", list);
         let mut resources = Map::new();
@@ -275,19 +288,6 @@ fn put_policies(body: &mut Rest, host: &mut Rest, service: &mut Map) {
         deploy.put("resources", resources);
         service.put("deploy", deploy);
     }
-}
-
-/// GPUs, or devices like them.
-fn device(request: &Value) -> Yaml {
-    let mut map = Map::new();
-    map.put_some("driver", request["Driver"].as_str().filter(|driver| !driver.is_empty()));
-    match words(&request["DeviceIDs"]).filter(|ids| !ids.is_empty()) {
-        Some(ids) => map.put("device_ids", ids),
-        None if request["Count"] == -1 => map.put("count", "all"),
-        None => map.put_some("count", request["Count"].as_i64()),
-    }
-    map.put_some("capabilities", words(&request["Capabilities"][0]));
-    Yaml::Map(map)
 }
 
 fn put_limits(host: &mut Rest, service: &mut Map) {
@@ -340,6 +340,7 @@ fn beyond(app: &App) -> Map {
         Source::Image { pull: PullPolicy::Always, .. } => map.put("pullPolicy", "Always"),
         Source::Image { .. } => {}
     }
+    map.put_some("gpus", spec.gpus.as_ref().map(gpus::ask));
     map.put_some("health", health(&spec.health));
     let mut rollout = Map::new();
     match spec.rollout.order {

@@ -22,6 +22,7 @@ pub use gitops::GitOps;
 pub use layers::{File, Layers, Origin};
 pub use options::{Kind, OPTIONS, OptionRow};
 
+use crate::health::gpu;
 use crate::model::{Bind, ImageRef, PortRange, parse_duration};
 use crate::server;
 use crate::telemetry::logging;
@@ -80,6 +81,8 @@ pub struct Config {
     pub log: String,
     /// How many short engine calls are made at once.
     pub workers: usize,
+    /// How it is found out whether containers still reach their GPUs.
+    pub gpu_check: gpu::Check,
     /// What git servers have to do with it: manifests, webhooks, commit statuses.
     pub gitops: GitOps,
     /// How images are built and kept.
@@ -176,6 +179,9 @@ impl Reader {
             logging::check_filter(text).map(|()| text.to_owned()).map_err(wrong)
         });
         let workers = self.one("workers", |text| number(text, 256));
+        let gpu_check = self.one("gpu-check", |text| {
+            gpu::Check::parse(text).ok_or_else(|| "write `auto`, `cgroup`, `exec` or `off`".into())
+        });
         let gitops = self.gitops(is_local_git_allowed);
         let builds = self.builds();
         let state_dir = state_dir?;
@@ -202,6 +208,7 @@ impl Reader {
             log_format: log_format?,
             log: log?,
             workers: workers?,
+            gpu_check: gpu_check?,
             gitops: gitops?,
             builds: builds?,
             settings: self.settings.clone(),

@@ -288,6 +288,13 @@ pub const OPTIONS: &[OptionRow] = &[
         "The hosts that builds reach without a proxy",
     ),
     row(
+        "gpu-check",
+        "WAY",
+        &["BERTH_GPU_CHECK"],
+        "auto",
+        "How it is found out whether containers still reach their GPUs: auto, cgroup, exec or off",
+    ),
+    row(
         "keep-images",
         "N",
         &["BERTH_KEEP_IMAGES"],

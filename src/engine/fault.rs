@@ -19,7 +19,7 @@ use super::{
     ResolvedCall,
 };
 use crate::model::ImageRef;
-use crate::state::{ContainerId, Detail, World};
+use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
 
 /// How many observations are kept to be shown again.
 const WORLDS_KEPT: usize = 8;
@@ -367,6 +367,14 @@ impl Engine for Faulty {
         log: LogSink,
     ) -> BoxFuture<'a, Result<String, Error>> {
         Box::pin(self.around("pull", self.inner.pull(reference, log)))
+    }
+
+    fn gpu_ways(&self) -> BoxFuture<'_, Result<GpuWays, Error>> {
+        Box::pin(self.around("gpu_ways", self.inner.gpu_ways()))
+    }
+
+    fn gpus_of<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<GpuHold>, Error>> {
+        Box::pin(self.around("gpus_of", self.inner.gpus_of(id)))
     }
 
     fn exec<'a>(

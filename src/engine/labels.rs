@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::label;
+use crate::model::{GpuGiven, label};
 use crate::plan::{ContainerSpec, Recipe};
 use crate::state::ports_label;
 
@@ -31,6 +31,10 @@ pub(super) fn container_labels(spec: &ContainerSpec) -> BTreeMap<String, String>
     put(label::COMPOSE_CONFIG_FILES, "berth".to_owned());
     if let Some(gpus) = &spec.shape.gpus {
         put(label::GPUS, gpus.to_string());
+    }
+    if let Some(route) = spec.gpu_way.as_ref().filter(|_| spec.shape.gpus.is_some()) {
+        let given = GpuGiven { way: route.way, driver: route.driver.clone() };
+        put(label::GPU_WAY, given.to_string());
     }
     if let Some(build) = &spec.build {
         put(label::BUILD, build.to_string());

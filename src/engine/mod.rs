@@ -12,6 +12,7 @@
 pub mod docker;
 pub mod fake;
 pub mod fault;
+pub mod gpus;
 mod labels;
 
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ use futures_util::{future::BoxFuture, stream::BoxStream};
 
 use crate::model::{AppName, ImageRef, Reason, Timestamp};
 use crate::plan::{Call, Recipe};
-use crate::state::{ContainerId, Detail, GpuWays, World};
+use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
 
 /// Something that runs containers.
 pub trait Engine: Send + Sync + 'static {
@@ -63,6 +64,13 @@ pub trait Engine: Send + Sync + 'static {
     /// How the engine can give GPUs to containers.
     fn gpu_ways(&self) -> BoxFuture<'_, Result<GpuWays, Error>> {
         Box::pin(std::future::ready(Ok(GpuWays::default())))
+    }
+
+    /// The GPUs that a container holds, by what it was made with: for containers that no Berth
+    /// made. None when it holds none, or is gone.
+    fn gpus_of<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<GpuHold>, Error>> {
+        let _ = id;
+        Box::pin(std::future::ready(Ok(None)))
     }
 
     /// Pulls an image, and proves that it is there afterwards. Answers its id.
@@ -286,6 +294,9 @@ pub enum Error {
     /// A host port is bound by somebody else.
     #[error("the port is in use: {0}")]
     PortTaken(String),
+    /// A container can't be given its GPUs: what the engine, or the vendor's hook, said.
+    #[error("the engine can't give it its GPUs: {0}; {help}", help = gpus::help(.0))]
+    Gpu(String),
     /// The engine says that the call is wrong.
     #[error("the engine refused ({status}): {message}")]
     Refused {
@@ -323,6 +334,7 @@ impl Error {
             Self::PortTaken(_) => Reason::PortTaken,
             Self::ImageMissing(_) => Reason::ImagePresent,
             Self::Conflict(_) => Reason::NameConflict,
+            Self::Gpu(_) => Reason::GpuFailed,
             _ => Reason::EngineError,
         }
     }

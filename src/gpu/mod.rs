@@ -1,5 +1,7 @@
 //! The host's GPUs: what reads them, and what is known of them.
 
+pub mod nodes;
+
 use std::sync::Arc;
 
 use tokio::sync::watch;

@@ -161,9 +161,77 @@ impl fmt::Display for GpuWay {
     }
 }
 
+impl GpuWay {
+    /// The way as one word, for labels.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cdi => "cdi",
+            Self::DeviceRequest => "device-request",
+            Self::Runtime => "runtime",
+            Self::DeviceNodes => "device-nodes",
+        }
+    }
+}
+
+/// How a container is given its GPUs, with all that the engine must be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GpuRoute {
+    /// The way.
+    pub way: GpuWay,
+    /// The full names of the devices, for CDI; empty for the other ways.
+    pub names: Vec<String>,
+    /// Device nodes of the host that are given beside the vendor's hook, or in place of one. The
+    /// engine knows of them, so that a reload of the host's services does not take them away.
+    pub nodes: Vec<String>,
+    /// The groups that may use those nodes.
+    pub groups: Vec<u32>,
+    /// The driver's version at this time.
+    pub driver: Option<String>,
+    /// Why this way, for people.
+    pub why: String,
+}
+
+/// How a container was given its GPUs, as its label says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GpuGiven {
+    /// The way.
+    pub way: GpuWay,
+    /// The driver's version at that time.
+    pub driver: Option<String>,
+}
+
+impl GpuGiven {
+    /// The text of a label, read. None when this Berth does not understand it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (word, driver) = text.split_once(' ').map_or((text, None), |(a, b)| (a, Some(b)));
+        let all = [GpuWay::Cdi, GpuWay::DeviceRequest, GpuWay::Runtime, GpuWay::DeviceNodes];
+        let way = all.into_iter().find(|way| way.word() == word)?;
+        Some(Self { way, driver: driver.map(ToOwned::to_owned) })
+    }
+}
+
+/// As a label carries it.
+impl fmt::Display for GpuGiven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.way.word())?;
+        self.driver.iter().try_for_each(|driver| write!(f, " {driver}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_way_reads_back_from_its_label() {
+        for way in [GpuWay::Cdi, GpuWay::DeviceRequest, GpuWay::Runtime, GpuWay::DeviceNodes] {
+            for driver in [None, Some("550.54.15".to_owned())] {
+                let given = GpuGiven { way, driver };
+                assert_eq!(GpuGiven::parse(&given.to_string()), Some(given));
+            }
+        }
+        assert_eq!(GpuGiven::parse("by hand 550"), None);
+    }
 
     #[test]
     fn a_grant_reads_back_from_its_label() {

@@ -21,7 +21,7 @@ pub use app::{
     Source, WorkspaceSpec,
 };
 pub use condition::{Condition, ConditionStatus, ConditionType, Phase, Reason};
-pub use gpu::{GpuAsk, GpuGrant, GpuShare, GpuVendor, GpuWay};
+pub use gpu::{GpuAsk, GpuGiven, GpuGrant, GpuRoute, GpuShare, GpuVendor, GpuWay};
 pub use hash::{Digest, SpecHash};
 pub use name::{AppName, NameError};
 pub use port::{Bind, PortBinding, PortRange, PortSpec, Protocol};

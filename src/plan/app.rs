@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Call, ContainerSpec, Input, Plan, PlannedStep, Stage, Step, Target, Verb, Version,
     acquire::{self, Acquired},
-    prune, rollout, shape, times,
+    devices, prune, rollout, shape, times,
 };
 use crate::model::{App, AppName, PortBinding, Reason};
 use crate::state::{Container, ContainerState, Hold, Want};
@@ -75,6 +75,7 @@ fn plan_app(input: &Input<'_>, app: &App, plan: &mut Plan) {
         return plan.wait(Reason::WaitingForDependency, missing, None);
     }
     rollout::roll(input, app, &wanted, plan);
+    devices::remark(input, plan);
 }
 
 /// What is waited for until the apps that this one depends on are ready; empty when they are.

@@ -7,7 +7,9 @@ mod acquire;
 mod app;
 mod brake;
 mod check;
+mod devices;
 mod drift;
+mod gpu_way;
 mod gpus;
 mod images;
 mod outcome;
@@ -28,6 +30,8 @@ pub use acquire::rebuilds;
 pub use app::plan;
 pub use brake::{Folder, Removals, brake};
 pub use check::check;
+pub use devices::MENDS_AN_HOUR;
+pub use gpu_way::{GpuHost, gpu_route};
 pub use gpus::{
     Answer, Asking, Fleet, Holding, Who, devices_of, fits_beside, hindered, is_kept,
     is_what_it_asks, place_gpus, words_of,
@@ -116,6 +120,8 @@ pub struct Plan {
     pub version: Option<Version>,
     /// Why an earlier revision is wanted in place of what the manifest says.
     pub held: Option<String>,
+    /// What else people should know.
+    pub remarks: Vec<String>,
     /// Whether nothing is missing but GPUs: somebody must give them, and plan again.
     pub needs_gpus: bool,
 }
@@ -227,6 +233,7 @@ impl Plan {
             look_again: None,
             version: None,
             held: None,
+            remarks: Vec::new(),
             needs_gpus: false,
         }
     }

@@ -38,6 +38,9 @@ pub fn render(plan: &Plan) -> String {
     if let Some(held) = &plan.held {
         let _ = writeln!(text, "    {held}");
     }
+    for remark in &plan.remarks {
+        let _ = writeln!(text, "    {remark}");
+    }
     for wait in &plan.waits {
         let _ = writeln!(text, "    waits: {} ({})", wait.message, wait.reason);
     }
@@ -71,7 +74,8 @@ fn render_call(call: &Call) -> String {
             let ports: Vec<_> = spec.shape.ports.iter().map(ToString::to_string).collect();
             let ports = if ports.is_empty() { "no ports".to_owned() } else { ports.join(", ") };
             let gpus = spec.shape.gpus.as_ref().map_or_else(String::new, |grant| {
-                let way = spec.gpu_way.map_or_else(String::new, |way| format!(" by {way}"));
+                let way = spec.gpu_way.as_ref();
+                let way = way.map_or_else(String::new, |route| format!(" by {}", route.way));
                 let share = match (grant.share, grant.memory_bytes) {
                     (GpuShare::Memory, Some(bytes)) => format!("{} of ", format_bytes(bytes)),
                     _ => String::new(),

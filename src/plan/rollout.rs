@@ -7,7 +7,7 @@
 use super::{
     Call, ContainerSpec, Input, Plan, Refusal, Stage, Target, Verb,
     app::{is_up, keep_alive, port_holder, refuse_port, target},
-    drift, preflight,
+    devices, drift, preflight,
     shape::grace_s,
     times,
 };
@@ -55,10 +55,10 @@ pub(super) fn roll(input: &Input<'_>, app: &App, wanted: &ContainerSpec, plan: &
     let Some(current) = cast.current else {
         return introduce(input, app, wanted, &cast.old, plan);
     };
+    if let Some(why) = unstartable(input, current, wanted) {
+        return remake(input, app, wanted, (current, &why), &cast.old, plan);
+    }
     match current.state {
-        ContainerState::Created | ContainerState::Exited if input.state.is_network_lost => {
-            remake(input, app, wanted, current, &cast.old, plan);
-        }
         ContainerState::Created => start_new(input, app, wanted, current, &cast.old, plan),
         ContainerState::Running | ContainerState::Restarting => {
             judge(input, app, wanted, &cast, plan);
@@ -283,6 +283,9 @@ fn judge(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>, 
         plan.call("somebody asked for a restart", Call::Start(target(current)));
         return;
     }
+    if let Some(loss) = devices::loss(input, current) {
+        return devices::mend(input, app, wanted, (current, loss), plan);
+    }
     match verdict(input, app, current) {
         Verdict::Ready(since) => prove(input, app, since, (current, &cast.old), plan),
         Verdict::OnItsWay { reason, message, until } => plan.wait(reason, message, Some(until)),
@@ -463,31 +466,53 @@ fn redo(
         plan.look_at(input.now + times::SOON * 5);
         return plan.refusals.push(refusal);
     }
+    replace(app, wanted, current, &format!("drift: {difference}"), plan);
+}
+
+/// Stops and removes a container, and makes the same one anew.
+pub(super) fn replace(
+    app: &App,
+    wanted: &ContainerSpec,
+    current: &Container,
+    why: &str,
+    plan: &mut Plan,
+) {
     plan.verb = Verb::Replace;
     let stop = Call::Stop { target: target(current), grace_s: grace_s(app) };
-    plan.call(format!("drift: {difference}"), stop);
-    plan.call(format!("drift: {difference}"), Call::Remove(target(current)));
+    plan.call(why, stop);
+    plan.call(why, Call::Remove(target(current)));
     let network = wanted.shape.network.clone();
     plan.call("apps share it", Call::EnsureNetwork { name: network });
-    plan.call("it takes the place of the changed one", Call::Create(Box::new(wanted.clone())));
+    plan.call("it takes the place of that one", Call::Create(Box::new(wanted.clone())));
     let new = Target { id: None, name: wanted.name.clone() };
     plan.call(WANTED, Call::Start(new));
 }
 
-/// The container's network is gone: it can't be started any more, another one can (fault D45).
+/// Why a container that does not run can't be started any more, while another one can: its network
+/// is gone (fault D45), or the engine refuses its GPUs in the way that it was made for.
+fn unstartable(input: &Input<'_>, current: &Container, wanted: &ContainerSpec) -> Option<String> {
+    if !matches!(current.state, ContainerState::Created | ContainerState::Exited) {
+        return None;
+    }
+    if input.state.is_network_lost {
+        return Some("its network is gone".to_owned());
+    }
+    devices::stale_way(input, current, wanted)
+}
+
+/// Makes a container anew that can't be started any more.
 fn remake(
     input: &Input<'_>,
     app: &App,
     wanted: &ContainerSpec,
-    current: &Container,
+    (current, why): (&Container, &str),
     old: &[&Container],
     plan: &mut Plan,
 ) {
-    const WHY: &str = "its network is gone";
     plan.verb = Verb::Replace;
-    plan.call(WHY, Call::Remove(target(current)));
-    plan.call(WHY, Call::EnsureNetwork { name: wanted.shape.network.clone() });
-    plan.call(WHY, Call::Create(Box::new(wanted.clone())));
+    plan.call(why, Call::Remove(target(current)));
+    plan.call(why, Call::EnsureNetwork { name: wanted.shape.network.clone() });
+    plan.call(why, Call::Create(Box::new(wanted.clone())));
     let new = Target { id: None, name: wanted.name.clone() };
     hand_over(input, app, wanted, (new, WANTED), old, plan);
 }

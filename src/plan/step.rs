@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::{
-    AppName, BuildSecret, Command, Digest, GitSource, GpuGrant, GpuWay, ImageRef, Mount,
+    AppName, BuildSecret, Command, Digest, GitSource, GpuGrant, GpuRoute, ImageRef, Mount,
     PortBinding, Resources, RestartPolicy, SpecHash,
 };
 use crate::state::{BaseImage, ContainerId, WorkKind};
@@ -211,7 +211,7 @@ pub struct ContainerSpec {
     /// How long it may take to stop, in seconds.
     pub grace_s: u32,
     /// How it is given its GPUs, when it is given any. Not part of what it is.
-    pub gpu_way: Option<GpuWay>,
+    pub gpu_way: Option<GpuRoute>,
     /// What it is.
     pub shape: Shape,
 }

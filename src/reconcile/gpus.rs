@@ -80,12 +80,14 @@ impl Reconciler {
         let known = wanted.zip(as_app(want));
         if let Some((ask, spec)) = known {
             state.gpus = keep(app, (spec, ask), &facts, &seen);
+            self.equip(app, world, &mut state).await;
         }
         let mut plan = self.plan_with(app, want, world, &state);
         if let Some((ask, _)) = known.filter(|_| plan.needs_gpus) {
             self.queue_up(app);
             let answer = self.serve(app, ask, &seen);
             state.gpus = placement(app, answer, &state.gpus, &seen);
+            self.equip(app, world, &mut state).await;
             plan = self.plan_with(app, want, world, &state);
         }
         self.note_gpus(app, &state, &plan, &seen);

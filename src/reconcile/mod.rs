@@ -1,5 +1,6 @@
 //! One pass for one app: look, plan, check, carry out, say how it stands.
 
+mod devices;
 mod effect;
 mod failure;
 mod finish;
@@ -36,12 +37,13 @@ use crate::plan::{
 use crate::queue::{Queue, Turn};
 use crate::record::{Entry, Event, Record, ledger::Facts, ledger::Ledger};
 use crate::state::{
-    AppState, BadRevision, Container, ContainerId, ContainerState, Desired, Detail, GpuPlacement,
-    HealthSeen, Placement, Policy, Request, Want, World,
+    AppState, BadRevision, Container, ContainerId, ContainerState, Desired, Detail, GpuDevices,
+    GpuPlacement, HealthSeen, Placement, Policy, Request, Want, World,
 };
 use crate::status::{Status, Summary, blind, summarize};
 use crate::telemetry::Metrics;
 use crate::workspace::Workspace;
+pub use devices::Devices;
 pub use memory::Memory;
 pub use observer::Observer;
 pub use times::Times;
@@ -83,6 +85,8 @@ pub struct Reconciler {
     pub placing: tokio::sync::Mutex<()>,
     /// What is remembered of the last passes.
     pub memory: Memory,
+    /// GPUs on their way into containers.
+    pub devices: Arc<Devices>,
     /// The host's GPUs, as they were read last.
     pub cards: Arc<Cards>,
 }
@@ -147,6 +151,7 @@ impl Reconciler {
         }
         self.note_version(&input, &plan);
         self.watch_health(app, &want, &plan, world);
+        self.watch_gpus(&input, &plan);
         let uid = as_app(&want).and_then(|app| app.spec.workspace.uid);
         self.give_up(&input, &plan);
         self.note_start(&plan);
@@ -156,6 +161,8 @@ impl Reconciler {
         }
         let again = self.expect_effect(&plan, &mut outcome);
         self.note_network(&input, &plan, &outcome);
+        self.devices.note(&input, &plan, &outcome);
+        self.tell_loss(&input, &plan);
         if let Some(failure) = &outcome.failure {
             self.settle_failure(&input, &plan, failure).await;
         }
@@ -199,6 +206,8 @@ impl Reconciler {
             work: self.jobs.running(app),
             placement: self.place(app, want, world, &facts).await,
             gpus: GpuPlacement::default(),
+            devices: GpuDevices::default(),
+            obstacles: self.obstacles(),
             failures: facts.failures,
             health,
             begun: self.begun(app, world, &details),
@@ -210,7 +219,6 @@ impl Reconciler {
             rebuilds,
             pulled_generation: facts.pulled_generation,
             pin: facts.pin,
-            obstacles: self.obstacles(),
         }
     }
 
@@ -493,6 +501,7 @@ impl Reconciler {
 
     fn forget(&self, app: &AppName) {
         self.prober.forget(app);
+        self.devices.forget(app);
         self.ledger.forget(app, self.clock.now());
         if self.record.entry(app).is_some() {
             let message = "removed; its workspace and volumes are kept".to_owned();

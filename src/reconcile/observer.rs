@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Devices;
 use crate::engine::{Engine, Error};
 use crate::record::{Record, ledger::Ledger};
 use crate::state::World;
@@ -29,6 +30,7 @@ pub struct Observer {
     recovered: Mutex<Option<Instant>>,
     /// The id of another engine that answers at the known one's address.
     stranger: Mutex<Option<String>>,
+    devices: Arc<Devices>,
 }
 
 impl Observer {
@@ -38,8 +40,10 @@ impl Observer {
         ledger: Arc<Ledger>,
         record: Arc<Record>,
         metrics: Arc<Metrics>,
+        devices: Arc<Devices>,
     ) -> Self {
         Self {
+            devices,
             engine,
             ledger,
             record,
@@ -106,10 +110,13 @@ impl Observer {
                 )));
             }
             self.engine.trust(&about);
+            self.devices.doubt();
             self.record.update_overview(|overview| overview.engine = Some(about));
             self.is_known.store(true, Ordering::SeqCst);
         }
-        self.engine.observe().await
+        let mut world = self.engine.observe().await?;
+        self.devices.add_holders(&mut world).await;
+        Ok(world)
     }
 
     /// How long nothing may be changed yet, because the engine came back just now.

@@ -205,6 +205,9 @@ pub struct GpuWays {
     pub cdi_devices: BTreeSet<String>,
     /// The folders in which it looks for CDI devices; empty where it does not.
     pub cdi_folders: Vec<String>,
+    /// The driver's version that the descriptions in these folders were made for, as far as they
+    /// name files of it.
+    pub cdi_driver: Option<String>,
     /// Whether it knows a runtime called `nvidia`.
     pub has_nvidia_runtime: bool,
 }

@@ -4,6 +4,7 @@
 //! guessed to be absent.
 
 mod desired;
+mod devices;
 mod facts;
 mod gpu;
 mod lease;
@@ -12,6 +13,7 @@ mod ownership;
 mod revision;
 
 pub use desired::{Desired, Hold, Want};
+pub use devices::{GpuDevices, GpuLoss};
 pub use facts::{FileFacts, Framework, Node, Project};
 pub use gpu::{
     Gpu, GpuHealth, GpuHold, GpuLink, GpuMemory, GpuPart, GpuPlacement, GpuProcess, GpuTelemetry,

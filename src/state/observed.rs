@@ -10,13 +10,15 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    devices::GpuDevices,
     facts::FileFacts,
     gpu::{GpuHold, GpuPlacement},
     ownership::Ownership,
     revision::{Obstacle, Pin},
 };
 use crate::model::{
-    AppName, Bind, Digest, ImageRef, PortBinding, PortRange, Protocol, Reason, SpecHash, Timestamp,
+    AppName, Bind, Digest, GpuGiven, ImageRef, PortBinding, PortRange, Protocol, Reason, SpecHash,
+    Timestamp,
 };
 
 /// The full id of a container: 64 hexadecimal digits. Short ids and names never reach the engine.
@@ -183,6 +185,8 @@ pub struct World {
     pub leftovers: Vec<Leftover>,
     /// Whether the engine builds with `BuildKit`, which has mounts for secrets and caches.
     pub has_buildkit: bool,
+    /// How containers of Berths were given their GPUs; empty without GPUs.
+    pub given: BTreeMap<ContainerId, GpuGiven>,
 }
 
 impl World {
@@ -454,6 +458,8 @@ pub struct AppState {
     pub placement: Placement,
     /// The GPUs.
     pub gpus: GpuPlacement,
+    /// How they get into its container, and whether they are still there.
+    pub devices: GpuDevices,
     /// Which of the apps it depends on are ready.
     pub ready: BTreeSet<AppName>,
     /// Whether a person stopped it.

@@ -4,7 +4,9 @@
 mod rollout;
 mod summarize;
 
-use crate::model::{Condition, ConditionType, Phase, PortBinding, Reason, SpecHash, Timestamp};
+use crate::model::{
+    Condition, ConditionType, GpuWay, Phase, PortBinding, Reason, SpecHash, Timestamp,
+};
 pub use rollout::{Held, RolloutStatus};
 pub use summarize::{Summary, blind, summarize};
 
@@ -35,6 +37,8 @@ pub struct Status {
     pub ports: Vec<PortBinding>,
     /// The GPUs, by UUID.
     pub gpus: Vec<String>,
+    /// In which way its container was given them.
+    pub gpu_way: Option<GpuWay>,
     /// How often it was started again by itself.
     pub restarts: u64,
     /// The last rollout, as far as it is remembered.

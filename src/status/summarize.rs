@@ -32,6 +32,9 @@ pub fn summarize(summary: Summary<'_>) -> Status {
     if let Some(held) = plan.held.as_ref().filter(|_| phase != Phase::Paused) {
         message = format!("{message}; {held}");
     }
+    for remark in &plan.remarks {
+        message = format!("{message}; {remark}");
+    }
     let shown = runs.or_else(|| shown_container(&summary));
     let owner = shown.and_then(|container| container.ownership.owner());
     let ports = match shown {
@@ -52,6 +55,7 @@ pub fn summarize(summary: Summary<'_>) -> Status {
         container_id: shown.map(|container| container.id.as_str().to_owned()),
         ports,
         gpus: shown.map_or_else(Vec::new, gpus),
+        gpu_way: shown.and_then(|c| input.world.given.get(&c.id)).map(|given| given.way),
         restarts: shown
             .and_then(|container| input.state.details.get(&container.id))
             .map_or_else(|| previous.map_or(0, |status| status.restarts), |d| d.restart_count),
@@ -81,6 +85,7 @@ pub fn blind(previous: Option<&Status>, reason: Reason, message: &str, now: Time
         container_id: None,
         ports: Vec::new(),
         gpus: Vec::new(),
+        gpu_way: None,
         restarts: 0,
         rollout: None,
         since: now,

@@ -78,6 +78,7 @@ impl Stage {
             metrics: Arc::new(Metrics::new("bench").unwrap()),
             resync: RESYNC,
             cards: Arc::default(),
+            gpu: Default::default(),
             stop: stop.clone(),
         });
         let (record, commands) = (daemon.record(), daemon.commands());

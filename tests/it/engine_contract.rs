@@ -13,10 +13,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use bench::{Bench, tar_of};
+use berth::engine::gpus::is_way_refused;
 use berth::engine::{Applied, Engine as _, Error, Hint, LogOptions};
-use berth::model::{ImageRef, RestartPolicy};
+use berth::model::{GpuWay, ImageRef, Reason, RestartPolicy};
 use berth::plan::Call;
-use berth::state::{ContainerId, ContainerState, Ownership};
+use berth::state::{ContainerId, ContainerState, GpuHold, Ownership};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 
@@ -65,6 +66,8 @@ contract! {
     a_log_is_told_from_its_tail;
     a_followed_log_ends_with_its_container;
     a_command_answers_its_code_and_output;
+    an_engine_without_a_hook_gives_no_gpus_and_says_so_at_the_start;
+    a_container_holds_the_gpus_that_it_was_made_with;
 }
 
 /// Waits until `check` gives something. Fails after 20 s.
@@ -400,4 +403,35 @@ async fn the_real_engine_refuses_a_host_folder_that_is_missing() {
     }];
     let made = bench.create(&spec).await;
     assert!(matches!(made, Err(Error::Refused { status: 400, .. })), "{made:?}");
+}
+
+/// Faults U09, U13. The start is where GPUs are refused; what was made for it can be removed.
+async fn an_engine_without_a_hook_gives_no_gpus_and_says_so_at_the_start(bench: Bench) {
+    bench.has_no_gpus();
+    let ways = bench.engine.gpu_ways().await.unwrap();
+    assert!(!ways.has_nvidia_runtime && ways.cdi_devices.is_empty(), "{ways:?}");
+    for way in [GpuWay::DeviceRequest, GpuWay::Cdi] {
+        let id = bench.create(&bench.spec_with_gpus(&["GPU-a"], way)).await.unwrap();
+        let error = bench.start(&id).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::GpuFailed, "{error}");
+        assert!(is_way_refused(&error.to_string()), "{error}");
+        assert_eq!(bench.container(&id).await.unwrap().state, ContainerState::Created);
+        bench.remove(&id).await.unwrap();
+    }
+}
+
+async fn a_container_holds_the_gpus_that_it_was_made_with(bench: Bench) {
+    let spec = bench.spec_with_gpus(&["GPU-a", "GPU-b"], GpuWay::DeviceRequest);
+    let id = bench.create(&spec).await.unwrap();
+    let devices = GpuHold::Devices(vec!["GPU-a".to_owned(), "GPU-b".to_owned()]);
+    assert_eq!(bench.engine.gpus_of(&id).await.unwrap(), Some(devices));
+    let world = bench.engine.observe().await.unwrap();
+    let seen = world.containers.iter().find(|container| container.id == id).unwrap();
+    assert_eq!(seen.gpus, spec.shape.gpus.map(GpuHold::Granted));
+    let given = world.given[&id].clone();
+    assert_eq!((given.way, given.driver.as_deref()), (GpuWay::DeviceRequest, Some("550.54.15")));
+    let other = bench.create(&bench.spec("plain")).await.unwrap();
+    assert_eq!(bench.engine.gpus_of(&other).await.unwrap(), None);
+    bench.remove(&id).await.unwrap();
+    assert_eq!(bench.engine.gpus_of(&id).await.unwrap(), None, "what is gone holds nothing");
 }

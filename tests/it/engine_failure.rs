@@ -8,5 +8,5 @@ mod clock;
 mod disk;
 mod kills;
 mod outage;
-mod second;
+pub(crate) mod second;
 mod stranger;

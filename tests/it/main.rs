@@ -7,6 +7,7 @@ mod cli;
 mod compose;
 mod convergence;
 mod crash;
+mod devices;
 mod dockerignore;
 mod e2e;
 mod engine_contract;

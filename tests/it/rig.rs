@@ -10,7 +10,8 @@ use berth::{
         fake::{Behaviour, Fake},
     },
     execute::JobSettings,
-    gpu::Cards,
+    gpu::{Cards, nodes::Roots},
+    health::gpu::Check,
     model::{AppName, Phase, PortRange, Timestamp},
     record::{Command, CommandError, CommandSender, Record, file::Kept, ledger::Ledger},
     source::{Fixed, fixed::Handle},
@@ -37,6 +38,8 @@ pub(crate) struct Rig {
     pub(crate) clock: Clock,
     pub(crate) folder: TempDir,
     pub(crate) cards: Arc<Cards>,
+    /// Where the host's files about GPUs are, and how containers are checked for theirs.
+    pub(crate) gpu: (Roots, Check),
 }
 
 /// A Berth that runs.
@@ -80,7 +83,16 @@ impl Rig {
             ..Policy::default()
         };
         let (files, kept) = (BTreeMap::new(), Kept::default());
-        Self { fake, files, kept, policy, clock, folder, cards: Arc::default() }
+        Self {
+            fake,
+            files,
+            kept,
+            policy,
+            clock,
+            folder,
+            cards: Arc::default(),
+            gpu: Default::default(),
+        }
     }
 
     /// Writes a manifest before Berth starts.
@@ -110,6 +122,7 @@ impl Rig {
             metrics: Arc::new(Metrics::new("test").unwrap()),
             resync: RESYNC,
             cards: Arc::clone(&self.cards),
+            gpu: self.gpu.clone(),
             stop: stop.clone(),
         });
         let (record, commands) = (daemon.record(), daemon.commands());

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use berth::{
     manifest,
-    model::{App, AppName, GpuAsk, GpuGrant, GpuVendor, Timestamp},
-    plan::{Call, Claims, Input, Plan, Step, Work, check, place_ports, plan},
+    model::{App, AppName, GpuAsk, GpuGiven, GpuGrant, GpuVendor, Timestamp},
+    plan::{Call, Claims, ContainerSpec, Input, Plan, Step, Work, check, place_ports, plan},
     state::{
         AppState, BadRevision, Container, ContainerId, ContainerState, Detail, Failure, GpuHold,
         GpuPlacement, HealthSeen, OwnImage, Owner, Ownership, Policy, Request, Want, WorkKind,
@@ -222,6 +222,7 @@ impl Sim {
                     fields: fields.map(|(a, b)| (a.to_owned(), b.to_owned())).collect(),
                 };
                 self.now = self.now + Duration::from_millis(10);
+                self.note_way(&id, spec);
                 self.world.containers.push(Container {
                     id,
                     name: spec.name.clone(),
@@ -267,6 +268,13 @@ impl Sim {
                 self.world.images.remove(tag);
                 self.world.own_images.retain(|image| image.id != *id);
             }
+        }
+    }
+
+    fn note_way(&mut self, id: &ContainerId, spec: &ContainerSpec) {
+        if let Some(route) = spec.gpu_way.clone() {
+            let given = GpuGiven { way: route.way, driver: route.driver };
+            self.world.given.insert(id.clone(), given);
         }
     }
 

@@ -76,6 +76,7 @@ const PLACES: &[Place] = &[
             "src/config/",
             "src/cli/document.rs",
             "src/compose/import/",
+            "src/engine/docker/cdi.rs",
             "src/plan/recipe/read/",
         ],
     },

@@ -4,6 +4,7 @@
 //! they look at, and whatever is unmarked in the end is reported.
 
 mod beyond;
+mod gpus;
 mod health;
 mod mounts;
 mod names;
@@ -20,6 +21,7 @@ use crate::manifest;
 use crate::model::AppName;
 use tree::Node;
 
+pub(super) use values::shown_bytes;
 pub use values::{dotenv, exact};
 
 /// What an import is made from.

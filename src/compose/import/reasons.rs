@@ -26,7 +26,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("extends", "import the file that it names, and compare"),
     ("external_links", "apps reach each other by name"),
     ("extra_hosts", "Berth leaves names to the engine"),
-    ("gpus", "GPUs come with a later version"),
     ("group_add", "the image's user decides"),
     ("hostname", "apps reach each other by the app's name"),
     ("include", "import the file that it names"),

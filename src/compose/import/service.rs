@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::emit::{Map, Yaml};
 use super::{
-    Desk, beyond, health, mounts, names, ports,
+    Desk, beyond, gpus, health, mounts, names, ports,
     tree::Node,
     values::{self, shown_bytes},
 };
@@ -12,8 +12,6 @@ use crate::model::{AppName, label};
 
 /// Set by Berth to the workspace's place.
 const WORKSPACE: &str = "WORKSPACE";
-/// Says which GPUs a container sees.
-const GPUS: &str = "NVIDIA_VISIBLE_DEVICES";
 
 /// Reads a service.
 pub(super) fn read(app: &AppName, node: &Node, desk: &mut Desk<'_>) -> (Map, Map) {
@@ -33,7 +31,9 @@ pub(super) fn read(app: &AppName, node: &Node, desk: &mut Desk<'_>) -> (Map, Map
     limits(node, &mut resources, desk);
     spec.put_map("resources", resources);
     let workspace = beyond::text(node, "workspace", "path");
-    spec.put_map("env", environment(node, workspace.as_deref(), desk));
+    let (env, visible) = environment(node, workspace.as_deref(), desk);
+    gpus::read(node, visible.as_deref(), &mut spec, desk);
+    spec.put_map("env", env);
     let mounts = mounts::read(node, workspace.as_deref(), desk);
     if !mounts.is_empty() {
         spec.put("mounts", mounts);
@@ -241,7 +241,8 @@ fn words(node: &Node, spec: &mut Map, desk: &mut Desk<'_>) {
     }
 }
 
-fn environment(node: &Node, workspace: Option<&str>, desk: &mut Desk<'_>) -> Map {
+/// The environment, and what it says of GPUs.
+fn environment(node: &Node, workspace: Option<&str>, desk: &mut Desk<'_>) -> (Map, Option<String>) {
     let mut env = BTreeMap::new();
     if let Some(files) = node.get("env_file") {
         let list = if files.is_list() { files.elements() } else { std::slice::from_ref(files) };
@@ -260,17 +261,23 @@ fn environment(node: &Node, workspace: Option<&str>, desk: &mut Desk<'_>) -> Map
         }
     }
     let at = node.get("environment").unwrap_or(node);
-    for name in [GPUS, WORKSPACE] {
-        let Some(value) = env.remove(name) else { continue };
+    let visible = env.get(gpus::VISIBLE).cloned();
+    for name in gpus::told().chain([WORKSPACE]) {
+        let Some(value) = env.get(name) else { continue };
         let is_ours = match name {
-            GPUS => value == "void",
-            _ => Some(value.as_str()) == workspace,
+            WORKSPACE => Some(value.as_str()) == workspace,
+            _ => gpus::is_told(node, name, value),
         };
-        if !is_ours {
+        // Others than these may be the user's own.
+        let is_reserved = [WORKSPACE, gpus::VISIBLE].contains(&name);
+        if !is_ours && is_reserved {
             desk.lose(at, format!("{name} is set by Berth"));
         }
+        if is_ours || is_reserved {
+            env.remove(name);
+        }
     }
-    env.into_iter().map(|(name, value)| (name, Yaml::Text(value))).collect()
+    (env.into_iter().map(|(name, value)| (name, Yaml::Text(value))).collect(), visible)
 }
 
 fn env_file(node: &Node, env: &mut BTreeMap<String, String>, desk: &mut Desk<'_>) {
@@ -292,7 +299,6 @@ fn env_file(node: &Node, env: &mut BTreeMap<String, String>, desk: &mut Desk<'_>
 fn limits(node: &Node, resources: &mut Map, desk: &mut Desk<'_>) {
     let deploy = node.get("deploy").and_then(|deploy| {
         let resources = deploy.get("resources")?;
-        devices(resources, desk);
         resources.get("limits")
     });
     let within = |key: &str| deploy.and_then(|limits| limits.get(key));
@@ -327,15 +333,6 @@ fn limits(node: &Node, resources: &mut Map, desk: &mut Desk<'_>) {
         && swap.text().and_then(|text| values::bytes(&text)) != memory
     {
         desk.lose(swap, super::reasons::of("memswap_limit"));
-    }
-}
-
-/// GPUs come with a later version; until then they are named.
-fn devices(resources: &Node, desk: &mut Desk<'_>) {
-    let devices =
-        resources.get("reservations").and_then(|reservations| reservations.get("devices"));
-    if let Some(devices) = devices {
-        desk.lose(devices, super::reasons::of("gpus"));
     }
 }
 

@@ -183,7 +183,7 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
 }
 
 /// A size as a manifest has it.
-pub(super) fn shown_bytes(bytes: u64) -> String {
+pub(in crate::compose) fn shown_bytes(bytes: u64) -> String {
     let short = format_bytes(bytes);
     if parse_bytes(&short) == Ok(bytes) { short } else { bytes.to_string() }
 }

@@ -7,6 +7,7 @@ use bollard::query_parameters::{
 };
 use serde_json::json;
 
+use super::super::gpus;
 use super::super::labels::compose_project;
 use super::super::{Applied, Error, ResolvedCall};
 use super::convert::create_body;
@@ -60,7 +61,7 @@ impl Docker {
                 Error::NotFound(message) if is_image_missing(&message) => {
                     Error::ImageMissing(spec.shape.image.clone())
                 }
-                other => other,
+                other => of_gpus(other),
             }),
         }
     }
@@ -71,7 +72,7 @@ impl Docker {
             Error::Failed { message, .. } | Error::Conflict(message) if is_port_taken(&message) => {
                 Error::PortTaken(message)
             }
-            other => other,
+            other => of_gpus(other),
         })
     }
 
@@ -134,6 +135,16 @@ impl Docker {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whatever its status is: what it says tells whether it is about GPUs.
+fn of_gpus(error: Error) -> Error {
+    let said = match &error {
+        Error::Failed { message, .. } | Error::Refused { message, .. } => Some(message),
+        Error::NotFound(message) => Some(message),
+        _ => None,
+    };
+    said.and_then(|message| gpus::error_of(message)).unwrap_or(error)
 }
 
 /// 304 is success without an effect (fault D07).

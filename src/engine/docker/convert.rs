@@ -8,15 +8,10 @@ use bollard::models::{
 };
 
 use super::super::labels::container_labels;
+use super::gpus;
 use super::shell::line_for_shell;
 use crate::model::{Command, Mount, MountSource, PortBinding, RestartPolicy, label};
 use crate::plan::ContainerSpec;
-
-/// Which GPUs a container sees. An image may ask for all of them, so the key is always written
-/// (fault U09).
-const GPUS_KEY: &str = "NVIDIA_VISIBLE_DEVICES";
-/// No GPU, and no driver files either.
-const GPUS_NONE: &str = "void";
 
 /// What the engine is asked for to make a container, as its API wants it: for who shows it.
 pub fn asked(spec: &ContainerSpec) -> serde_json::Value {
@@ -27,10 +22,11 @@ pub fn asked(spec: &ContainerSpec) -> serde_json::Value {
 pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
     let shape = &spec.shape;
     let (entrypoint, cmd) = command_of(&shape.command);
-    let mut env: Vec<_> = shape.env.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    if !shape.env.contains_key(GPUS_KEY) {
-        env.push(format!("{GPUS_KEY}={GPUS_NONE}"));
-    }
+    let own = shape.env.iter().filter(|(key, _)| !gpus::overrides(spec, key));
+    let mut env: Vec<_> = own.map(|(key, value)| format!("{key}={value}")).collect();
+    env.extend(gpus::environment(spec));
+    let mut host = host_config(spec);
+    gpus::put(spec, &mut host);
     let endpoint =
         EndpointSettings { aliases: Some(vec![spec.app.to_string()]), ..Default::default() };
     ContainerCreateBody {
@@ -41,7 +37,7 @@ pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
         labels: Some(container_labels(spec).into_iter().collect()),
         exposed_ports: Some(shape.ports.iter().map(port_key).collect()),
         stop_timeout: Some(i64::from(spec.grace_s)),
-        host_config: Some(host_config(spec)),
+        host_config: Some(host),
         networking_config: Some(NetworkingConfig {
             endpoints_config: Some([(shape.network.clone(), endpoint)].into_iter().collect()),
         }),

@@ -12,8 +12,10 @@
 
 mod build;
 mod calls;
+mod cdi;
 mod convert;
 mod errors;
+mod gpus;
 mod observe;
 mod pull;
 mod room;
@@ -33,7 +35,7 @@ use super::{
     ResolvedCall, Room, Wants,
 };
 use crate::model::ImageRef;
-use crate::state::{ContainerId, Detail, World};
+use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
 pub use build::Builder;
 pub use convert::asked;
 use errors::within;
@@ -287,6 +289,14 @@ impl Engine for Docker {
 
     fn room(&self) -> BoxFuture<'_, Result<Option<Room>, Error>> {
         Box::pin(self.free_room())
+    }
+
+    fn gpu_ways(&self) -> BoxFuture<'_, Result<GpuWays, Error>> {
+        Box::pin(self.ways())
+    }
+
+    fn gpus_of<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<GpuHold>, Error>> {
+        Box::pin(Self::gpus_of(self, id))
     }
 
     fn pull<'a>(

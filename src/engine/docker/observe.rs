@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::super::Error;
 use super::transport::decode;
-use crate::model::{AppName, PortBinding, Protocol, Timestamp, label};
+use crate::model::{AppName, GpuGiven, PortBinding, Protocol, Timestamp, label};
 use crate::state::{
     BaseImage, Container, ContainerId, ContainerState, Detail, Leftover, OwnImage, Ownership,
     World, gpus_of_labels, owner_of, ports_of_label,
@@ -111,7 +111,8 @@ struct ImageConfigWire {
 
 /// Makes a world of the two lists.
 pub(super) fn world(instance: &str, containers: &[u8], images: &[u8]) -> Result<World, Error> {
-    let mut world = World { containers: containers_of(instance, containers)?, ..World::default() };
+    let mut world = World::default();
+    world.containers = containers_of(instance, containers, &mut world.given)?;
     for image in rows::<ImageWire>("list images", images)? {
         let Some(image) = image.ok() else { continue };
         take_image(instance, image, &mut world);
@@ -121,11 +122,21 @@ pub(super) fn world(instance: &str, containers: &[u8], images: &[u8]) -> Result<
     Ok(world)
 }
 
-fn containers_of(instance: &str, body: &[u8]) -> Result<Vec<Container>, Error> {
+fn containers_of(
+    instance: &str,
+    body: &[u8],
+    given: &mut BTreeMap<ContainerId, GpuGiven>,
+) -> Result<Vec<Container>, Error> {
     let mut containers = Vec::new();
     for row in rows::<ContainerWire>("list", body)? {
         let container = match row {
-            Ok(wire) => container_of(instance, wire),
+            Ok(wire) => {
+                let label = wire.labels.as_ref().and_then(|labels| labels.get(label::GPU_WAY));
+                let way = label.and_then(|text| GpuGiven::parse(text));
+                let container = container_of(instance, wire);
+                given.extend(container.as_ref().map(|c| c.id.clone()).zip(way));
+                container
+            }
             Err(value) => odd_container(&value),
         };
         // Without an id nobody can say what is there: that is no complete observation.

@@ -279,7 +279,7 @@ impl Fake {
         })
     }
 
-    fn act(
+    pub(super) fn act(
         &self,
         app: &AppName,
         work: impl FnOnce(&mut State, &str, &ContainerId, Timestamp),

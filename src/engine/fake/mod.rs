@@ -3,6 +3,7 @@
 //!
 //! Time comes from a [`Clock`]: what is due (an exit, a restart) happens when anybody next looks.
 
+mod gpus;
 mod hands;
 mod state;
 mod thing;
@@ -23,7 +24,7 @@ use super::{
 use crate::clock::Clock;
 use crate::model::{ImageRef, Timestamp};
 use crate::plan::Call;
-use crate::state::{ContainerId, Detail, World};
+use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
 pub use state::{Order, Outcome, Script, Told};
 use state::{State, down};
 pub use thing::Behaviour;
@@ -206,14 +207,26 @@ impl Engine for Fake {
         Box::pin(self.do_pull(reference, log))
     }
 
+    fn gpu_ways(&self) -> BoxFuture<'_, Result<GpuWays, Error>> {
+        Box::pin(self.call("gpu_ways", |state, _| Ok(state.gpus.ways.clone())))
+    }
+
+    fn gpus_of<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<GpuHold>, Error>> {
+        Box::pin(self.call("gpus_of", |state, _| Ok(state.gpus_of(id))))
+    }
+
     fn exec<'a>(
         &'a self,
         id: &'a ContainerId,
         command: &'a [String],
         timeout: Duration,
     ) -> BoxFuture<'a, Result<(i64, String), Error>> {
-        let _ = (command, timeout);
-        Box::pin(self.call("exec", |state, now| state.exec(id, now)))
+        let _ = timeout;
+        let is_list = command.first().is_some_and(|program| program == "nvidia-smi");
+        Box::pin(self.call("exec", move |state, now| {
+            let listed = is_list.then(|| state.list_gpus(id)).flatten();
+            listed.map_or_else(|| state.exec(id, now), Ok)
+        }))
     }
 
     fn events(&self) -> BoxStream<'static, Result<Hint, Error>> {

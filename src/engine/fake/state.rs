@@ -8,8 +8,9 @@ use tokio::sync::broadcast;
 
 use super::super::labels::{container_labels, image_labels};
 use super::super::{Applied, CallCounts, Error, Hint, LogOptions};
+use super::gpus::Gpus;
 use super::thing::{Behaviour, Thing};
-use crate::model::{AppName, Digest, GpuShare, ImageRef, PortBinding, Timestamp, label};
+use crate::model::{AppName, Digest, GpuGiven, GpuShare, ImageRef, PortBinding, Timestamp, label};
 use crate::plan::{ContainerSpec, Recipe};
 use crate::state::{
     BaseImage, Container, ContainerId, ContainerState, Detail, GpuHold, HostPort, OwnImage,
@@ -118,6 +119,7 @@ pub(super) struct State {
     pub(super) events: broadcast::Sender<Result<Hint, Error>>,
     /// The same events in full; none ends all streams.
     pub(super) told: broadcast::Sender<Option<Told>>,
+    pub(super) gpus: Gpus,
     /// GPUs on which containers were started that have them alone, while others had them.
     pub(super) clashes: Vec<String>,
     made: u64,
@@ -140,6 +142,7 @@ impl Default for State {
             journal: Vec::new(),
             events: broadcast::channel(1024).0,
             told: broadcast::channel(1024).0,
+            gpus: Gpus::default(),
             clashes: Vec::new(),
             made: 0,
         }
@@ -316,6 +319,14 @@ impl State {
             }
             return Err(Error::PortTaken(message));
         }
+        if let Err(error) = self.check_gpus(id) {
+            if let Some(thing) = self.things.get_mut(id) {
+                thing.error = Some(error.to_string());
+                thing.exit_code = Some(128);
+            }
+            return Err(error);
+        }
+        self.gpus.lost.remove(id);
         self.note_gpus(id);
         let ip = self.next_ip();
         let thing = self.things.get_mut(id).ok_or_else(|| no_such(id))?;
@@ -469,6 +480,8 @@ impl State {
         let mut world = World::default();
         for (id, thing) in &self.things {
             world.containers.push(self.container(instance, id, thing));
+            let way = thing.labels.get(label::GPU_WAY).and_then(|text| GpuGiven::parse(text));
+            world.given.extend(way.map(|way| (id.clone(), way)));
         }
         for (id, image) in &self.images {
             for tag in &image.tags {

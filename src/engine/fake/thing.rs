@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{PortBinding, RestartPolicy, Timestamp};
-use crate::state::{ContainerState, Detail};
+use crate::state::{ContainerState, Detail, GpuHold};
 
 /// The first pause before the engine starts a container again; it doubles each time.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -78,6 +78,8 @@ pub(super) struct Thing {
     pub(super) restart_at: Option<Timestamp>,
     pub(super) backoff: Option<Duration>,
     pub(super) log: Vec<(Timestamp, String)>,
+    /// The GPUs that it was made with, when no Berth made it.
+    pub(super) gpus: Option<GpuHold>,
 }
 
 impl Thing {
@@ -103,6 +105,7 @@ impl Thing {
             restart_at: None,
             backoff: None,
             log: Vec::new(),
+            gpus: None,
         }
     }
 

@@ -56,6 +56,7 @@ fn status(entry: &Entry, status: &Status) -> Value {
         "containerId": status.container_id,
         "ports": status.ports.iter().map(port).collect::<Vec<_>>(),
         "gpus": status.gpus,
+        "gpuWay": status.gpu_way,
         "restarts": status.restarts,
         "since": status.since,
         "rollout": status.rollout.as_ref().map(rollout),

@@ -297,6 +297,7 @@ pub(crate) fn entry(name: &str) -> Entry {
             container_id: Some("c".repeat(64)),
             ports: Vec::new(),
             gpus: Vec::new(),
+            gpu_way: None,
             restarts: 0,
             rollout: None,
             since: now(),

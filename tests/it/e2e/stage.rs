@@ -152,6 +152,7 @@ impl Stage {
             metrics: Arc::new(Metrics::new("test").unwrap()),
             resync: self.resync,
             cards: Arc::default(),
+            gpu: Default::default(),
             stop: stop.clone(),
         });
         let record = daemon.record();

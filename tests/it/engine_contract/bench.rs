@@ -9,7 +9,8 @@ use berth::engine::docker::{Builder, Docker, Settings};
 use berth::engine::fake::{Behaviour, Fake, Outcome, Script};
 use berth::engine::{Applied, BuildExtras, BuildRequest, Engine, Error, LogOptions, ResolvedCall};
 use berth::model::{
-    AppName, Command, PortBinding, Protocol, Resources, RestartPolicy, SpecHash, label,
+    AppName, Command, GpuGrant, GpuRoute, GpuShare, GpuVendor, GpuWay, PortBinding, Protocol,
+    Resources, RestartPolicy, SpecHash, label,
 };
 use berth::plan::{Call, ContainerSpec, Dockerfile, Recipe, Shape, Target};
 use berth::state::{Container, ContainerId, container_name};
@@ -142,6 +143,34 @@ impl Bench {
             grace_s: 2,
             gpu_way: None,
             shape,
+        }
+    }
+
+    pub(crate) fn spec_with_gpus(&self, devices: &[&str], way: GpuWay) -> ContainerSpec {
+        let texts = |prefix: &str| devices.iter().map(|id| format!("{prefix}{id}")).collect();
+        let mut spec = self.spec("chat");
+        spec.shape.gpus = Some(GpuGrant {
+            vendor: GpuVendor::Nvidia,
+            devices: texts(""),
+            share: GpuShare::Exclusive,
+            memory_bytes: None,
+            capabilities: Vec::new(),
+        });
+        spec.gpu_way = Some(GpuRoute {
+            way,
+            names: if way == GpuWay::Cdi { texts("nvidia.com/gpu=") } else { Vec::new() },
+            nodes: Vec::new(),
+            groups: Vec::new(),
+            driver: Some("550.54.15".to_owned()),
+            why: String::new(),
+        });
+        spec
+    }
+
+    /// The fake has a hook unless it is told; the real one here has none.
+    pub(crate) fn has_no_gpus(&self) {
+        if let Some(fake) = self.as_fake() {
+            fake.set_gpu_hook(false);
         }
     }
 

@@ -95,6 +95,12 @@ impl Second {
         self.script("up", flags);
     }
 
+    /// Starts dockerd in this environment.
+    pub(crate) fn up_with(&self, env: &[(&str, &str)], flags: &[&str]) {
+        let mut command = Command::new(script());
+        must(command.arg("up").arg(self.folder.path()).args(flags).envs(env.iter().copied()));
+    }
+
     /// Ends a program of the engine as a crash does.
     pub(crate) fn kill(&self, program: &str) {
         self.script("kill", &[program]);

@@ -180,6 +180,7 @@ impl Yard {
             metrics: Arc::new(Metrics::new("test").unwrap()),
             resync: RESYNC,
             cards: Arc::default(),
+            gpu: Default::default(),
             stop: stop.clone(),
         });
         let (record, commands) = (daemon.record(), daemon.commands());

@@ -370,6 +370,7 @@ fn refused(error: Error) -> Response<Body> {
             500,
             format!("driver failed programming external connectivity on endpoint x: {message}"),
         ),
+        Error::Gpu(message) => (500, message),
         Error::Refused { status, message } | Error::Failed { status, message } => (status, message),
         other => (500, other.to_string()),
     };

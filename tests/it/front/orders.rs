@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, future::Future};
 use berth::{
     engine::{Error, fake::Order},
     model::{
-        AppName, Command, Digest, GpuGrant, PortBinding, Protocol, Resources, RestartPolicy,
-        SpecHash, label,
+        AppName, Command, Digest, GpuGiven, GpuGrant, GpuRoute, PortBinding, Protocol, Resources,
+        RestartPolicy, SpecHash, label,
     },
     plan::{ContainerSpec, Shape},
 };
@@ -54,7 +54,7 @@ pub(super) fn spec(name: String, body: &Value) -> Result<ContainerSpec, Error> {
         commit: get(label::COMMIT),
         fields: get(label::FIELDS).unwrap_or_default(),
         grace_s: 1,
-        gpu_way: None,
+        gpu_way: get(label::GPU_WAY).and_then(|text| route(&text)),
         shape: Shape {
             image: body["Image"].as_str().unwrap_or_default().to_owned(),
             command: Command::Image,
@@ -67,6 +67,12 @@ pub(super) fn spec(name: String, body: &Value) -> Result<ContainerSpec, Error> {
             gpus: get(label::GPUS).and_then(|text| GpuGrant::parse(&text)),
         },
     })
+}
+
+fn route(text: &str) -> Option<GpuRoute> {
+    let GpuGiven { way, driver } = GpuGiven::parse(text)?;
+    let (names, nodes, groups) = (Vec::new(), Vec::new(), Vec::new());
+    Some(GpuRoute { way, names, nodes, groups, driver, why: String::new() })
 }
 
 fn ports(map: &Value) -> Result<Vec<PortBinding>, Error> {

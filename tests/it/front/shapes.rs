@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use berth::{
     engine::{About, fake::Fake},
-    state::{Container, ContainerState, Detail},
+    state::{Container, ContainerState, Detail, GpuHold},
 };
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -119,7 +119,18 @@ pub(super) fn inspection(one: &Container, detail: &Detail) -> Value {
             "FinishedAt": time(detail.finished_at),
         },
         "Config": {"Tty": false, "Image": one.image},
+        "HostConfig": {"DeviceRequests": one.gpus.as_ref().map(request)},
     })
+}
+
+/// GPUs as they were asked for.
+fn request(hold: &GpuHold) -> Value {
+    match hold {
+        GpuHold::Granted(grant) => json!([{
+            "Driver": "nvidia", "DeviceIDs": grant.devices, "Capabilities": [["gpu"]]
+        }]),
+        other => panic!("nothing here holds {other:?}"),
+    }
 }
 
 pub(super) fn images(fake: &Fake) -> Value {

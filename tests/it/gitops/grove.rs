@@ -202,6 +202,7 @@ impl Grove {
             metrics: Arc::clone(&metrics),
             resync: RESYNC,
             cards: Arc::default(),
+            gpu: Default::default(),
             stop: stop.clone(),
         });
         let (record, commands) = (daemon.record(), daemon.commands());

@@ -1,0 +1,80 @@
+//! GPUs of a container that exists: whether it lost them, and whether its way still works.
+
+use super::{Call, ContainerSpec, Input, Plan, Step, preflight, rollout, times};
+use crate::model::{App, Reason};
+use crate::state::{Container, GpuLoss};
+
+/// How often within an hour an app's container is made anew because it lost its GPUs.
+pub const MENDS_AN_HOUR: u32 = 3;
+
+/// What was seen of a container that can't reach its GPUs any more (fault U01).
+pub(super) fn loss<'a>(input: &Input<'a>, current: &Container) -> Option<&'a GpuLoss> {
+    input.state.devices.loss.as_ref().filter(|loss| loss.container == current.id)
+}
+
+/// Only a new container gets its GPUs back; that is tried a few times within an hour.
+pub(super) fn mend(
+    input: &Input<'_>,
+    app: &App,
+    wanted: &ContainerSpec,
+    (current, loss): (&Container, &GpuLoss),
+    plan: &mut Plan,
+) {
+    let message = &loss.message;
+    if loss.is_spent {
+        plan.look_at(input.now + times::SOON * 60);
+        return plan.refuse(
+            Reason::GpuLost,
+            format!(
+                "{message}; it was made anew {} times within the hour and lost them again, so it is left as it is: see docs/gpu-containers.md, or try again with `berth restart {}`",
+                loss.mended, app.name
+            ),
+        );
+    }
+    if let Some(refusal) = preflight::obstacle(input, wanted) {
+        plan.look_at(input.now + times::SOON * 5);
+        plan.refusals.push(refusal);
+        return plan.refuse(Reason::GpuLost, message.clone());
+    }
+    rollout::replace(app, wanted, current, message, plan);
+    let until = Some(input.now + times::SOON);
+    plan.wait(Reason::GpuLost, format!("{message}; it is made anew"), until);
+}
+
+/// Why a container that does not run can't be started as it was made: the engine refused the way
+/// in which it is given its GPUs, and there is another one.
+pub(super) fn stale_way(
+    input: &Input<'_>,
+    current: &Container,
+    wanted: &ContainerSpec,
+) -> Option<String> {
+    let given = input.world.given.get(&current.id)?;
+    let better = wanted.gpu_way.as_ref().filter(|route| route.way != given.way)?;
+    let said = input.state.devices.refused.get(&given.way)?;
+    Some(format!(
+        "its GPUs come by {} now: by {} the engine said `{}`",
+        better.way,
+        given.way,
+        said.trim()
+    ))
+}
+
+/// What people should know of an app's GPUs: how a new container gets them, and that the driver is
+/// another one than when the container was made (fault U02).
+pub(super) fn remark(input: &Input<'_>, plan: &mut Plan) {
+    let made = plan.steps.iter().find_map(|step| match &step.step {
+        Step::Call(Call::Create(spec)) => Some(spec),
+        _ => None,
+    });
+    let route = made.and_then(|spec| spec.shape.gpus.as_ref().and(spec.gpu_way.as_ref()));
+    if let Some(route) = route {
+        plan.remarks.push(format!("its GPUs come by {}: {}", route.way, route.why));
+    }
+    let Some(now) = &input.state.devices.driver else { return };
+    let given = plan.current.as_ref().and_then(|id| input.world.given.get(id));
+    if let Some(then) = given.and_then(|given| given.driver.as_ref()).filter(|then| *then != now) {
+        plan.remarks.push(format!(
+            "it was made with the GPU driver {then} and the host has {now}: it goes on as it is, and gets the new one with the next version or `berth restart`"
+        ));
+    }
+}

@@ -1,0 +1,151 @@
+//! What is decided about GPUs in containers: in memory, without an engine.
+
+use berth::{
+    model::{GpuGrant, GpuRoute, GpuShare, GpuVendor, GpuWay, Reason},
+    plan::{Plan, render, render_step},
+    state::{GpuLoss, Obstacle},
+};
+
+use crate::sim::{Sim, image_app};
+
+fn route(way: GpuWay) -> GpuRoute {
+    let (names, nodes, groups) = (Vec::new(), Vec::new(), Vec::new());
+    let (driver, why) = (Some("550.54.15".to_owned()), "of this test".to_owned());
+    GpuRoute { way, names, nodes, groups, driver, why }
+}
+
+/// An app with a card, which is not made yet.
+fn asking(way: GpuWay) -> Sim {
+    let mut sim = Sim::new(&image_app("chat", "x:1", "port: 80")).has_image("x:1");
+    sim.add_image("x:2");
+    sim.state.gpus.grant = Some(GpuGrant {
+        vendor: GpuVendor::Nvidia,
+        devices: vec!["GPU-a".to_owned()],
+        share: GpuShare::Exclusive,
+        memory_bytes: None,
+        capabilities: Vec::new(),
+    });
+    sim.state.devices.route = Some(route(way));
+    sim.state.devices.driver = Some("550.54.15".to_owned());
+    sim
+}
+
+fn running(way: GpuWay) -> Sim {
+    let mut sim = asking(way);
+    sim.settle();
+    assert!(sim.plan().is_empty());
+    sim
+}
+
+fn verbs(plan: &Plan) -> Vec<String> {
+    let verb = |step: String| step.split(' ').next().unwrap().to_owned();
+    plan.steps.iter().map(|planned| verb(render_step(&planned.step))).collect()
+}
+
+fn lost(sim: &mut Sim, mended: u32, is_spent: bool) {
+    let container = sim.world.containers[0].id.clone();
+    let message = "the container can't use its GPU any more".to_owned();
+    sim.state.devices.loss = Some(GpuLoss { container, message, mended, is_spent });
+}
+
+#[test]
+fn a_plan_says_which_cards_come_in_which_way() {
+    let text = render(&asking(GpuWay::Cdi).plan());
+    assert!(text.contains("its GPUs come by CDI: of this test"), "{text}");
+}
+
+#[test]
+fn a_better_way_replaces_nothing_that_runs() {
+    let mut sim = running(GpuWay::DeviceRequest);
+    sim.state.devices.route = Some(route(GpuWay::Cdi));
+    assert!(sim.plan().is_empty());
+    let said = "could not select device driver".to_owned();
+    sim.state.devices.refused.insert(GpuWay::DeviceRequest, said);
+    assert!(sim.plan().is_empty(), "it runs, whatever was refused since");
+}
+
+#[test]
+fn what_was_made_for_a_way_that_is_refused_is_made_anew_for_the_next_one() {
+    let mut sim = asking(GpuWay::Cdi);
+    // All but the start.
+    let begun = sim.plan();
+    sim.pass(Some(begun.steps.len() - 1));
+    assert_eq!(verbs(&sim.plan()), ["start"]);
+    let said = "CDI device injection failed: unresolvable".to_owned();
+    sim.state.devices.refused.insert(GpuWay::Cdi, said);
+    sim.state.devices.route = Some(route(GpuWay::DeviceRequest));
+    let plan = sim.plan();
+    assert_eq!(verbs(&plan), ["remove", "ensure", "create", "start"]);
+    let text = render(&plan);
+    assert!(
+        text.contains("by device request now: by CDI the engine said `CDI device injection"),
+        "{text}"
+    );
+    sim.settle();
+    assert_eq!(sim.world.containers.len(), 1);
+    let given = &sim.world.given[&sim.world.containers[0].id];
+    assert_eq!(given.way, GpuWay::DeviceRequest);
+}
+
+/// Fault U01.
+#[test]
+fn a_container_that_lost_its_gpus_is_made_anew() {
+    let mut sim = running(GpuWay::DeviceRequest);
+    lost(&mut sim, 0, false);
+    let plan = sim.plan();
+    assert_eq!(verbs(&plan), ["stop", "remove", "ensure", "create", "start"]);
+    assert!(plan.says(Reason::GpuLost).unwrap().contains("it is made anew"));
+    let before = sim.world.containers[0].id.clone();
+    sim.settle();
+    assert_ne!(sim.world.containers[0].id, before);
+    assert!(sim.plan().is_empty(), "what was said of another container does not count");
+}
+
+#[test]
+fn a_container_that_loses_its_gpus_again_and_again_is_left_as_it_is() {
+    let mut sim = running(GpuWay::DeviceRequest);
+    lost(&mut sim, 3, true);
+    let plan = sim.plan();
+    assert!(plan.is_empty());
+    let said = plan.says(Reason::GpuLost).unwrap();
+    assert!(
+        said.contains("3 times within the hour") && said.contains("berth restart chat"),
+        "{said}"
+    );
+}
+
+fn obstacle() -> Obstacle {
+    let message = "the GPUs' driver was changed".to_owned();
+    Obstacle { reason: Reason::GpuDriver, message }
+}
+
+/// Fault U02: nothing stops for what would not start.
+#[test]
+fn with_a_driver_that_starts_nothing_new_what_runs_goes_on() {
+    let mut sim = running(GpuWay::DeviceRequest);
+    sim.state.obstacles = vec![obstacle()];
+    assert!(sim.plan().is_empty() && sim.plan().refusals.is_empty());
+    sim.edit(&image_app("chat", "x:2", "port: 80"));
+    let plan = sim.plan();
+    assert!(plan.is_empty());
+    assert_eq!(plan.says(Reason::GpuDriver), Some("the GPUs' driver was changed"));
+    sim.edit(&image_app("chat", "x:1", "port: 80"));
+    lost(&mut sim, 0, false);
+    let plan = sim.plan();
+    assert!(plan.is_empty());
+    assert!(plan.says(Reason::GpuDriver).is_some() && plan.says(Reason::GpuLost).is_some());
+}
+
+/// Fault U02.
+#[test]
+fn a_driver_that_changed_since_is_said_and_stops_nothing() {
+    let mut sim = running(GpuWay::Cdi);
+    sim.state.devices.driver = Some("560.35.03".to_owned());
+    let plan = sim.plan();
+    assert!(plan.is_empty() && plan.waits.is_empty() && plan.refusals.is_empty());
+    let text = render(&plan);
+    assert!(
+        text.contains("made with the GPU driver 550.54.15 and the host has 560.35.03"),
+        "{text}"
+    );
+}
