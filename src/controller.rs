@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::StreamExt as _;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, watch},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -41,6 +41,8 @@ const KNOWN_WAIT: Duration = Duration::from_millis(300);
 const STOP_WAIT: Duration = Duration::from_secs(20);
 /// Figures of the queue are taken so often.
 const GAUGE_PAUSE: Duration = Duration::from_secs(1);
+
+type Answer = oneshot::Sender<Result<String, CommandError>>;
 
 /// What the loop is made of.
 pub struct Controller {
@@ -345,9 +347,25 @@ impl Controller {
                 });
                 continue;
             }
-            let done = self.obey(command, &rescan).await;
-            let _ = answer.send(done);
+            let is_kept = command.is_kept();
+            match self.obey(command, &rescan).await {
+                // Others need not wait meanwhile.
+                Ok(told) if is_kept => {
+                    drop(tokio::spawn(Arc::clone(&self).tell_kept(told, answer)))
+                }
+                done => drop(answer.send(done)),
+            }
         }
+    }
+
+    /// Says that a command is obeyed once nobody can forget it any more.
+    async fn tell_kept(self: Arc<Self>, done: String, answer: Answer) {
+        let kept = self.reconciler.ledger.until_kept().await;
+        let told = match kept {
+            Ok(()) => Ok(done),
+            Err(why) => Err(CommandError::NotKept { done, why }),
+        };
+        let _ = answer.send(told);
     }
 
     async fn obey(
@@ -369,7 +387,10 @@ impl Controller {
             }
             Command::Restart(app) => {
                 self.must_exist(&app)?;
-                ledger.update(&app, |facts| facts.request = Some(Request::Restart));
+                ledger.update(&app, |facts| {
+                    facts.request = Some(Request::Restart);
+                    facts.restarting = None;
+                });
                 (app, "restarting")
             }
             Command::Rebuild(app) => {
@@ -461,11 +482,12 @@ impl Controller {
             self.ask_all().await;
             return Ok(format!("going on with the engine {engine}"));
         }
-        let apps = self.intake().confirm().ok_or(CommandError::NothingToConfirm)?;
+        let ledger = &self.reconciler.ledger;
+        let apps = self.intake().confirm(ledger).ok_or(CommandError::NothingToConfirm)?;
         let seen = Instant::now();
         let known = self.known(seen).await;
         let mut intake = self.intake();
-        self.publish(intake.fold(known.as_ref(), &self.reconciler.ledger), seen);
+        self.publish(intake.fold(known.as_ref(), ledger), seen);
         drop(intake);
         let names: Vec<_> = apps.iter().map(AppName::as_str).collect();
         Ok(format!("removing {}", names.join(", ")))

@@ -30,7 +30,7 @@ use crate::manifest;
 use crate::model::Digest;
 use crate::queue::Queue;
 use crate::reconcile::{Devices, Memory, Observer, Reconciler, Times};
-use crate::record::{Record, file::Folder, ledger::Ledger};
+use crate::record::{Record, file::Folder, keeper::Keeper, ledger::Ledger};
 use crate::secret::Secrets;
 use crate::server::{Parts, Server, Settings as ServerSettings};
 use crate::source::Source;
@@ -38,10 +38,6 @@ use crate::state::{ContainerId, Desired, Policy};
 use crate::telemetry::Metrics;
 use crate::workspace::{Access, Settings as WorkspaceSettings, Workspace, network_environment};
 
-/// State is written at most so often.
-const SAVE_PAUSE: Duration = Duration::from_secs(1);
-/// What could not be written is tried again after this pause.
-const SAVE_RETRY: Duration = Duration::from_secs(5);
 /// How many commands may wait.
 const COMMANDS_WAITING: usize = 64;
 
@@ -207,7 +203,6 @@ pub async fn run(config: Config) -> Result<(), Error> {
         tracing::warn!(told, "state not readable");
     }
     let ledger = Arc::new(Ledger::new(kept));
-    ledger.note_saved(None);
     let engine = engine(&config, &clock)?;
     let _lease = lease(&config, engine.as_ref()).await?;
     let version = env!("CARGO_PKG_VERSION");
@@ -237,13 +232,16 @@ pub async fn run(config: Config) -> Result<(), Error> {
     };
     let server = Server::bind(ServerSettings::new(config.listen), parts).await?;
     announce(&config, &server);
-    let saver = tokio::spawn(save(folder, Arc::clone(&ledger), stop.clone()));
+    // It ends last: what the last passes and answers change is written, too.
+    let is_over = CancellationToken::new();
+    let keeping = tokio::spawn(Keeper::new(folder, ledger).run(is_over.clone()));
     let serving = tokio::spawn(server.run(stop.clone()));
     let writing = tokio::spawn(daemon.compose_writer(&config.compose_dir).run(stop.clone()));
     daemon.run().await;
     let _ = serving.await;
     let _ = writing.await;
-    let _ = saver.await;
+    is_over.cancel();
+    let _ = keeping.await;
     tracing::info!("stopped; the apps go on running");
     Ok(())
 }
@@ -378,37 +376,6 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
         gpu_driver: None,
         own_container: host::own_container().map(ContainerId::new),
         ..Policy::default()
-    }
-}
-
-/// Writes the state as soon as it has changed, then not again for a moment, and once more at the
-/// end: what a person asked for is on disk at once, a burst of changes costs few writes. What could
-/// not be written is tried again: a disk that was full has room again some time (fault D41).
-async fn save(folder: Folder, ledger: Arc<Ledger>, stop: CancellationToken) {
-    let folder = Arc::new(folder);
-    let mut is_last = false;
-    let mut problem: Option<String> = None;
-    while !is_last {
-        tokio::select! {
-            () = stop.cancelled() => is_last = true,
-            () = ledger.changed() => {}
-            () = tokio::time::sleep(SAVE_RETRY), if problem.is_some() => {}
-        }
-        let (folder, (kept, version)) = (Arc::clone(&folder), ledger.kept_at());
-        let saved = tokio::task::spawn_blocking(move || folder.save(&kept)).await;
-        if matches!(saved, Ok(Ok(()))) {
-            ledger.note_saved(Some(version));
-        }
-        let error = saved.ok().and_then(Result::err).map(|error| error.to_string());
-        match &error {
-            Some(error) if problem.as_ref() != Some(error) => {
-                tracing::warn!(error, "state not written; it is tried again");
-            }
-            None if problem.is_some() => tracing::info!("state written again"),
-            Some(_) | None => {}
-        }
-        problem = error;
-        let _ = tokio::time::timeout(SAVE_PAUSE, stop.cancelled()).await;
     }
 }
 

@@ -84,9 +84,13 @@ impl Intake {
         self.fold(known, ledger)
     }
 
-    /// Lets the removals pass that are held back; answers which. None when there are none.
-    pub fn confirm(&mut self) -> Option<Vec<AppName>> {
+    /// Lets the removals pass that are held back, over restarts too; answers which. None when there
+    /// are none.
+    pub fn confirm(&mut self, ledger: &Ledger) -> Option<Vec<AppName>> {
         let Some(Hold::Brake { apps, .. }) = &self.desired.hold else { return None };
+        for app in apps {
+            ledger.update(app, |facts| facts.is_removal_confirmed = true);
+        }
         self.accepted.extend(apps.iter().cloned());
         Some(apps.clone())
     }
@@ -154,6 +158,13 @@ impl Intake {
             }
         }
         let named: BTreeSet<_> = apps.keys().cloned().collect();
+        for app in ledger.confirmed() {
+            if named.contains(&app) {
+                ledger.update(&app, |facts| facts.is_removal_confirmed = false);
+            } else {
+                self.accepted.insert(app);
+            }
+        }
         self.accepted.retain(|app| !named.contains(app));
         if known.is_some() {
             // What is gone from everywhere has been removed.

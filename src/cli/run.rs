@@ -20,7 +20,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, _output: &mut Output) -> Result<Exit, Error> {
     let config = read(args.flags)?;
-    logging::init(config.log_format, &config.log)
+    let log = logging::init(config.log_format, &config.log)
         .map_err(|error| Error::new(Exit::NotSo, error.to_string()))?;
     if config.is_set("model-store") {
         let path = config.model_store.display();
@@ -30,6 +30,7 @@ pub(super) fn run(args: Args, _output: &mut Output) -> Result<Exit, Error> {
     let ran = runtime.block_on(daemon::run(config));
     // A look at a slow folder may still be under way: nothing of it is needed any more.
     runtime.shutdown_background();
+    log.finish();
     ran.map(|()| Exit::Done).map_err(|error| {
         let mut said = Error::new(Exit::NotSo, error.to_string());
         let mut cause = error.source();

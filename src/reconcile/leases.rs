@@ -11,8 +11,6 @@ use crate::plan::{Answer, Asking, Who, devices_of, place_gpus, words_of};
 use crate::record::{CommandError, LeaseOrder};
 use crate::state::{ContainerId, GpuHold, GpuLease, World};
 
-/// How long a lease may take to reach the disk before it is taken back.
-const SAVE_PATIENCE: Duration = Duration::from_secs(8);
 
 impl Reconciler {
     /// Does what a program outside asks about leases. The answer is a document.
@@ -108,10 +106,8 @@ impl Reconciler {
     }
 
     async fn kept(&self) -> Result<(), CommandError> {
-        let saved = tokio::time::timeout(SAVE_PATIENCE, self.ledger.until_saved()).await;
-        saved.map_err(|_| {
-            let message = "the lease could not be written to the state folder: see Berth's log";
-            refused("gpu.not-kept", message.to_owned())
+        self.ledger.until_kept().await.map_err(|why| {
+            refused("gpu.not-kept", format!("the lease is not known to be on the disk: {why}"))
         })
     }
 

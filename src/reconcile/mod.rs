@@ -11,6 +11,7 @@ mod leases;
 mod memory;
 mod observer;
 mod patience;
+mod restart;
 mod times;
 
 use std::{
@@ -155,6 +156,7 @@ impl Reconciler {
         let uid = as_app(&want).and_then(|app| app.spec.workspace.uid);
         self.give_up(&input, &plan);
         self.note_start(&plan);
+        self.note_restart(&input, &plan).await;
         let mut outcome = self.executor.execute(&plan, uid).await;
         if !plan.steps.is_empty() {
             self.memory.change(app);
@@ -189,7 +191,8 @@ impl Reconciler {
     async fn state(&self, app: &AppName, want: &Want, world: &World) -> AppState {
         let facts = self.ledger.facts(app).unwrap_or_default();
         let health = self.prober.seen(app);
-        let details = self.details(app, want, world, &health).await;
+        let is_restart = facts.request == Some(Request::Restart);
+        let details = self.details(app, want, world, (&health, is_restart)).await;
         let source = as_app(want).filter(|app| app.spec.git().is_some());
         let checkout = source.and_then(|_| self.workspace.load(app));
         let rebuilds = source.zip(checkout.as_ref()).map_or(facts.rebuilds, |(app, checkout)| {
@@ -208,13 +211,13 @@ impl Reconciler {
             gpus: GpuPlacement::default(),
             devices: GpuDevices::default(),
             obstacles: self.obstacles(),
+            request: self.still_asked(app, &facts, world, &details),
             failures: facts.failures,
             health,
             begun: self.begun(app, world, &details),
             details,
             ready: self.ready(want),
             is_paused: facts.is_paused,
-            request: facts.request,
             bad_revision: facts.bad_revision,
             rebuilds,
             pulled_generation: facts.pulled_generation,
@@ -228,7 +231,7 @@ impl Reconciler {
         app: &AppName,
         want: &Want,
         world: &World,
-        health: &BTreeMap<ContainerId, HealthSeen>,
+        (health, is_restart): (&BTreeMap<ContainerId, HealthSeen>, bool),
     ) -> BTreeMap<ContainerId, Detail> {
         // What goes for good is not asked how it is.
         if matches!(want, Want::Absent) {
@@ -243,7 +246,7 @@ impl Reconciler {
                 Some(seen) => matches!(seen, HealthSeen::Healthy { .. }),
                 None => is_alone && as_app(want).is_some_and(|app| app.spec.health.check.is_none()),
             };
-            container.state == ContainerState::Running && is_steady && !is_troubled
+            container.state == ContainerState::Running && is_steady && !is_troubled && !is_restart
         };
         let inspect = async |container: &Container| {
             let detail = self.engine.inspect(&container.id).await.ok().flatten();
@@ -394,7 +397,7 @@ impl Reconciler {
         if is_done {
             self.ledger.update(app, |facts| {
                 if facts.request == request {
-                    facts.request = None;
+                    (facts.request, facts.restarting) = (None, None);
                 }
                 if request == Some(Request::Retry) && !has_kept {
                     facts.bad_revision = None;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::model::Timestamp;
-use crate::state::{Leases, Pin, Revision};
+use crate::state::{Leases, Life, Pin, Request, Revision};
 
 /// The format that this Berth writes. A newer one is not read and not overwritten (fault T02).
 const FORMAT: u32 = 1;
@@ -63,6 +63,14 @@ pub struct KeptApp {
     pub ports: Vec<(u16, String, u16)>,
     /// The file that held its last good manifest, and that file's text.
     pub last_good: Option<(String, String)>,
+    /// What a person asked for and was not done yet.
+    #[serde(deserialize_with = "legible_one")]
+    pub request: Option<Request>,
+    /// What a restart that was asked for ends.
+    #[serde(deserialize_with = "legible_one")]
+    pub restarting: Option<Life>,
+    /// Whether a person confirmed that it goes.
+    pub is_removal_confirmed: bool,
     /// Its last rollouts, oldest first.
     #[serde(deserialize_with = "legible")]
     pub revisions: Vec<Revision>,
@@ -84,7 +92,9 @@ fn legible<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Revision>, D::Error
     Ok(values.into_iter().filter_map(read).collect())
 }
 
-fn legible_one<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Pin>, D::Error> {
+fn legible_one<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
     let value = Option::<Value>::deserialize(from)?;
     // A hold of which it is not known how it ran would run something else.
     Ok(value.and_then(|value| serde_json::from_value(value).ok()))

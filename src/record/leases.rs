@@ -42,14 +42,9 @@ impl Ledger {
         let mut inner = self.lock();
         let before = inner.leases.clone();
         let answer = change(&mut inner.leases);
-        let is_changed = before != inner.leases;
-        if is_changed {
-            inner.version += 1;
-        }
-        drop(inner);
-        if is_changed {
+        if before != inner.leases {
             self.leases_changed.notify_one();
-            self.tell_change();
+            self.note_change(inner);
         }
         answer
     }

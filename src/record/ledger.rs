@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
+use super::durable::{Durable, NotKept};
 use super::file::{Kept, KeptApp, KeptBadRevision};
 use crate::model::{AppName, Digest, GpuGrant, PortBinding, Protocol, Reason, SpecHash, Timestamp};
-use crate::state::{BadRevision, Failure, HostPort, Leases, Pin, Request, Revision, WorkKind};
+use crate::state::{BadRevision, Failure, HostPort, Leases, Life, Pin, Request, Revision, WorkKind};
 
 /// How long a host port stays with nobody after its app is gone (fault P10).
 const QUARANTINE: Duration = Duration::from_secs(60);
@@ -43,8 +44,12 @@ pub struct Facts {
     pub checked_at: Option<Timestamp>,
     /// Work that failed. Not kept over restarts.
     pub failures: BTreeMap<WorkKind, Failure>,
-    /// What a person asked for and was not done yet. Not kept over restarts.
+    /// What a person asked for and was not done yet.
     pub request: Option<Request>,
+    /// What a restart that was asked for ends.
+    pub restarting: Option<Life>,
+    /// Whether a person confirmed that it goes.
+    pub is_removal_confirmed: bool,
     /// Whether its container could not be started because its network is gone. Not kept.
     pub is_network_lost: bool,
     /// Its last rollouts, oldest first.
@@ -65,19 +70,18 @@ pub struct Ledger {
     inner: Mutex<Inner>,
     changed: Notify,
     pub(super) leases_changed: Notify,
-    /// Which version of all this is on the disk; none where nobody writes it down.
-    saved: watch::Sender<Option<u64>>,
+    durable: Durable,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Inner {
+    /// How often something was changed.
+    number: u64,
     apps: BTreeMap<AppName, Facts>,
     resting: BTreeMap<HostPort, (Timestamp, String)>,
     engine_id: Option<String>,
     folder: Option<String>,
     pub(super) leases: Leases,
-    /// One more with each change of the leases.
-    pub(super) version: u64,
 }
 
 impl Ledger {
@@ -86,12 +90,12 @@ impl Ledger {
         let apps = kept.apps.into_iter();
         let apps = apps.filter_map(|(name, app)| Some((AppName::new(&name).ok()?, facts(app))));
         let inner = Inner {
+            number: 0,
             apps: apps.collect(),
             resting: BTreeMap::new(),
             engine_id: kept.engine_id,
             folder: kept.folder,
             leases: kept.leases,
-            version: 0,
         };
         Self { inner: Mutex::new(inner), ..Self::default() }
     }
@@ -102,37 +106,37 @@ impl Ledger {
 
     /// What is to be kept over restarts.
     pub fn kept(&self) -> Kept {
-        self.kept_at().0
+        self.numbered().1
     }
 
-    /// The same, and which version of it that is.
-    pub fn kept_at(&self) -> (Kept, u64) {
+    /// The same, with the number of the last change in it.
+    pub(super) fn numbered(&self) -> (u64, Kept) {
         let inner = self.lock();
         let apps = inner.apps.iter();
-        let all = Kept {
+        let kept = Kept {
             format: 0,
             engine_id: inner.engine_id.clone(),
             folder: inner.folder.clone(),
             apps: apps.map(|(name, facts)| (name.to_string(), kept(facts))).collect(),
             leases: inner.leases.clone(),
         };
-        (all, inner.version)
+        (inner.number, kept)
     }
 
-    /// Says which version is on the disk; none before the first, by whoever will write it down.
-    pub fn note_saved(&self, version: Option<u64>) {
-        self.saved.send_replace(Some(version.unwrap_or(0)));
+    pub(super) fn durable(&self) -> &Durable {
+        &self.durable
     }
 
-    /// Waits until the leases as they are now are on the disk, where somebody writes them down.
-    pub async fn until_saved(&self) {
-        let version = self.lock().version;
-        let mut saved = self.saved.subscribe();
-        let _ = saved.wait_for(|saved| saved.is_none_or(|saved| version <= saved)).await;
+    /// Waits until all that was changed so far is on the disk. In a Berth that keeps nothing
+    /// there is nothing to wait for.
+    pub async fn until_kept(&self) -> Result<(), NotKept> {
+        let number = self.lock().number;
+        self.durable.wait(number).await
     }
 
-    /// Has what has changed written down.
-    pub(super) fn tell_change(&self) {
+    pub(super) fn note_change(&self, mut inner: MutexGuard<'_, Inner>) {
+        inner.number += 1;
+        drop(inner);
         self.changed.notify_one();
     }
 
@@ -151,16 +155,21 @@ impl Ledger {
         self.lock().apps.keys().cloned().collect()
     }
 
+    /// The apps of which a person confirmed that they go.
+    pub fn confirmed(&self) -> BTreeSet<AppName> {
+        let inner = self.lock();
+        let confirmed = inner.apps.iter().filter(|(_, facts)| facts.is_removal_confirmed);
+        confirmed.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Changes what is known about an app.
     pub fn update<T>(&self, app: &AppName, change: impl FnOnce(&mut Facts) -> T) -> T {
         let mut inner = self.lock();
         let facts = inner.apps.entry(app.clone()).or_default();
         let before = facts.clone();
         let answer = change(facts);
-        let is_changed = before != *facts;
-        drop(inner);
-        if is_changed {
-            self.changed.notify_one();
+        if before != *facts {
+            self.note_change(inner);
         }
         answer
     }
@@ -187,8 +196,7 @@ impl Ledger {
             let why = format!("{app}, which was removed just now");
             inner.resting.insert((protocol, port), (now + QUARANTINE, why));
         }
-        drop(inner);
-        self.changed.notify_one();
+        self.note_change(inner);
     }
 
     /// Moves along all that is remembered of times, after the clock was set (fault D47).
@@ -228,6 +236,7 @@ impl Ledger {
         if let Some(facts) = inner.apps.get_mut(app) {
             facts.ports.clear();
         }
+        self.note_change(inner);
     }
 
     /// The host ports that are not given out: those of other apps, and those that rest.
@@ -254,9 +263,9 @@ impl Ledger {
 
     /// Takes note of the manifest folder's identity.
     pub fn note_folder(&self, identity: &str) {
-        let is_new = self.lock().folder.replace(identity.to_owned()).as_deref() != Some(identity);
-        if is_new {
-            self.changed.notify_one();
+        let mut inner = self.lock();
+        if inner.folder.replace(identity.to_owned()).as_deref() != Some(identity) {
+            self.note_change(inner);
         }
     }
 
@@ -276,8 +285,9 @@ impl Ledger {
 
     /// From now on all that is known is about this engine.
     pub fn change_engine(&self, id: &str) {
-        self.lock().engine_id = Some(id.to_owned());
-        self.changed.notify_one();
+        let mut inner = self.lock();
+        inner.engine_id = Some(id.to_owned());
+        self.note_change(inner);
     }
 }
 
@@ -307,6 +317,9 @@ fn facts(kept: KeptApp) -> Facts {
         }),
         ports: ports.map(|(port, text, host)| ((protocol(text), *port), *host)).collect(),
         last_good: kept.last_good,
+        request: kept.request,
+        restarting: kept.restarting,
+        is_removal_confirmed: kept.is_removal_confirmed,
         revisions: Arc::new(kept.revisions),
         pin: kept.pin.map(Arc::new),
         gpus: kept.gpus.as_deref().and_then(GpuGrant::parse),
@@ -330,6 +343,9 @@ fn kept(facts: &Facts) -> KeptApp {
         }),
         ports: ports.map(|((protocol, port), host)| (*port, protocol.to_string(), *host)).collect(),
         last_good: facts.last_good.clone(),
+        request: facts.request,
+        restarting: facts.restarting.clone(),
+        is_removal_confirmed: facts.is_removal_confirmed,
         revisions: facts.revisions.to_vec(),
         pin: facts.pin.as_deref().cloned(),
         gpus: facts.gpus.as_ref().map(ToString::to_string),
@@ -366,6 +382,10 @@ mod tests {
         ledger.update(&name("a"), |facts| {
             facts.generation = 4;
             facts.is_paused = true;
+            facts.request = Some(Request::Restart);
+            facts.restarting =
+                Some(Life { id: "0a".into(), started_at: Timestamp::from_millis(3) });
+            facts.is_removal_confirmed = true;
             facts.ports.insert((Protocol::Udp, 53), 8001);
             facts.bad_revision = Some(BadRevision {
                 spec_hash: SpecHash::from_label("v1:00"),

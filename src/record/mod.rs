@@ -2,8 +2,10 @@
 //!
 //! The controller writes, the server reads. Nothing here decides anything.
 
+pub mod durable;
 pub mod file;
 pub mod history;
+pub mod keeper;
 mod leases;
 pub mod ledger;
 
@@ -188,6 +190,26 @@ pub enum LeaseOrder {
     },
 }
 
+impl Command {
+    /// Whether it changes what is kept, so that its answer waits for the disk.
+    pub fn is_kept(&self) -> bool {
+        match self {
+            Self::Start(_)
+            | Self::Stop(_)
+            | Self::Restart(_)
+            | Self::Rebuild(_)
+            | Self::Undo(..)
+            | Self::Reconcile(_)
+            | Self::Confirm => true,
+            Self::CollectImages { .. }
+            | Self::Pushed(_)
+            | Self::Rescan
+            | Self::Lease(_)
+            | Self::GpuBook => false,
+        }
+    }
+}
+
 /// A command with the place for its answer: `Err` says why it was refused.
 pub type CommandEnvelope = (Command, oneshot::Sender<Result<String, CommandError>>);
 
@@ -232,6 +254,14 @@ pub enum CommandError {
     /// It makes no sense at present.
     #[error("{0}")]
     Refused(String),
+    /// It is being done, and would be forgotten if Berth ended now.
+    #[error("{done}; but that is not on the disk, and is lost if Berth ends before it is: {why}")]
+    NotKept {
+        /// What is being done.
+        done: String,
+        /// Why it is not on the disk.
+        why: durable::NotKept,
+    },
 }
 
 impl Default for Record {

@@ -119,6 +119,10 @@ impl From<CommandError> for Problem {
             CommandError::Engine { reason, .. } => {
                 Self::unavailable(reason.slug(), "The engine does not answer", detail)
             }
+            CommandError::NotKept { .. } => {
+                let status = StatusCode::INSUFFICIENT_STORAGE;
+                Self::new(status, "state.not-kept", "Not on the disk", detail)
+            }
             CommandError::Refused(_) => Self::conflict("app.refused", "Refused", detail),
         }
     }

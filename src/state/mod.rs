@@ -22,8 +22,8 @@ pub use gpu::{
 pub use lease::{GpuLease, Leases};
 pub use observed::{
     AppState, BadRevision, BaseImage, Checkout, Container, ContainerId, ContainerState, Detail,
-    DetectedFile, Failure, HealthSeen, HostPort, Leftover, OwnImage, Placement, PlacementProblem,
-    Policy, Request, RunningWork, WorkKind, World,
+    DetectedFile, Failure, HealthSeen, HostPort, Leftover, Life, OwnImage, Placement,
+    PlacementProblem, Policy, Request, RunningWork, WorkKind, World,
 };
 pub use ownership::{Owner, Ownership, container_name, owner_of, ports_label, ports_of_label};
 pub use revision::{Asked, Obstacle, Pin, REVISIONS_MAX, Revision, RevisionOutcome};

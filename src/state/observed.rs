@@ -403,7 +403,8 @@ pub struct BadRevision {
 }
 
 /// What a person asked for, once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Request {
     /// Stop and start it.
     Restart,
@@ -413,6 +414,16 @@ pub enum Request {
     Take,
     /// Try again what failed.
     Retry,
+}
+
+/// One run of a container: from a start to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Life {
+    /// The container's id.
+    pub id: String,
+    /// When it was started.
+    pub started_at: Timestamp,
 }
 
 /// The host ports that an app may use.

@@ -5,7 +5,7 @@
 //! says: their debug lines carry whole requests, environments included (fault H10). For the same
 //! reason nothing bridges the `log` crate's records into this log.
 
-use std::{fmt, io::IsTerminal as _, str::FromStr};
+use std::{fmt, io::IsTerminal as _, str::FromStr, time::Duration};
 
 use tracing::{Level, Subscriber};
 use tracing_subscriber::{
@@ -14,6 +14,11 @@ use tracing_subscriber::{
     fmt::MakeWriter,
     layer::SubscriberExt as _,
 };
+
+use super::pen::Pen;
+
+/// How long the last lines may take at the end.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The crates that write payloads to their debug log.
 const WIRE: [&str; 7] = ["bollard", "hyper", "hyper_util", "h2", "axum", "want", "tower"];
@@ -63,6 +68,9 @@ pub enum Error {
     /// There is a log already.
     #[error("the log was set up twice")]
     Twice(#[from] tracing::subscriber::SetGlobalDefaultError),
+    /// There is no thread for it.
+    #[error("the log has no thread to write it")]
+    Thread(#[from] std::io::Error),
 }
 
 /// Whether `filter` can be read, such as `info` or `berth=debug,berth::server=info`.
@@ -70,12 +78,25 @@ pub fn check_filter(filter: &str) -> Result<(), Error> {
     read_filter(filter).map(drop)
 }
 
-/// Sets up the log of this process.
-pub fn init(format: Format, filter: &str) -> Result<(), Error> {
+/// The log of this process, for as long as it runs.
+#[derive(Debug)]
+pub struct Log(Pen);
+
+impl Log {
+    /// Has what was said last reach who reads it.
+    pub fn finish(self) {
+        self.0.finish(PATIENCE);
+    }
+}
+
+/// Sets up the log of this process. It holds up nobody, whether it is read or not.
+pub fn init(format: Format, filter: &str) -> Result<Log, Error> {
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let has_colour = !is_plain && std::io::stderr().is_terminal();
-    let log = subscriber(format, filter, has_colour, std::io::stderr)?;
-    Ok(tracing::subscriber::set_global_default(log)?)
+    let pen = Pen::new(std::io::stderr())?;
+    let log = subscriber(format, filter, has_colour, pen.clone())?;
+    tracing::subscriber::set_global_default(log)?;
+    Ok(Log(pen))
 }
 
 fn read_filter(filter: &str) -> Result<EnvFilter, Error> {

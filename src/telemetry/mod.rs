@@ -2,5 +2,6 @@
 
 pub mod logging;
 pub mod metrics;
+mod pen;
 
 pub use metrics::Metrics;

@@ -5,6 +5,7 @@
 
 mod bench;
 mod builders;
+mod hostile;
 mod pull;
 mod tools;
 mod wire;

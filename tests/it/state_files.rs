@@ -1,6 +1,7 @@
 //! State files that are lost, cut, spoilt, newer, or can't be written. What runs is taken over as
 //! it is: without its files Berth knows less, and removes nothing.
 
+mod durable;
 mod program;
 
 use std::{

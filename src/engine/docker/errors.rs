@@ -85,13 +85,6 @@ pub(super) fn is_version_refused(error: &Error) -> bool {
     matches!(error, Error::Refused { status: 400, message } if message.contains("client version"))
 }
 
-/// Whether bollard's JSON stream reports an end of stream as an error: a line that ended with CR LF
-/// and came in two reads leaves a rest that it complains about (faults.md §4.1.6).
-pub(super) fn is_false_end(error: &bollard::errors::Error) -> bool {
-    matches!(error, bollard::errors::Error::IOError { err }
-        if err.to_string().contains("bytes remaining on stream"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,15 +117,6 @@ mod tests {
         assert!(matches!(of_bollard("start", wrapped), Error::Unreachable { .. }));
         let eof = bollard::errors::Error::IOError { err: std::io::ErrorKind::UnexpectedEof.into() };
         assert!(matches!(of_bollard("start", eof), Error::Broken { call: "start", .. }));
-    }
-
-    /// faults.md §4.1.6.
-    #[test]
-    fn the_one_false_error_at_the_end_of_a_stream_is_known() {
-        let rest = std::io::Error::other("bytes remaining on stream");
-        assert!(is_false_end(&bollard::errors::Error::IOError { err: rest }));
-        let other = std::io::Error::other("connection reset");
-        assert!(!is_false_end(&bollard::errors::Error::IOError { err: other }));
     }
 
     #[tokio::test(start_paused = true)]

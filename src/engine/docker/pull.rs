@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use bollard::models::CreateImageInfo;
-use bollard::query_parameters::CreateImageOptions;
+use bytes::Bytes;
 use futures_util::StreamExt as _;
+use hyper::{Method, Request};
 
 use super::super::{Error, LogSink};
 use super::Docker;
-use super::errors::is_false_end;
+use super::build::item::{Item, items};
+use super::streams::encode;
 use crate::model::ImageRef;
+
+/// More layers than any image has are not counted.
+const LAYERS_MAX: usize = 1000;
 
 impl Docker {
     /// Pulls an image and answers its id.
@@ -31,29 +35,31 @@ impl Docker {
 
     async fn follow_pull(&self, reference: &ImageRef, log: &LogSink) -> Result<(), Error> {
         let parts = split(reference.as_str());
-        let options = CreateImageOptions {
-            from_image: Some(parts.name.to_owned()),
-            tag: Some(parts.digest.or(parts.tag).unwrap_or("latest").to_owned()),
-            ..Default::default()
-        };
+        let path = format!(
+            "/images/create?fromImage={}&tag={}",
+            encode(parts.name),
+            encode(parts.digest.or(parts.tag).unwrap_or("latest"))
+        );
+        let request = Request::builder().method(Method::POST).uri(path);
+        let request = request
+            .body(bollard::body_full(Bytes::new()))
+            .map_err(|error| Error::Refused { status: 400, message: error.to_string() })?;
         let idle = self.settings().pull_idle_limit;
-        let mut items = std::pin::pin!(self.client().create_image(Some(options), None, None));
+        let silent = |_| Error::Work(format!("the registry was silent for {} s", idle.as_secs()));
+        let opening = self.transport().open("pull", request);
+        let answer = tokio::time::timeout(idle, opening).await.map_err(silent)??;
+        let mut items = std::pin::pin!(items("pull", answer.into_body()));
         let mut progress = Progress::default();
-        loop {
-            let item = tokio::time::timeout(idle, items.next()).await.map_err(|_| {
-                Error::Work(format!("the registry was silent for {} s", idle.as_secs()))
-            })?;
-            match item {
-                None => return Ok(()),
-                Some(Ok(item)) => {
-                    if let Some(line) = progress.line(&item) {
-                        let _ = log.try_send(line);
-                    }
-                }
-                Some(Err(error)) if is_false_end(&error) => return Ok(()),
-                Some(Err(error)) => return Err(self.failure("pull", error)),
+        while let Some(item) = tokio::time::timeout(idle, items.next()).await.map_err(silent)? {
+            let item = item?;
+            if let Some(message) = item.failure() {
+                return Err(Error::Work(message.to_owned()));
+            }
+            if let Some(line) = progress.line(&item) {
+                let _ = log.try_send(line);
             }
         }
+        Ok(())
     }
 }
 
@@ -118,7 +124,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn line(&mut self, item: &CreateImageInfo) -> Option<String> {
+    fn line(&mut self, item: &Item) -> Option<String> {
         let status = item.status.as_deref()?;
         let counted = item.progress_detail.as_ref().and_then(|at| Some((at.current?, at.total?)));
         let Some(at) = counted else {
@@ -128,10 +134,15 @@ impl Progress {
         if status != "Downloading" {
             return None;
         }
-        self.layers.insert(item.id.clone().unwrap_or_default(), at);
-        let done: i64 = self.layers.values().map(|(current, _)| current).sum();
-        let total: i64 = self.layers.values().map(|(_, total)| total).sum();
-        let twentieth = done.saturating_mul(20).checked_div(total)?;
+        let id = item.id.clone().unwrap_or_default();
+        if LAYERS_MAX <= self.layers.len() && !self.layers.contains_key(&id) {
+            return None;
+        }
+        self.layers.insert(id, at);
+        let add = |sum: i64, bytes: &i64| sum.saturating_add(*bytes);
+        let done = self.layers.values().map(|(current, _)| current).fold(0, add);
+        let total = self.layers.values().map(|(_, total)| total).fold(0, add);
+        let twentieth = done.saturating_mul(20).checked_div(total)?.min(20);
         if twentieth <= self.told {
             return None;
         }
@@ -142,8 +153,6 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use bollard::models::ProgressDetail;
-
     use super::*;
 
     #[test]
@@ -173,15 +182,16 @@ mod tests {
     fn progress_is_told_in_steps() {
         let mut progress = Progress::default();
         let mut at = |current| {
-            progress.line(&CreateImageInfo {
-                id: Some("l".to_owned()),
-                status: Some("Downloading".to_owned()),
-                progress_detail: Some(ProgressDetail { current: Some(current), total: Some(1000) }),
-                ..Default::default()
-            })
+            let text = format!(
+                r#"{{"id":"l","status":"Downloading","progressDetail":{{"current":{current},"total":1000}}}}"#
+            );
+            progress.line(&serde_json::from_str(&text).unwrap())
         };
         assert_eq!(at(10), None);
         assert_eq!(at(60).as_deref(), Some("downloading: 5 % of 0 MB"));
         assert_eq!(at(70), None);
+        // What nobody can have pulled does no harm.
+        assert_eq!(at(i64::MAX).as_deref(), Some("downloading: 100 % of 0 MB"));
+        assert_eq!(at(i64::MIN), None);
     }
 }

@@ -1,10 +1,9 @@
-//! What flows: events, logs, and the output of a command.
+//! What flows: events and logs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use bollard::exec::{CreateExecOptions, StartExecResults};
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
@@ -16,6 +15,7 @@ use tokio::sync::watch;
 
 use super::super::{Error, Hint, LogOptions};
 use super::errors::{chain, within};
+use super::lines::{Lines, TooLong};
 use super::transport::{Listener, SHORT_LIMIT};
 use super::{Docker, full, observe};
 use crate::model::Timestamp;
@@ -37,12 +37,8 @@ const ACTIONS: &[&str] = &[
 ];
 /// How long events may be silent before the engine is asked whether it is still there.
 const EVENTS_IDLE_LIMIT: Duration = Duration::from_mins(1);
-/// How long the engine may take to make a command ready. What comes then is the command's own time.
-const EXEC_LIMIT: Duration = Duration::from_secs(3);
 /// The longest event that is taken.
 const EVENT_BYTES_MAX: usize = 1 << 20;
-/// How much of a command's output is kept: its end.
-const OUTPUT_BYTES_MAX: usize = 4096;
 
 /// One event.
 #[derive(Default, Deserialize)]
@@ -73,7 +69,7 @@ pub(super) fn events(docker: Docker) -> BoxStream<'static, Result<Hint, Error>> 
             Events::New(docker) => {
                 let body = subscribe(&docker).await?;
                 let replaced = docker.transport().replaced();
-                let live = Live { docker, body, buffer: BytesMut::new(), replaced };
+                let live = Live { docker, body, lines: Lines::new(EVENT_BYTES_MAX), replaced };
                 Ok(Some((Hint::subscribed(), Events::Live(live))))
             }
             Events::Live(mut live) => {
@@ -93,7 +89,7 @@ enum Events {
 struct Live {
     docker: Docker,
     body: Incoming,
-    buffer: BytesMut,
+    lines: Lines,
     replaced: watch::Receiver<Option<Listener>>,
 }
 
@@ -106,15 +102,12 @@ async fn subscribe(docker: &Docker) -> Result<Incoming, Error> {
 impl Live {
     async fn next(&mut self) -> Result<Hint, Error> {
         loop {
-            while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line = self.buffer.split_to(end + 1);
+            let long = |TooLong| broken("an event is too long");
+            while let Some(line) = self.lines.next().map_err(long)? {
                 let instance = &self.docker.settings().instance;
                 if let Some(hint) = hint_of(instance, &line) {
                     return Ok(hint);
                 }
-            }
-            if EVENT_BYTES_MAX < self.buffer.len() {
-                return Err(broken("an event is too long"));
             }
             let piece = next_piece("events", &mut self.body);
             let piece = tokio::select! {
@@ -124,7 +117,7 @@ impl Live {
             };
             match piece {
                 Ok(piece) => match piece? {
-                    Some(piece) => self.buffer.extend_from_slice(&piece),
+                    Some(piece) => self.lines.push(&piece),
                     None => return Err(broken("the engine ended it")),
                 },
                 // Silence is fine as long as the engine answers (fault D12).
@@ -176,7 +169,7 @@ fn hint_of(instance: &str, line: &[u8]) -> Option<Hint> {
 }
 
 /// Percent-encodes a query value.
-fn encode(text: &str) -> String {
+pub(super) fn encode(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
@@ -223,7 +216,7 @@ async fn open_log(
 ) -> Result<LiveLog, Error> {
     let inspection = docker.inspection(id).await?;
     let inspection = inspection.ok_or_else(|| Error::NotFound(format!("container {id}")))?;
-    let frames = (!observe::has_terminal(&inspection)?).then(Frames::default);
+    let frames = (!observe::has_terminal(&inspection)?).then(|| Frames::of("logs"));
     let path = format!("/containers/{}/logs?{}", full(id)?, log_query(options));
     let opening = docker.transport().stream("logs", &path);
     Ok(LiveLog { body: within("logs", SHORT_LIMIT * 2, opening).await?, frames })
@@ -253,7 +246,7 @@ impl LiveLog {
             }
             let Some(piece) = next_piece("logs", &mut self.body).await? else { return Ok(None) };
             match &mut self.frames {
-                Some(frames) => frames.buffer.extend_from_slice(&piece),
+                Some(frames) => frames.push(&piece),
                 None => return Ok(Some(piece)),
             }
         }
@@ -262,24 +255,36 @@ impl LiveLog {
 
 /// Takes the engine's frames apart: 8 bytes of head, then as many bytes as the head says. The bytes
 /// are passed on as they come, so a frame that claims gigabytes costs nothing.
-#[derive(Default)]
-struct Frames {
+pub(super) struct Frames {
+    call: &'static str,
     buffer: BytesMut,
     left: usize,
 }
 
 impl Frames {
-    fn take(&mut self) -> Result<Option<Bytes>, Error> {
+    pub(super) fn of(call: &'static str) -> Self {
+        Self { call, buffer: BytesMut::new(), left: 0 }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    fn not_framed(&self) -> Error {
+        Error::Broken { call: self.call, message: "it is not framed".to_owned() }
+    }
+
+    pub(super) fn take(&mut self) -> Result<Option<Bytes>, Error> {
         while self.left == 0 {
             let Some([stream, 0, 0, 0, a, b, c, d]) = self.buffer.first_chunk::<8>().copied()
             else {
                 if self.buffer.len() < 8 {
                     return Ok(None);
                 }
-                return Err(Error::Broken { call: "logs", message: "it is not framed".to_owned() });
+                return Err(self.not_framed());
             };
             if 2 < stream {
-                return Err(Error::Broken { call: "logs", message: "it is not framed".to_owned() });
+                return Err(self.not_framed());
             }
             self.left = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
             self.buffer.advance(8);
@@ -293,50 +298,15 @@ impl Frames {
     }
 }
 
-impl Docker {
-    /// Runs a command in a container; answers its exit code and the end of its output.
-    pub(super) async fn run_command(
-        &self,
-        id: &ContainerId,
-        command: &[String],
-    ) -> Result<(i64, String), Error> {
-        let failed = |error| self.failure("exec", error);
-        let options = CreateExecOptions {
-            attach_stdout: Some(true),
-            attach_stderr: Some(true),
-            cmd: Some(command.to_vec()),
-            ..Default::default()
-        };
-        let id = full(id)?;
-        let making = async { self.client().create_exec(id, options).await.map_err(failed) };
-        let exec = within("exec", EXEC_LIMIT, making).await?;
-        let mut output = BytesMut::new();
-        let started = self.client().start_exec(&exec.id, None).await.map_err(failed)?;
-        if let StartExecResults::Attached { output: mut pieces, .. } = started {
-            while let Some(piece) = pieces.next().await {
-                output.extend_from_slice(&piece.map_err(failed)?.into_bytes());
-                let surplus = output.len().saturating_sub(OUTPUT_BYTES_MAX);
-                output.advance(surplus);
-            }
-        }
-        let ended = self.client().inspect_exec(&exec.id).await.map_err(failed)?;
-        let code = ended.exit_code.ok_or_else(|| Error::Broken {
-            call: "exec",
-            message: "the command's output ended before the command".to_owned(),
-        })?;
-        Ok((code, String::from_utf8_lossy(&output).trim_end().to_owned()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn frames(pieces: &[&[u8]]) -> Result<Vec<u8>, Error> {
-        let mut frames = Frames::default();
+        let mut frames = Frames::of("logs");
         let mut all = Vec::new();
         for piece in pieces {
-            frames.buffer.extend_from_slice(piece);
+            frames.push(piece);
             while let Some(bytes) = frames.take()? {
                 all.extend_from_slice(&bytes);
             }

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use hyper::{Method, Request, Response, header};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpStream, UnixStream};
@@ -317,8 +317,27 @@ impl Transport {
         call: &'static str,
         request: BollardRequest,
     ) -> Result<Response<Incoming>, Error> {
-        let answer = self.send(call, request).await?;
-        if answer.status().is_success() {
+        self.taken(call, self.send(call, request).await?, |status| status.is_success()).await
+    }
+
+    /// The same of a connection that may become another one.
+    pub(super) async fn turned(
+        &self,
+        call: &'static str,
+        request: BollardRequest,
+    ) -> Result<Response<Incoming>, Error> {
+        let is_fine =
+            |status: StatusCode| status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS;
+        self.taken(call, self.send(call, request).await?, is_fine).await
+    }
+
+    async fn taken(
+        &self,
+        call: &'static str,
+        answer: Response<Incoming>,
+        is_fine: impl Fn(StatusCode) -> bool,
+    ) -> Result<Response<Incoming>, Error> {
+        if is_fine(answer.status()) {
             return Ok(answer);
         }
         let status = answer.status().as_u16();
@@ -353,7 +372,7 @@ impl Transport {
     ) -> Result<Response<Incoming>, bollard::errors::Error> {
         let kind = kind_of(request.method(), request.uri().path());
         let answer = self.send(kind, request).await.map_err(std::io::Error::other)?;
-        if answer.status() == hyper::StatusCode::NOT_MODIFIED {
+        if answer.status() == StatusCode::NOT_MODIFIED {
             return Err(bollard::errors::Error::DockerResponseServerError {
                 status_code: 304,
                 message: String::new(),

@@ -371,7 +371,11 @@ impl<'a> Stage<'a> {
         match asked {
             Asked::Stop => kept.is_paused,
             Asked::Start => !kept.is_paused,
-            Asked::Restart => false,
+            // What was forgotten is asked for again, whether it was done or not.
+            Asked::Restart => {
+                let is_done = self.starts < self.rig.count("start", APP);
+                self.trial.memory == Memory::AtDeath && (is_done || kept.request.is_some())
+            }
             Asked::Undo => kept.pin.is_some(),
             Asked::Rebuild => {
                 let journal = self.rig.fake.journal();

@@ -187,11 +187,6 @@ impl Workload {
     fn again(self) -> Self {
         Self { bound: Bound::Again(1), ..self }
     }
-
-    /// The same even when all is kept: this is not among it.
-    fn always_again(self) -> Self {
-        Self { bound: Bound::Again(1), bound_kept: Bound::Again(1), ..self }
-    }
 }
 
 const FIXED: &str = "ports: [{containerPort: 5000, hostPort: 21500}]";
@@ -378,7 +373,7 @@ pub(crate) fn leaving() -> Vec<Workload> {
         Workload::new("pause", v1(), ask(Asked::Stop), "shop/app:1 Exited").again(),
         Workload::new("pause and resume", v1(), around, V1).again(),
         Workload::new("suspend and resume", v1(), suspend, V1),
-        Workload::new("restart", v1(), ask(Asked::Restart), V1).always_again(),
+        Workload::new("restart", v1(), ask(Asked::Restart), V1).again(),
         Workload::new("a kill by hand", v1(), [Act::Kill], V1),
         Workload::new("delete", v1(), [delete.clone()], ""),
         Workload::new("delete what was built", built, [delete.clone()], ""),

@@ -6,7 +6,7 @@
 //! tries every point, `BERTH_CRASH_REAL=<act>/<request>/<moment>` one of them; without it a sample is
 //! taken, always the same one.
 
-use std::{collections::BTreeMap, io::Write as _, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt, io::Write as _, path::Path, time::Duration};
 
 use berth::{
     clock::Clock,
@@ -40,7 +40,38 @@ pub(super) enum Act {
     Install,
     Update,
     Remove,
+    /// By the classic builder.
     Build,
+    /// By `BuildKit`, with a session.
+    Buildkit,
+}
+
+impl Act {
+    fn builder(self) -> &'static str {
+        if self == Self::Build { "classic" } else { "buildkit" }
+    }
+
+    fn is_build(self) -> bool {
+        matches!(self, Self::Build | Self::Buildkit)
+    }
+}
+
+/// A request of an act.
+#[derive(Clone, Copy, Debug)]
+enum Point {
+    /// The one with this number.
+    Nth(u64),
+    /// The first of this endpoint.
+    First(&'static str),
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nth(nth) => nth.fmt(f),
+            Self::First(endpoint) => f.write_str(endpoint),
+        }
+    }
 }
 
 /// How often the engine told of each thing: `create chat`, ….
@@ -57,6 +88,7 @@ pub(super) struct Scene {
     /// Makes each version of the app another one.
     version: usize,
     bystander: (String, String),
+    builder: &'static str,
 }
 
 impl Scene {
@@ -67,8 +99,7 @@ impl Scene {
         let proxy = Proxy::before_socket(socket);
         let listening = proxy.listen(stage.path("proxy.sock"));
         let docker = Docker::connect(Settings::new(&host, &stage.instance)).unwrap();
-        let repository =
-            (act == Act::Build).then(|| Repository::bare(&stage.path("served/app.git")));
+        let repository = act.is_build().then(|| Repository::bare(&stage.path("served/app.git")));
         let mut scene = Self {
             _network: Network(stage.instance.clone()),
             stage,
@@ -79,6 +110,7 @@ impl Scene {
             program: None,
             version: 0,
             bystander: Default::default(),
+            builder: act.builder(),
         };
         scene.stage.write("idle.yaml", &app("idle", 0));
         scene.start();
@@ -88,7 +120,8 @@ impl Scene {
     }
 
     fn start(&mut self) {
-        self.program = Some(Program::start_at(&self.stage, &self.listening.address));
+        let address = &self.listening.address;
+        self.program = Some(Program::start_at(&self.stage, address, self.builder));
     }
 
     /// The name of the app's container, when it has one and that one runs.
@@ -177,8 +210,8 @@ impl Scene {
                 None
             }
             Act::Install => None,
-            Act::Update | Act::Build | Act::Remove if is_there => now,
-            Act::Update | Act::Build | Act::Remove => {
+            _ if is_there => now,
+            _ => {
                 let put = if act == Act::Remove { Act::Install } else { act };
                 self.put(put);
                 self.until_done(put, None).await;
@@ -218,19 +251,22 @@ impl Scene {
 
     /// Does the act, with a death at this request, counted from its beginning. Answers what the
     /// engine told, how many requests there were, and whether Berth died.
-    async fn play(&mut self, act: Act, death: Option<(u64, Moment)>) -> (Tally, usize, bool) {
+    async fn play(&mut self, act: Act, death: Option<(Point, Moment)>) -> (Tally, usize, bool) {
         let before = self.prepare(act).await;
         let since = engine_time();
         let first = self.proxy.lines(<[_]>::len);
-        if let Some((nth, moment)) = death {
+        if let Some((point, moment)) = death {
             let hook = self.program.as_ref().unwrap().killer();
             let mut seen = 0;
             self.proxy.script(move |call| {
-                if call.endpoint == "ping" {
-                    return Outcome::Pass;
-                }
-                seen += 1;
-                if seen - 1 == nth { Outcome::Do(moment, hook.clone()) } else { Outcome::Pass }
+                let is_meant = match point {
+                    Point::Nth(_) => call.endpoint != "ping",
+                    Point::First(endpoint) => call.endpoint == endpoint,
+                };
+                seen += u64::from(is_meant);
+                let nth = if let Point::Nth(nth) = point { nth } else { 0 };
+                let is_now = is_meant && seen - 1 == nth;
+                if is_now { Outcome::Do(moment, hook.clone()) } else { Outcome::Pass }
             });
         }
         self.put(act);
@@ -287,9 +323,15 @@ pub(super) fn engine_time() -> String {
 }
 
 /// The points at which an act with so many requests is tried.
-fn points(act: Act, requests: usize) -> Vec<(u64, Moment)> {
+fn points(act: Act, requests: usize) -> Vec<(Point, Moment)> {
     let requests = u64::try_from(requests).unwrap();
-    let all = (0..requests).flat_map(|nth| MOMENTS.map(|moment| (nth, moment)));
+    let named = if act == Act::Buildkit { ["session", "build"].as_slice() } else { &[] };
+    let named: Vec<_> = named
+        .iter()
+        .flat_map(|endpoint| MOMENTS.map(|moment| (Point::First(endpoint), moment)))
+        .collect();
+    let all = (0..requests).flat_map(|nth| MOMENTS.map(|moment| (Point::Nth(nth), moment)));
+    let all = named.iter().copied().chain(all);
     match std::env::var("BERTH_CRASH_REAL").as_deref() {
         Ok("all") => all.collect(),
         Ok(one) => all.filter(|(nth, moment)| one == format!("{act:?}/{nth}/{moment:?}")).collect(),
@@ -299,6 +341,8 @@ fn points(act: Act, requests: usize) -> Vec<(u64, Moment)> {
                 Act::Install | Act::Remove => 3,
                 Act::Update => 5,
                 Act::Build => 7,
+                // What differs from the classic builder.
+                Act::Buildkit => return named.into_iter().step_by(2).collect(),
             };
             all.step_by(step).collect()
         }
@@ -311,12 +355,12 @@ async fn check(act: Act) {
     let points = points(act, requests);
     let mut deaths = 0;
     let mut wrong = Vec::new();
-    for (nth, moment) in &points {
-        let (told, _, has_died) = scene.play(act, Some((*nth, *moment))).await;
+    for (point, moment) in &points {
+        let (told, _, has_died) = scene.play(act, Some((*point, *moment))).await;
         deaths += usize::from(has_died);
         if told != usual {
             wrong.push(format!(
-                "BERTH_CRASH_REAL={act:?}/{nth}/{moment:?}: {told:?}, not {usual:?}"
+                "BERTH_CRASH_REAL={act:?}/{point}/{moment:?}: {told:?}, not {usual:?}"
             ));
         }
     }
@@ -346,6 +390,12 @@ async fn killed_at_any_request_of_an_update_it_replaces_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_request_of_a_removal_it_removes_once() {
     check(Act::Remove).await;
+}
+
+/// Faults B10, G08: killed at any request of a build, its session included, it builds and replaces.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_request_of_a_build_with_a_session_it_replaces_once() {
+    check(Act::Buildkit).await;
 }
 
 /// Faults B10, G08: killed at any request of a build, it builds and replaces.

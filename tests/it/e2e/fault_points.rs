@@ -68,6 +68,31 @@ fn cells() -> Vec<(Act, Cell)> {
     cells
 }
 
+/// Cells of the session that `BuildKit` takes. By default those that are noticed soon, once each.
+fn session_cells() -> Vec<(Act, Cell)> {
+    let asked = std::env::var("BERTH_FAULTS").ok();
+    let mut cells = Vec::new();
+    for failure in FAILURES.iter().filter(|failure| !failure.name.starts_with("old")) {
+        for pattern in [Pattern::Once, Pattern::Twice] {
+            let cell = Cell { work: Work::Build, endpoint: "session", failure: *failure, pattern };
+            let name = name_of(Act::Buildkit, &cell);
+            let is_meant = match asked.as_deref() {
+                Some("all") => true,
+                Some(part) => name.contains(part),
+                None => {
+                    const SOME: [&str; 4] =
+                        ["closed before", "cut in half", "cut at the end", "500"];
+                    pattern == Pattern::Once && SOME.contains(&failure.name)
+                }
+            };
+            if is_meant {
+                cells.push((Act::Buildkit, cell));
+            }
+        }
+    }
+    cells
+}
+
 fn name_of(act: Act, cell: &Cell) -> String {
     format!("{act:?} / {} / {} / {:?}", cell.endpoint, cell.failure.name, cell.pattern)
 }
@@ -130,7 +155,30 @@ async fn whatever_a_call_comes_to_the_end_is_the_same() {
     let work = (0..workers).map(|_| work_off(Arc::clone(&cells)));
     let wrong = futures_util::future::join_all(work).await.concat();
     assert!(wrong.is_empty(), "{} of {count} cells:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(count != 0, "there is no such cell");
+    let is_of_session = !session_cells().is_empty();
+    assert!(count != 0 || is_of_session, "there is no such cell");
+}
+
+/// Faults B03, B10: a session that is refused, cut or lost costs a build no more than time, and
+/// nothing is built or made twice that was not before.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_comes_of_its_session_a_build_ends_the_same() {
+    let cells = session_cells();
+    if cells.is_empty() {
+        // Another part of the cells was asked for.
+        return;
+    }
+    let mut scene = Scene::set(Act::Buildkit).await;
+    let _first = scene.suffer(Act::Buildkit, None).await;
+    let usual = scene.suffer(Act::Buildkit, None).await;
+    let mut wrong = Vec::new();
+    for (act, cell) in cells {
+        let told = scene.suffer(act, Some(&cell)).await;
+        if told != usual {
+            wrong.push(format!("BERTH_FAULTS='{}': {told:?}, not {usual:?}", name_of(act, &cell)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), scene.proxy.trace());
 }
 
 /// Fault D45: a container knows its network by its id, so that a new network of the same name does

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
+    crash_points::engine_time,
     engine::{Seen, docker, labelled},
     program::{Network, Program},
     repository::Repository,
@@ -136,4 +137,63 @@ async fn a_stopped_berth_leaves_the_apps_running() {
     assert!(program.stop().await);
     assert_eq!(stage.container("web").life(), life);
     docker(&["rm", "--force", &life.0]);
+}
+
+/// Faults D01, D24, T01: killed at any time after it has answered, it restarts the app once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_that_was_answered_is_done_once() {
+    let stage = Stage::new();
+    let _network = Network(stage.instance.clone());
+    put(&stage, &mut Wanted::new(), "web", 1);
+    let mut program = Program::start(&stage);
+    let runs = || what_runs(&ours(&stage)).is_some_and(|seen| seen.len() == 1);
+    assert!(eventually(runs).await, "never ran: {}", program.rest().await);
+    for wait in [0, 15, 60, 250, 700] {
+        let before = stage.container("web").life();
+        let since = engine_time();
+        let address = program.address().await;
+        let said = ask(&["restart", "web", "--server", &format!("http://{address}")]).await;
+        assert!(said.contains("restarting"), "{said}");
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        program.kill().await;
+        program = Program::start(&stage);
+        let is_done = || runs() && stage.container("web").life() != before;
+        assert!(eventually(is_done).await, "after {wait} ms: {}", program.rest().await);
+        // After another resync it has not been done again.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let starts = starts_of(&stage, "web", &since);
+        assert_eq!(starts, 1, "killed after {wait} ms: {}", program.rest().await);
+        assert_eq!(stage.container("web").id(), before.0, "it is the same container");
+    }
+    program.kill().await;
+}
+
+/// How often the engine started the app's container since then.
+fn starts_of(stage: &Stage, app: &str, since: &str) -> usize {
+    let instance = format!("label=dev.berth.instance={}", stage.instance);
+    let app = format!("label=dev.berth.app={app}");
+    let until = engine_time();
+    let told = docker(&[
+        "events",
+        "--since",
+        since,
+        "--until",
+        &until,
+        "--filter",
+        &instance,
+        "--filter",
+        &app,
+        "--filter",
+        "event=start",
+        "--format",
+        "{{.Action}}",
+    ]);
+    told.lines().count()
+}
+
+async fn ask(args: &[&str]) -> String {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_berth"));
+    let output = command.args(args).output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }

@@ -4,8 +4,9 @@ use std::{process::Stdio, sync::Arc, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader, Lines},
-    process::{Child, ChildStderr, Command},
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -21,24 +22,25 @@ const NETWORK: &str = "berth";
 /// The `berth` program, running.
 pub(super) struct Program {
     child: Child,
-    lines: Lines<BufReader<ChildStderr>>,
+    /// Its log. It is read as it comes: a program that nobody listens to stands still once the
+    /// pipe is full.
+    lines: UnboundedReceiver<String>,
     started: Instant,
 }
 
 impl Program {
     pub(super) fn start(stage: &Stage) -> Self {
-        Self::start_at(stage, &engine::host())
+        Self::start_at(stage, &engine::host(), "auto")
     }
 
-    /// Starts it on the engine at this address.
-    pub(super) fn start_at(stage: &Stage, engine: &str) -> Self {
+    /// Starts it on the engine at this address, with this builder.
+    pub(super) fn start_at(stage: &Stage, engine: &str, builder: &str) -> Self {
         let folder = |part: &str| stage.path(part).display().to_string();
         let mut child = Command::new(env!("CARGO_BIN_EXE_berth"))
             .args(["run", "--manifests", &folder("manifests"), "--state-dir", &folder("state")])
             .args(["--workspaces", &folder("workspaces"), "--model-store", &folder("models")])
             .args(["--listen", "127.0.0.1:0", "--docker-host", engine])
-            // Behind a proxy that turns no connection round there is no session.
-            .args(["--builder", if engine == engine::host() { "auto" } else { "classic" }])
+            .args(["--builder", builder])
             .args(["--base-image", engine::BASE, "--instance", &stage.instance])
             .args(["--ports", &format!("{}-{}", stage.ports.first, stage.ports.last)])
             .args(["--allow-local-git", "--resync", "2s", "--log-format", "json", "--log", "info"])
@@ -48,7 +50,13 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (tell, lines) = unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = log.next_line().await {
+                let _ = tell.send(line);
+            }
+        });
         Self { child, lines, started: Instant::now() }
     }
 
@@ -59,7 +67,7 @@ impl Program {
         if nth.is_multiple_of(2) {
             let latest = self.started + Duration::from_millis(800);
             for _ in 0..=(nth / 2 % 9) {
-                let _ = timeout_at(latest, self.lines.next_line()).await;
+                let _ = timeout_at(latest, self.lines.recv()).await;
             }
         } else {
             tokio::time::sleep_until(until).await;
@@ -93,7 +101,7 @@ impl Program {
     /// Waits for a line of its log.
     pub(super) async fn until_it_says(&mut self, message: &str) {
         let read = async {
-            while let Some(line) = self.lines.next_line().await.unwrap() {
+            while let Some(line) = self.lines.recv().await {
                 if line.contains(message) {
                     return;
                 }
@@ -106,7 +114,7 @@ impl Program {
     /// Waits until it listens; answers where.
     pub(super) async fn address(&mut self) -> String {
         let read = async {
-            while let Some(line) = self.lines.next_line().await.unwrap() {
+            while let Some(line) = self.lines.recv().await {
                 let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
                 if said["message"] == "listening" {
                     return said["address"].as_str().unwrap().to_owned();
@@ -128,7 +136,7 @@ impl Program {
     pub(super) async fn rest(&mut self) -> String {
         let mut text = String::new();
         let read = async {
-            while let Ok(Some(line)) = self.lines.next_line().await {
+            while let Some(line) = self.lines.recv().await {
                 text.push_str(&line);
                 text.push('\n');
             }

@@ -9,7 +9,8 @@ pub(super) struct Head {
     pub(super) method: String,
     pub(super) target: String,
     headers: Vec<String>,
-    is_upgrade: bool,
+    /// Whether the connection is to become another one: what follows belongs to neither side alone.
+    pub(super) is_upgrade: bool,
 }
 
 /// Where a head ends, when all of it is there.
@@ -82,6 +83,8 @@ impl Head {
             ("GET", ["networks", _]) => "inspect_network",
             ("POST", ["networks", "create"]) => "create_network",
             ("POST", ["build"]) => "build",
+            ("POST", ["session"]) => "session",
+            ("POST", ["grpc"]) => "grpc",
             _ => "other",
         }
     }
@@ -192,6 +195,8 @@ mod tests {
             ("POST /v1.41/build?t=berth%2Fchat%3A12&rm=true", "build", "berth/chat:12"),
             ("GET /v1.41/images/berth/chat:12/json", "inspect_image", "berth/chat:12"),
             ("GET /version", "version", ""),
+            ("POST /session", "session", ""),
+            ("POST /v1.41/grpc", "grpc", ""),
         ] {
             let head =
                 Head::parse(format!("{line} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();

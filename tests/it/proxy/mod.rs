@@ -8,6 +8,7 @@
 mod events;
 mod message;
 mod serve;
+mod upgrade;
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -14,17 +14,17 @@ use super::{
 };
 
 /// The longest head that is read.
-const HEAD_BYTES_MAX: usize = 64 << 10;
+pub(super) const HEAD_BYTES_MAX: usize = 64 << 10;
 /// How long an event is held back for another one to come before it.
 const SWAP_WAIT: Duration = Duration::from_millis(200);
 
 /// A request whose body is still on its way.
-struct Request<S> {
-    head: Head,
+pub(super) struct Request<S> {
+    pub(super) head: Head,
     /// What has come of the body.
     begun: Vec<u8>,
-    from: ReadHalf<S>,
-    to: WriteHalf<S>,
+    pub(super) from: ReadHalf<S>,
+    pub(super) to: WriteHalf<S>,
 }
 
 impl Proxy {
@@ -63,6 +63,9 @@ impl Proxy {
         mut request: Request<S>,
     ) -> std::io::Result<()> {
         let is_stream = matches!(endpoint, "events" | "logs" | "build" | "pull" | "exec_start");
+        if matches!(endpoint, "session" | "grpc") && request.head.is_upgrade {
+            return self.turn(outcome, request).await;
+        }
         match outcome {
             Outcome::Pass if endpoint == "events" => self.pass_events(request).await,
             Outcome::Pass if is_stream => self.relay(request).await,
@@ -151,7 +154,7 @@ impl Proxy {
     }
 
     /// Sends the request on, as far as it has come.
-    async fn send<S>(&self, request: &Request<S>) -> std::io::Result<Box<dyn Wire>> {
+    pub(super) async fn send<S>(&self, request: &Request<S>) -> std::io::Result<Box<dyn Wire>> {
         let mut engine = (self.upstream)().await?;
         engine.write_all(&request.head.for_engine()).await?;
         engine.write_all(&request.begun).await?;
@@ -244,13 +247,13 @@ impl Proxy {
 }
 
 impl<S: AsyncRead + AsyncWrite> Request<S> {
-    async fn finish(&mut self, answer: &[u8]) -> std::io::Result<()> {
+    pub(super) async fn finish(&mut self, answer: &[u8]) -> std::io::Result<()> {
         self.to.write_all(answer).await?;
         self.to.shutdown().await
     }
 
     /// Reads on until the client leaves.
-    async fn until_gone(&mut self) {
+    pub(super) async fn until_gone(&mut self) {
         let _ = tokio::io::copy(&mut self.from, &mut tokio::io::sink()).await;
     }
 }

@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, Stdio},
+    process::{Child, ChildStderr, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -95,9 +95,20 @@ impl Program {
     }
 
     fn ask(&self, args: &[&str]) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
-        let output = command.args(args).args(["--server", &self.server]).output().unwrap();
+        let output = self.asked(args);
         assert!(output.status.success(), "{output:?}");
+    }
+
+    fn asked(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
+        command.args(args).args(["--server", &self.server]).output().unwrap()
+    }
+
+    /// What a command complains about that did not do what was asked.
+    fn refusal(&self, args: &[&str]) -> String {
+        let output = self.asked(args);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
     }
 
     /// Waits until it knows its app.
@@ -173,10 +184,30 @@ fn what_a_full_disk_kept_from_being_written_is_written_later() {
     until("the state is written", || read().contains("chat"));
     let filler = state.join("filler");
     let _ = fs::write(&filler, vec![0; 1 << 20]);
-    program.ask(&["stop", "chat"]);
+    let said = program.refusal(&["stop", "chat"]);
+    assert!(said.contains("is not on the disk") && said.contains("could not be written"), "{said}");
     program.until_said("state not written");
     assert!(read().contains("chat") && !is_paused(&read()), "the old state stays whole");
     fs::remove_file(&filler).unwrap();
     program.until_said("state written again");
     assert!(is_paused(&read()));
+}
+
+// D42, T01: killed as soon as a command is answered, it knows of it when it is started again.
+#[test]
+fn what_was_answered_outlives_a_kill_of_the_program() {
+    let home = Home::new();
+    let (state, mine) = (home.path("state"), instance("kept"));
+    let is_paused = || {
+        let text = fs::read_to_string(state.join("state.json")).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()["apps"]["chat"]["isPaused"] == true
+    };
+    for round in 0..8 {
+        let program = home.start(&state, &mine);
+        program.until_it_knows("chat");
+        let is_stop = round % 2 == 0;
+        program.ask(&[if is_stop { "stop" } else { "start" }, "chat"]);
+        drop(program);
+        assert_eq!(is_paused(), is_stop, "round {round}");
+    }
 }

@@ -1,13 +1,11 @@
-//! What the engine says during a build: one JSON document per line.
+//! What the engine says during a build or a pull: one JSON document per line.
 
-use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _, stream};
-use http_body_util::BodyStream;
+use futures_util::Stream;
 use hyper::body::Incoming;
 use serde::Deserialize;
 
 use super::super::super::Error;
-use super::super::errors::chain;
+use super::super::lines::documents;
 
 /// The longest document that is taken.
 const ITEM_BYTES_MAX: usize = 16 << 20;
@@ -15,14 +13,14 @@ const ITEM_BYTES_MAX: usize = 16 << 20;
 /// One document.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Item {
+pub(in super::super) struct Item {
     /// A piece of the log.
     pub(super) stream: Option<String>,
     /// What a pull does.
-    pub(super) status: Option<String>,
+    pub(in super::super) status: Option<String>,
     /// What `status` or `aux` is about.
-    pub(super) id: Option<String>,
-    progress_detail: Option<Progress>,
+    pub(in super::super) id: Option<String>,
+    pub(in super::super) progress_detail: Option<Progress>,
     error: Option<String>,
     error_detail: Option<Detail>,
     aux: Option<serde_json::Value>,
@@ -30,8 +28,9 @@ pub(super) struct Item {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Progress {
-    current: Option<i64>,
+pub(in super::super) struct Progress {
+    pub(in super::super) current: Option<i64>,
+    pub(in super::super) total: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -46,8 +45,8 @@ impl Item {
         self.progress_detail.as_ref().is_some_and(|at| at.current.is_some())
     }
 
-    /// Why the build failed.
-    pub(super) fn failure(&self) -> Option<&str> {
+    /// Why the build or the pull failed.
+    pub(in super::super) fn failure(&self) -> Option<&str> {
         let detail = self.error_detail.as_ref().and_then(|detail| detail.message.as_deref());
         detail.or(self.error.as_deref())
     }
@@ -59,47 +58,10 @@ impl Item {
     }
 }
 
-/// The documents of an answer. Neither how they are cut into pieces nor how the last line ends
-/// matters.
-pub(super) fn items(body: Incoming) -> impl Stream<Item = Result<Item, Error>> + Send {
-    struct Reading {
-        body: BodyStream<Incoming>,
-        waiting: BytesMut,
-        is_over: bool,
-    }
-    let broken = |message: String| Error::Broken { call: "build", message };
-    let reading = Reading { body: BodyStream::new(body), waiting: BytesMut::new(), is_over: false };
-    stream::try_unfold(reading, move |mut reading| async move {
-        loop {
-            let end = reading.waiting.iter().position(|byte| *byte == b'\n');
-            let line = match end {
-                Some(end) => Some(reading.waiting.split_to(end + 1).freeze()),
-                None if reading.is_over => Some(reading.waiting.split().freeze()),
-                None => None,
-            };
-            match line.map(|line| line.trim_ascii().to_vec()) {
-                Some(line) if line.is_empty() && reading.is_over && reading.waiting.is_empty() => {
-                    return Ok(None);
-                }
-                Some(line) if line.is_empty() => continue,
-                Some(line) => {
-                    let item = serde_json::from_slice(&line);
-                    let item = item.map_err(|error| broken(error.to_string()))?;
-                    return Ok(Some((item, reading)));
-                }
-                None => {}
-            }
-            match reading.body.next().await {
-                Some(Ok(frame)) => {
-                    let data: Bytes = frame.into_data().unwrap_or_default();
-                    if ITEM_BYTES_MAX < reading.waiting.len() + data.len() {
-                        return Err(broken("a line of it has no end".to_owned()));
-                    }
-                    reading.waiting.extend_from_slice(&data);
-                }
-                Some(Err(error)) => return Err(broken(chain(&error))),
-                None => reading.is_over = true,
-            }
-        }
-    })
+/// The documents of an answer to `call`.
+pub(in super::super) fn items(
+    call: &'static str,
+    body: Incoming,
+) -> impl Stream<Item = Result<Item, Error>> {
+    documents(call, body, ITEM_BYTES_MAX)
 }

@@ -5,7 +5,7 @@
 //! up.
 
 mod choice;
-mod item;
+pub(super) mod item;
 mod journal;
 mod session;
 mod trace;
@@ -146,7 +146,7 @@ impl Docker {
             | Error::Failed { message, .. } => Error::Work(message),
             other => other,
         })?;
-        let mut items = std::pin::pin!(item::items(answer.into_body()));
+        let mut items = std::pin::pin!(item::items("build", answer.into_body()));
         let mut trace = Trace::default();
         while let Some(item) = watch.next(idle, items.as_mut()).await? {
             let item = item?;
