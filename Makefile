@@ -18,7 +18,7 @@ export BERTH_TEST_ENGINE ?= $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bless bench crash-pairs crash-real faults model engine-failures engines gpu-engines soak mutants seeded fuzz lint docs setup toolchain engine sshd large-files compose-tool base-image tiny-image clean
+.PHONY: help run build test bless bench bench-metrics crash-pairs crash-real faults model engine-failures engines gpu-engines soak mutants seeded fuzz lint docs setup toolchain engine sshd large-files compose-tool base-image tiny-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bless: toolchain ## rewrite the expected texts of golden tests; look at the diff
 
 bench: setup tiny-image ## measure (ARGS)
 	cargo bench --bench bench $(ARGS)
+
+bench-metrics: setup tiny-image ## what a scrape costs, and its figures, beside cAdvisor's (ARGS)
+	cadvisor=$$(compose/setup/cadvisor.sh) && BENCH_CADVISOR=$$cadvisor BENCH_ONLY=metrics cargo bench --bench bench $(ARGS)
 
 crash-pairs: toolchain ## kill Berth at every pair of calls, in memory; long (SHARE, ARGS)
 	BERTH_CRASH_PAIRS='$(SHARE)' cargo test --test it -- --nocapture crash::a_second_kill $(ARGS)

@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::StreamExt as _;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -30,6 +30,8 @@ use crate::state::{Desired, Request, Want, WorkKind};
 const PASSES_AT_ONCE: usize = 256;
 /// A hint about something that is not urgent is acted on after this pause, with others.
 const HINT_PAUSE: Duration = Duration::from_millis(100);
+/// News of containers that are not ours are gathered for so long.
+const OTHERS_PAUSE: Duration = Duration::from_millis(500);
 /// How long the engine may take until its lists show an end that it has told of.
 const END_LIMIT: Duration = Duration::from_secs(3);
 /// The pause before a broken event stream is opened again; it doubles up to the second figure while
@@ -51,6 +53,8 @@ pub struct Controller {
     desired: watch::Sender<Arc<Desired>>,
     resync: Duration,
     stop: CancellationToken,
+    /// Whoever waits to look at what others have started.
+    others: Arc<Semaphore>,
 }
 
 impl Controller {
@@ -61,7 +65,8 @@ impl Controller {
         resync: Duration,
         stop: CancellationToken,
     ) -> Self {
-        Self { reconciler, intake: Arc::default(), desired, resync, stop }
+        let others = Arc::new(Semaphore::new(1));
+        Self { reconciler, intake: Arc::default(), desired, resync, stop, others }
     }
 
     /// Runs until it is told to stop. Apps go on running.
@@ -92,7 +97,7 @@ impl Controller {
     /// Takes keys as they become due, each into a task of its own.
     async fn dispatch(&self) -> TaskTracker {
         let passes = TaskTracker::new();
-        let limit = Arc::new(tokio::sync::Semaphore::new(PASSES_AT_ONCE));
+        let limit = Arc::new(Semaphore::new(PASSES_AT_ONCE));
         loop {
             let Ok(permit) = Arc::clone(&limit).acquire_owned().await else { return passes };
             let turn = tokio::select! {
@@ -245,8 +250,24 @@ impl Controller {
             }
             // It may have had a GPU for which somebody waits.
             None if is_end(hint) => self.reconciler.wake_waiting(None),
-            None => {}
+            None => self.look_at_others(hint),
         }
+    }
+
+    /// Who follows the figures of all containers is shown a new one of somebody else's soon too.
+    fn look_at_others(&self, hint: &Hint) {
+        let is_new = matches!(hint.action.as_str(), "start" | "rename");
+        let now = self.reconciler.clock.now();
+        if !is_new || !self.reconciler.record.are_figures_asked(now) {
+            return;
+        }
+        let Ok(turn) = Arc::clone(&self.others).try_acquire_owned() else { return };
+        let reconciler = Arc::clone(&self.reconciler);
+        tokio::spawn(async move {
+            tokio::time::sleep(OTHERS_PAUSE).await;
+            drop(turn);
+            let _ = reconciler.observer.fresh(Instant::now()).await;
+        });
     }
 
     fn is_own_doing(&self, hint: &Hint) -> bool {

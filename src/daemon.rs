@@ -1,6 +1,7 @@
 //! The daemon: the only place where the parts are put together.
 
 pub mod repositories;
+mod usage;
 
 use std::{
     io,
@@ -216,8 +217,12 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let engine = Arc::clone(&plant.engine);
     let daemon = Daemon::new(plant);
     repositories::report(&config, (daemon.record(), workspace), Arc::clone(&metrics), &stop);
+    let cards = Arc::new(Cards::default());
+    let (collector, history) = usage::usage(&config, &daemon.record(), cards.follow(), &clock);
     let parts = Parts {
         record: daemon.record(),
+        exposed: vec![collector],
+        usage: Arc::clone(&history),
         engine,
         commands: daemon.commands(),
         metrics,
@@ -235,6 +240,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     // It ends last: what the last passes and answers change is written, too.
     let is_over = CancellationToken::new();
     let keeping = tokio::spawn(Keeper::new(folder, ledger).run(is_over.clone()));
+    tokio::spawn(history.run(stop.clone()));
     let serving = tokio::spawn(server.run(stop.clone()));
     let writing = tokio::spawn(daemon.compose_writer(&config.compose_dir).run(stop.clone()));
     daemon.run().await;

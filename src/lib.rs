@@ -35,6 +35,7 @@ pub mod telemetry;
 pub mod engine;
 pub mod gpu;
 pub mod source;
+pub mod usage;
 pub mod workspace;
 
 // Who is next, and what is known.

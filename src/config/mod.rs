@@ -8,6 +8,7 @@ mod git;
 mod gitops;
 mod layers;
 mod options;
+mod usage;
 
 use std::{
     fmt,
@@ -21,6 +22,7 @@ pub use git::Git;
 pub use gitops::GitOps;
 pub use layers::{File, Layers, Origin};
 pub use options::{Kind, OPTIONS, OptionRow};
+pub use usage::Usage;
 
 use crate::health::gpu;
 use crate::model::{Bind, ImageRef, PortRange, parse_duration};
@@ -87,6 +89,8 @@ pub struct Config {
     pub gitops: GitOps,
     /// How images are built and kept.
     pub builds: Builds,
+    /// How it is found out what containers use.
+    pub usage: Usage,
     /// Every value as text, with where it came from, in the table's order.
     pub settings: Vec<Setting>,
 }
@@ -184,6 +188,7 @@ impl Reader {
         });
         let gitops = self.gitops(is_local_git_allowed);
         let builds = self.builds();
+        let usage = self.usage();
         let state_dir = state_dir?;
         let by_default = || absolute_path(&state_dir.join("compose").display().to_string()).ok();
         Some(Config {
@@ -211,6 +216,7 @@ impl Reader {
             gpu_check: gpu_check?,
             gitops: gitops?,
             builds: builds?,
+            usage: usage?,
             settings: self.settings.clone(),
         })
     }

@@ -11,7 +11,6 @@ use crate::plan::{Answer, Asking, Who, devices_of, place_gpus, words_of};
 use crate::record::{CommandError, LeaseOrder};
 use crate::state::{ContainerId, GpuHold, GpuLease, World};
 
-
 impl Reconciler {
     /// Does what a program outside asks about leases. The answer is a document.
     pub async fn lease(&self, order: LeaseOrder) -> Result<String, CommandError> {

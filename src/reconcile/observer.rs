@@ -69,6 +69,7 @@ impl Observer {
             Ok(world) => {
                 let world = Arc::new(world);
                 *latest = Some((asked, Arc::clone(&world)));
+                self.record.see(&world);
                 self.seen(asked);
                 Ok(world)
             }

@@ -11,7 +11,9 @@ use tokio::sync::Notify;
 use super::durable::{Durable, NotKept};
 use super::file::{Kept, KeptApp, KeptBadRevision};
 use crate::model::{AppName, Digest, GpuGrant, PortBinding, Protocol, Reason, SpecHash, Timestamp};
-use crate::state::{BadRevision, Failure, HostPort, Leases, Life, Pin, Request, Revision, WorkKind};
+use crate::state::{
+    BadRevision, Failure, HostPort, Leases, Life, Pin, Request, Revision, WorkKind,
+};
 
 /// How long a host port stays with nobody after its app is gone (fault P10).
 const QUARANTINE: Duration = Duration::from_secs(60);

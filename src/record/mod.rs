@@ -15,13 +15,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::engine::About;
 use crate::manifest::{Diagnostic, Part};
 use crate::model::{App, AppName, GpuAsk, Reason, Timestamp};
 use crate::plan::Plan;
-use crate::state::{Hold, Revision};
+use crate::state::{Hold, Revision, World};
 use crate::status::Status;
 
 /// How many events are kept.
@@ -29,11 +29,17 @@ const EVENTS_MAX: usize = 1000;
 /// How many changes a slow reader may lag behind before it must read everything again.
 const CHANGES_MAX: usize = 1024;
 
+/// Who has not asked for figures for so long does not follow them.
+const ASKED_LIMIT: Duration = Duration::from_mins(5);
+
 /// The latest of everything.
 #[derive(Debug)]
 pub struct Record {
     inner: Mutex<Inner>,
     changes: broadcast::Sender<Change>,
+    worlds: watch::Sender<Arc<World>>,
+    /// When somebody last asked for the figures of all containers.
+    asked: Mutex<Option<Timestamp>>,
 }
 
 #[derive(Debug, Default)]
@@ -266,7 +272,12 @@ pub enum CommandError {
 
 impl Default for Record {
     fn default() -> Self {
-        Self { inner: Mutex::default(), changes: broadcast::Sender::new(CHANGES_MAX) }
+        Self {
+            inner: Mutex::default(),
+            changes: broadcast::Sender::new(CHANGES_MAX),
+            worlds: watch::Sender::new(Arc::default()),
+            asked: Mutex::default(),
+        }
     }
 }
 
@@ -338,6 +349,28 @@ impl Record {
         let inner = self.lock();
         let wanted = |event: &&Arc<Event>| app.is_none() || event.app.as_ref() == app;
         inner.events.iter().filter(wanted).cloned().collect()
+    }
+
+    /// Writes what the engine listed last.
+    pub fn see(&self, world: &Arc<World>) {
+        self.worlds.send_replace(Arc::clone(world));
+    }
+
+    /// Follows what the engine lists.
+    pub fn worlds(&self) -> watch::Receiver<Arc<World>> {
+        self.worlds.subscribe()
+    }
+
+    /// Somebody asks for the figures of all containers.
+    pub fn ask_figures(&self, now: Timestamp) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// Whether somebody asks for them every now and then, so that news of containers that are not
+    /// ours are worth a look.
+    pub fn are_figures_asked(&self, now: Timestamp) -> bool {
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.is_some_and(|at| now.since(at) < ASKED_LIMIT)
     }
 
     /// All entries and the changes that follow them, without a gap between the two.

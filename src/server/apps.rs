@@ -38,7 +38,11 @@ pub(super) async fn one(
     Named(name): Named,
 ) -> Result<Json<Value>, Problem> {
     let entry = shared.parts.record.entry(&name).ok_or_else(|| Problem::no_app(name.as_str()))?;
-    Ok(Json(view::app(&entry)))
+    let mut document = view::app(&entry);
+    if let Some(usage) = shared.parts.usage.now(&name) {
+        document["status"]["usage"] = json!(usage);
+    }
+    Ok(Json(document))
 }
 
 /// `POST /api/v1/apps`

@@ -32,6 +32,7 @@ mod request;
 mod rollouts;
 mod routes;
 mod stream;
+mod usage;
 mod view;
 
 use std::{
@@ -51,7 +52,8 @@ use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::forge::Repositories;
 use crate::record::{CommandSender, Record};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, exposed::Exposed};
+use crate::usage::History;
 
 /// How the server behaves.
 #[derive(Clone, Debug)]
@@ -94,6 +96,10 @@ pub struct Parts {
     pub commands: CommandSender,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Further figures.
+    pub exposed: Vec<Arc<dyn Exposed>>,
+    /// What apps use.
+    pub usage: Arc<History>,
     /// The time.
     pub clock: Clock,
     /// The watched folder.

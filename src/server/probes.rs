@@ -89,7 +89,16 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     if let Some(at) = overview.source_read_at {
         parts.metrics.source_read(at);
     }
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], parts.metrics.render()).into_response()
+    record.ask_figures(parts.clock.now());
+    let mut text = parts.metrics.render();
+    let exposed = parts.exposed.clone();
+    let more = tokio::task::spawn_blocking(move || {
+        let mut more = String::new();
+        exposed.iter().for_each(|part| part.write(&mut more));
+        more
+    });
+    text.push_str(&more.await.unwrap_or_default());
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
 /// `GET /api/v1/schema`

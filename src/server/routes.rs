@@ -11,13 +11,13 @@ use axum::{
 
 use super::{
     Shared, actions, apps, guard, hooks, images, leases, logs, page, plans, probes,
-    problem::Problem, rollouts, stream,
+    problem::Problem, rollouts, stream, usage,
 };
 
 type Methods = MethodRouter<Arc<Shared>>;
 
 /// The routes, as the root lists them.
-pub(super) const ENDPOINTS: [&str; 32] = [
+pub(super) const ENDPOINTS: &[&str] = &[
     "GET /",
     "GET /health",
     "GET /livez",
@@ -29,6 +29,7 @@ pub(super) const ENDPOINTS: [&str; 32] = [
     "PUT /api/v1/apps/{name}",
     "DELETE /api/v1/apps/{name}",
     "GET /api/v1/apps/{name}/logs",
+    "GET /api/v1/apps/{name}/usage",
     "GET /api/v1/apps/{name}/plan",
     "POST /api/v1/apps/{name}/start",
     "POST /api/v1/apps/{name}/stop",
@@ -41,6 +42,7 @@ pub(super) const ENDPOINTS: [&str; 32] = [
     "POST /api/v1/gpus/leases",
     "POST /api/v1/gpus/leases/{id}/renew",
     "DELETE /api/v1/gpus/leases/{id}",
+    "GET /api/v1/capacity",
     "GET /api/v1/images",
     "POST /api/v1/images/gc",
     "GET /api/v1/plan",
@@ -66,6 +68,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/apps", apps_methods())
         .route("/api/v1/apps/{name}", app_methods())
         .route("/api/v1/apps/{name}/logs", get(logs::logs))
+        .route("/api/v1/apps/{name}/usage", get(usage::app))
+        .route("/api/v1/capacity", get(usage::capacity))
         .route("/api/v1/apps/{name}/plan", get(plans::one))
         .route("/api/v1/apps/{name}/start", post(actions::start))
         .route("/api/v1/apps/{name}/stop", post(actions::stop))

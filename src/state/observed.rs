@@ -101,6 +101,8 @@ pub struct Container {
     pub created: Timestamp,
     /// The GPUs that it holds, running or not.
     pub gpus: Option<GpuHold>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What only an inspection tells about a container.

@@ -52,6 +52,7 @@ fn container(nth: usize, image_id: &str) -> Container {
         networks: BTreeMap::new(),
         created: Timestamp::from_millis(1),
         gpus: None,
+        labels: BTreeMap::new(),
     }
 }
 

@@ -34,4 +34,5 @@ mod sim;
 mod source;
 mod state_files;
 mod tidy;
+mod usage;
 mod workspace;

@@ -235,6 +235,7 @@ impl Sim {
                     networks: BTreeMap::from([(spec.shape.network.clone(), None)]),
                     created: self.now,
                     gpus: spec.shape.gpus.clone().map(GpuHold::Granted),
+                    labels: BTreeMap::new(),
                 });
             }
             Call::Start(to) => {

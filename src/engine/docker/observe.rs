@@ -187,6 +187,7 @@ fn container_of(instance: &str, wire: ContainerWire) -> Option<Container> {
         networks: networks.into_iter().map(|(name, at)| (name, address(at))).collect(),
         created: seconds(wire.created),
         gpus,
+        labels,
     })
 }
 
@@ -209,6 +210,7 @@ fn odd_container(value: &Value) -> Option<Container> {
         networks: BTreeMap::new(),
         created: Timestamp::default(),
         gpus: None,
+        labels: BTreeMap::new(),
     })
 }
 

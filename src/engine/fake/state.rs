@@ -529,6 +529,7 @@ impl State {
             networks: thing.network.iter().map(|name| (name.clone(), thing.ip.clone())).collect(),
             created: thing.created,
             gpus: gpus_of_labels(&thing.labels),
+            labels: thing.labels.clone(),
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::state::Hold;
 pub(super) const HIDDEN: &str = "(set)";
 
 /// The API version of every document.
-const API_VERSION: &str = "berth/v1";
+pub(super) const API_VERSION: &str = "berth/v1";
 
 /// An event.
 pub(super) fn event(event: &Event) -> Value {

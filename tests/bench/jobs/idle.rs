@@ -119,7 +119,7 @@ async fn cost(pid: u32) -> Vec<Row> {
     ]
 }
 
-fn resident_mb(pid: u32) -> f64 {
+pub(crate) fn resident_mb(pid: u32) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     let kib: f64 = line.trim().trim_end_matches(" kB").parse().unwrap();
@@ -127,7 +127,7 @@ fn resident_mb(pid: u32) -> f64 {
 }
 
 /// proc(5): fields 14 and 15 of `stat`, in hundredths of a second.
-fn cpu_ms(pid: u32) -> f64 {
+pub(crate) fn cpu_ms(pid: u32) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let rest = text.rsplit_once(')').unwrap().1;
     let ticks: Vec<f64> = rest.split_whitespace().filter_map(|word| word.parse().ok()).collect();

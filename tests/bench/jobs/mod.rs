@@ -3,5 +3,6 @@
 pub(crate) mod calls;
 pub(crate) mod git;
 pub(crate) mod idle;
+pub(crate) mod metrics;
 pub(crate) mod rescan;
 pub(crate) mod up;

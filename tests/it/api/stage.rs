@@ -88,11 +88,14 @@ impl Stage {
         let mut settings = Settings::new("127.0.0.1:0".parse().unwrap());
         settings.header_timeout = Duration::from_millis(300);
         change(&mut settings);
+        let collector = crate::usage::of(&record);
         let parts = Parts {
             record: Arc::clone(&record),
             engine: Arc::new(Logs),
             commands,
             metrics: Arc::new(Metrics::new("0.0.0").unwrap()),
+            exposed: vec![Arc::clone(&collector) as Arc<dyn berth::telemetry::exposed::Exposed>],
+            usage: crate::usage::history(&collector),
             clock: Clock::System,
             manifests,
             repositories,
@@ -415,6 +418,7 @@ impl Engine for Logs {
             networks: std::collections::BTreeMap::new(),
             created: Timestamp::from_millis(1),
             gpus: None,
+            labels: std::collections::BTreeMap::new(),
         };
         async { Ok(World { containers: vec![container], ..World::default() }) }.boxed()
     }

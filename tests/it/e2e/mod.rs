@@ -20,3 +20,4 @@ mod rollout;
 mod shapes;
 mod stage;
 mod undo;
+mod usage;

@@ -316,6 +316,8 @@ async fn serve(grove: &Grove, berth: &Berth) -> (String, CancellationToken, Join
         engine: Arc::new(grove.rig.fake.clone()),
         commands: berth.commands.clone(),
         metrics: Arc::clone(&berth.metrics),
+        exposed: Vec::new(),
+        usage: crate::usage::history(&crate::usage::of(&berth.record)),
         clock: Clock::System,
         manifests: folder.join("apps"),
         repositories: Repositories {

@@ -164,6 +164,7 @@ impl Planner {
             networks: BTreeMap::from([(self.policy.network.clone(), None)]),
             created,
             gpus: None,
+            labels: BTreeMap::new(),
         }
     }
 
