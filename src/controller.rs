@@ -372,9 +372,11 @@ impl Controller {
             match self.obey(command, &rescan).await {
                 // Others need not wait meanwhile.
                 Ok(told) if is_kept => {
-                    drop(tokio::spawn(Arc::clone(&self).tell_kept(told, answer)))
+                    tokio::spawn(Arc::clone(&self).tell_kept(told, answer));
                 }
-                done => drop(answer.send(done)),
+                done => {
+                    let _ = answer.send(done);
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use std::{
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tracing_subscriber::fmt::MakeWriter;
@@ -43,19 +43,20 @@ impl Pen {
         Ok(pen)
     }
 
-    /// Waits until all is written, but not for long.
+    /// Waits until all is written, but not much longer than this.
     pub(super) fn finish(&self, patience: Duration) {
         let (mark, marked) = sync_channel(1);
-        let end = Instant::now() + patience;
         let mut item = Item::Mark(mark);
+        let mut looks = patience.as_millis() / LOOK.as_millis();
         while let Err(TrySendError::Full(refused)) = self.items.try_send(item) {
-            if end <= Instant::now() {
+            if looks == 0 {
                 return;
             }
+            looks -= 1;
             item = refused;
             thread::park_timeout(LOOK);
         }
-        let _ = marked.recv_timeout(end.saturating_duration_since(Instant::now()));
+        let _ = marked.recv_timeout(patience);
     }
 }
 

@@ -5,6 +5,7 @@
 //! `BERTH_HOSTILE_CASES=n` plays so many for each call.
 
 use std::{
+    collections::BTreeMap,
     io::Write as _,
     path::Path,
     sync::{
@@ -332,7 +333,7 @@ fn recipe() -> Recipe {
         commit: String::new(),
         dockerfile: Dockerfile::Generated("FROM x".to_owned()),
         target: None,
-        args: Default::default(),
+        args: BTreeMap::default(),
         base: None,
         ca_bundle: None,
         secrets: Vec::new(),

@@ -333,12 +333,8 @@ fn nobody_starves() {
             }
             // There are always six that wait, all of them more important than that one.
             while life.queue.len() < 6 {
-                let number = 1
-                    + (1..)
-                        .find(|n| {
-                            !life.held.contains_key(&(n + 1)) && !life.queue.contains_key(&(n + 1))
-                        })
-                        .unwrap();
+                let is_new = |n: &usize| !life.held.contains_key(n) && !life.queue.contains_key(n);
+                let number = (2..10_000).find(is_new).unwrap();
                 let priority = i32::try_from(dice.roll(201)).unwrap() - 100;
                 let share = if dice.roll(2) == 0 { GpuShare::Exclusive } else { GpuShare::Memory };
                 let memory_bytes = (share == GpuShare::Memory).then(|| (1 + dice.roll(12)) * GIB);

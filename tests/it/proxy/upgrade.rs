@@ -44,53 +44,63 @@ impl Proxy {
             return Ok(());
         }
         let head = head_of(&mut engine).await?;
-        match outcome {
-            Outcome::Lose => Ok(()),
-            Outcome::StallDone => {
-                request.until_gone().await;
-                Ok(())
-            }
-            Outcome::Cut(percent @ ..HEAD_PART) => {
-                request.finish(&head[..head.len() * percent / 100]).await
-            }
-            Outcome::Cut(_) => {
-                request.to.write_all(&head).await?;
-                request.to.flush().await?;
-                // The client speaks first; in the middle of what the engine answers it ends.
-                let (mut answer, mut ask) = tokio::io::split(engine);
-                let mut piece = [0; 16];
-                tokio::select! {
-                    read = answer.read(&mut piece) => {
-                        let half = read? / 2;
-                        request.to.write_all(&piece[..half]).await?;
-                    }
-                    _ = tokio::io::copy(&mut request.from, &mut ask) => {}
+        answer(outcome, &head, engine, request).await
+    }
+}
+
+/// What comes of an answer whose head is there.
+async fn answer<S: AsyncRead + AsyncWrite>(
+    outcome: Outcome,
+    head: &[u8],
+    engine: Box<dyn Wire>,
+    mut request: Request<S>,
+) -> std::io::Result<()> {
+    match outcome {
+        Outcome::Lose => Ok(()),
+        Outcome::StallDone => {
+            request.until_gone().await;
+            Ok(())
+        }
+        Outcome::Cut(percent @ ..HEAD_PART) => {
+            request.finish(&head[..head.len() * percent / 100]).await
+        }
+        Outcome::Cut(_) => {
+            request.to.write_all(head).await?;
+            request.to.flush().await?;
+            // The client speaks first; in the middle of what the engine answers it ends.
+            let (mut answer, mut ask) = tokio::io::split(engine);
+            let mut piece = [0; 16];
+            tokio::select! {
+                read = answer.read(&mut piece) => {
+                    let half = read? / 2;
+                    request.to.write_all(&piece[..half]).await?;
                 }
-                request.to.shutdown().await
+                _ = tokio::io::copy(&mut request.from, &mut ask) => {}
             }
-            Outcome::Do(Moment::Done, hook) => {
-                hook();
-                Ok(())
-            }
-            Outcome::Do(_, hook) => {
-                request.to.write_all(&head[..head.len() / 2]).await?;
+            request.to.shutdown().await
+        }
+        Outcome::Do(Moment::Done, hook) => {
+            hook();
+            Ok(())
+        }
+        Outcome::Do(_, hook) => {
+            request.to.write_all(&head[..head.len() / 2]).await?;
+            request.to.flush().await?;
+            hook();
+            Ok(())
+        }
+        Outcome::Drip(bytes, pause) => {
+            for piece in head.chunks(bytes) {
+                request.to.write_all(piece).await?;
                 request.to.flush().await?;
-                hook();
-                Ok(())
+                tokio::time::sleep(pause).await;
             }
-            Outcome::Drip(bytes, pause) => {
-                for piece in head.chunks(bytes) {
-                    request.to.write_all(piece).await?;
-                    request.to.flush().await?;
-                    tokio::time::sleep(pause).await;
-                }
-                pass_on(engine, request).await
-            }
-            _ => {
-                request.to.write_all(&head).await?;
-                request.to.flush().await?;
-                pass_on(engine, request).await
-            }
+            pass_on(engine, request).await
+        }
+        _ => {
+            request.to.write_all(head).await?;
+            request.to.flush().await?;
+            pass_on(engine, request).await
         }
     }
 }

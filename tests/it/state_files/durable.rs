@@ -29,13 +29,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::rig::{Berth, Rig, is, manifest, name};
 
+/// Whether what is kept shows that a command was taken.
+type Holds = Box<dyn Fn(&Kept) -> bool>;
+
 /// How long each call takes, so that one can be killed between two.
 const CALL: Duration = Duration::from_millis(2);
 
 /// A Berth that keeps its state on the disk.
 struct Keeping {
     berth: Berth,
-    keeping: JoinHandle<()>,
+    writing: JoinHandle<()>,
     /// Whether the engine hears nothing of it any more.
     is_dead: Arc<AtomicBool>,
 }
@@ -71,15 +74,15 @@ async fn start(rig: &mut Rig) -> Keeping {
     });
     let berth = rig.start_on(Arc::new(engine));
     let keeper = Keeper::new(folder, Arc::clone(&berth.ledger));
-    let keeping = tokio::spawn(keeper.run(CancellationToken::new()));
-    Keeping { berth, keeping, is_dead }
+    let writing = tokio::spawn(keeper.run(CancellationToken::new()));
+    Keeping { berth, writing, is_dead }
 }
 
 impl Keeping {
     async fn kill(self) {
         self.is_dead.store(true, Ordering::Relaxed);
-        self.keeping.abort();
-        let _ = self.keeping.await;
+        self.writing.abort();
+        let _ = self.writing.await;
         self.berth.kill().await;
     }
 }
@@ -95,7 +98,6 @@ async fn what_was_answered_outlives_a_kill_right_after_the_answer() {
     berth.berth.manifests.set(rig.files.iter().map(|(path, text)| (path.as_str(), text.as_str())));
     tokio::time::sleep(crate::rig::RESYNC * 3).await;
     berth.kill().await;
-    type Holds = Box<dyn Fn(&Kept) -> bool>;
     let steps: Vec<(Command, Holds)> = vec![
         (Command::Stop(chat()), Box::new(|kept| kept.apps["chat"].is_paused)),
         (Command::Start(chat()), Box::new(|kept| !kept.apps["chat"].is_paused)),
