@@ -439,6 +439,7 @@ impl Controller {
                 (app, "looking at it now")
             }
             Command::Pushed(apps) => return Ok(self.look_at_pushed(&apps)),
+            Command::ListGpus => return Ok(self.reconciler.list_gpus()),
             Command::CollectImages { is_dry } => {
                 let seen = self.reconciler.collect_images(is_dry).await;
                 return seen.map_err(|error| CommandError::Engine {
@@ -447,7 +448,6 @@ impl Controller {
                 });
             }
             Command::Lease(order) => return self.reconciler.lease(order).await,
-            Command::GpuBook => return self.reconciler.gpu_book().await,
             Command::Confirm => return self.confirm().await,
             Command::Rescan => {
                 let _ = rescan.try_send(());

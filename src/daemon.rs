@@ -1,5 +1,6 @@
 //! The daemon: the only place where the parts are put together.
 
+mod cards;
 pub mod repositories;
 mod usage;
 
@@ -156,11 +157,11 @@ impl Daemon {
             workspace,
             policy,
             clock,
+            cards,
             metrics,
             times: Times::default(),
             placing: tokio::sync::Mutex::default(),
             memory: Memory::default(),
-            cards,
             devices,
         });
         let controller = Controller::new(Arc::clone(&reconciler), desired, resync, stop.clone());
@@ -214,10 +215,10 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let workspace = Arc::new(Workspace::new(config.workspaces.clone(), settings));
     let given = (engine, source, Arc::clone(&workspace));
     let plant = plant(&config, given, Arc::clone(&ledger), Arc::clone(&metrics), stop.clone())?;
-    let engine = Arc::clone(&plant.engine);
+    let (engine, cards) = (Arc::clone(&plant.engine), Arc::clone(&plant.cards));
     let daemon = Daemon::new(plant);
+    cards::watch(&config, &cards, daemon.record(), &clock, &stop);
     repositories::report(&config, (daemon.record(), workspace), Arc::clone(&metrics), &stop);
-    let cards = Arc::new(Cards::default());
     let (collector, history) = usage::usage(&config, &daemon.record(), cards.follow(), &clock);
     let parts = Parts {
         record: daemon.record(),
@@ -225,6 +226,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         usage: Arc::clone(&history),
         engine,
         commands: daemon.commands(),
+        cards,
         metrics,
         clock: clock.clone(),
         manifests: config.manifests.clone(),

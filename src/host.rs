@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::model::Protocol;
-use crate::state::HostPort;
+use crate::state::{ContainerId, HostPort};
 
 /// The kernel's word for a listening TCP socket, and for an unconnected UDP one.
 const TCP_LISTEN: &str = "0A";
@@ -59,6 +59,28 @@ pub fn own_container() -> Option<String> {
     cgroup.lines().chain(hostname).find_map(container_id_in)
 }
 
+/// The container that a process of this host runs in; none for a program of the host itself, or
+/// one that has ended. `proc_root` is `/proc`, or where the host's is mounted.
+///
+/// Whoever asks may be in a cgroup namespace of its own and sees paths from there (`/../<id>`),
+/// engines differ in what they put around the id, and containers in containers add a tail. So
+/// every path is looked through for the first id: the outermost container is the host's own.
+pub fn container_of(proc_root: &Path, pid: u32) -> Option<ContainerId> {
+    let cgroup = fs::read_to_string(proc_root.join(format!("{pid}/cgroup"))).ok()?;
+    container_in_cgroup(&cgroup)
+}
+
+/// The container that the text of `/proc/PID/cgroup` names.
+pub fn container_in_cgroup(cgroup: &str) -> Option<ContainerId> {
+    cgroup.lines().find_map(container_id_in).map(ContainerId::new)
+}
+
+/// The short name of a process of this host; none once it has ended.
+pub fn process_name(proc_root: &Path, pid: u32) -> Option<String> {
+    let name = fs::read_to_string(proc_root.join(format!("{pid}/comm"))).ok()?;
+    Some(name.trim_end().to_owned()).filter(|name| !name.is_empty())
+}
+
 fn container_id_in(line: &str) -> Option<String> {
     let is_id = |part: &&str| {
         part.len() == 64 && part.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
@@ -89,6 +111,45 @@ mod tests {
             assert_eq!(container_id_in(&line), Some(id.clone()));
         }
         assert_eq!(container_id_in("12:pids:/user.slice"), None);
+    }
+
+    /// Every form in which engines and their hosts write it.
+    #[test]
+    fn a_process_is_found_in_its_container_whoever_made_it() {
+        let (id, inner) = ("0123456789abcdef".repeat(4), "f".repeat(64));
+        for path in [
+            format!("4:memory:/docker/{id}"),
+            format!("1:name=systemd:/system.slice/docker-{id}.scope"),
+            format!("0::/docker/{id}"),
+            format!("0::/system.slice/docker-{id}.scope"),
+            format!("0::/some/parent/{id}"),
+            format!("0::/apps.slice/apps-web.slice/docker-{id}.scope"),
+            format!(
+                "0::/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{id}.scope"
+            ),
+            format!("0::/machine.slice/libpod-{id}.scope/container"),
+            format!("0::/docker/{id}/docker/{inner}"),
+            format!("0::/docker/{id}/init.scope"),
+            format!("0::/../{id}"),
+            format!("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope"),
+        ] {
+            let cgroup = format!("12:cpuset:/\n{path}\n");
+            assert_eq!(container_in_cgroup(&cgroup), Some(ContainerId::new(&id)), "{path}");
+        }
+        for path in ["0::/", "0::/user.slice/user-0.slice/session-1.scope", "0::/docker/abc"] {
+            assert_eq!(container_in_cgroup(path), None, "{path}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("77");
+        fs::create_dir(&own).unwrap();
+        fs::write(own.join("cgroup"), format!("0::/docker/{id}\n")).unwrap();
+        fs::write(own.join("comm"), "python3\n").unwrap();
+        assert_eq!(container_of(folder.path(), 77), Some(ContainerId::new(&id)));
+        assert_eq!(process_name(folder.path(), 77).as_deref(), Some("python3"));
+        assert_eq!(
+            (container_of(folder.path(), 78), process_name(folder.path(), 78)),
+            (None, None)
+        );
     }
 
     #[test]

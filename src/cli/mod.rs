@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod flags;
 mod get;
+mod gpu;
 mod images;
 mod import;
 mod logs;
@@ -99,6 +100,8 @@ enum Verb {
     Reconcile(act::Args),
     /// Go on with another engine that answers, else with the removals that are held back.
     Confirm,
+    /// List the GPUs of the controller's machine, and who holds them.
+    Gpu(gpu::Args),
     /// List the images that Berth built, or remove those that nothing needs.
     Images(images::Args),
     /// Make manifests from what ran otherwise.
@@ -156,6 +159,7 @@ async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
         Verb::Reconcile(args) => act::run("reconcile", &args, &server, output).await,
         Verb::Rollout(verb) => rollout::run(&verb, &server, output).await,
         Verb::Confirm => confirm::run(&server, output).await,
+        Verb::Gpu(args) => gpu::run(&args, &server, output).await,
         Verb::Images(args) => images::run(&args, &server, output).await,
         Verb::Import(args) => import::run(&args, output),
         Verb::Wait(args) => wait::run(&args, &server, output).await,

@@ -77,6 +77,8 @@ pub struct Config {
     pub host_mounts: Vec<String>,
     /// The CA bundle that builds may ask for.
     pub ca_bundle: Option<PathBuf>,
+    /// NVML's library; none is where the machine keeps it.
+    pub nvml_library: Option<PathBuf>,
     /// How log lines look.
     pub log_format: logging::Format,
     /// What is logged.
@@ -176,6 +178,7 @@ impl Reader {
         let instance = self.one("instance", instance);
         let host_mounts = self.list("allow-host-mount", absolute);
         let ca_bundle = self.list("ca-bundle", readable_file);
+        let nvml_library = self.list("nvml-library", absolute_path);
         let log_format = self
             .one("log-format", |text| text.parse().map_err(|()| "write `text` or `json`".into()));
         let log = self.one("log", |text| {
@@ -210,6 +213,7 @@ impl Reader {
             instance: instance?,
             host_mounts: host_mounts?,
             ca_bundle: ca_bundle?.into_iter().next_back(),
+            nvml_library: nvml_library?.into_iter().next_back(),
             log_format: log_format?,
             log: log?,
             workers: workers?,

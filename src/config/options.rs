@@ -246,6 +246,13 @@ pub const OPTIONS: &[OptionRow] = &[
         &["BERTH_METRICS_LABEL"],
         "A label of containers that their figures carry, beside those of compose; may be repeated",
     ),
+    row(
+        "nvml-library",
+        "FILE",
+        &["BERTH_NVML_LIBRARY"],
+        "",
+        "The library by which NVIDIA's driver tells of its GPUs; not set: libnvidia-ml.so.1, where the machine keeps it",
+    ),
     row("ca-bundle", "FILE", &["BERTH_CA_BUNDLE"], "", "A CA bundle that builds may ask for"),
     row("log-format", "FORMAT", &["BERTH_LOG_FORMAT"], "text", "How log lines look: text or json"),
     row("log", "FILTER", &["BERTH_LOG"], "info", "What is logged, such as berth=debug"),

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::Reconciler;
 use crate::model::{AppName, GpuAsk, Reason};
-use crate::plan::{Answer, Asking, Who, devices_of, place_gpus, words_of};
+use crate::plan::{Answer, Asking, Who, place_gpus, words_of};
 use crate::record::{CommandError, LeaseOrder};
-use crate::state::{ContainerId, GpuHold, GpuLease, World};
+use crate::state::{GpuLease, Inventory, World};
 
 impl Reconciler {
     /// Does what a program outside asks about leases. The answer is a document.
@@ -141,37 +141,18 @@ impl Reconciler {
         })
     }
 
-    /// Who holds which GPUs, and who waits for some, as a document.
-    pub async fn gpu_book(&self) -> Result<String, CommandError> {
-        let world = self.world_now().await?;
-        let inventory = self.cards.latest();
-        let seen = self.see(&world, &inventory);
-        let holders = seen.fleet().holdings.iter().map(|held| {
-            let (kind, name) = match &held.who {
-                Who::App(app) => ("app", app.to_string()),
-                Who::Lease { holder, .. } => ("lease", holder.clone()),
-                Who::Container(name) => ("container", name.clone()),
-            };
-            let grant = match &held.hold {
-                GpuHold::Granted(grant) => Some(grant),
-                _ => None,
-            };
-            json!({
-                "kind": kind,
-                "name": name,
-                "devices": devices_of(&held.hold, &inventory),
-                "share": grant.map(|grant| grant.share),
-                "memoryBytes": grant.and_then(|grant| grant.memory_bytes),
-                "container": held.container.as_ref().map(ContainerId::as_str),
-            })
-        });
-        let holders: Vec<Value> = holders.collect();
+    /// The apps that wait for GPUs, in the order in which they are served, each with its reason.
+    pub(super) fn gpu_queue(&self, world: &World, inventory: &Inventory) -> Vec<Value> {
         let waiting = self.waiting();
+        if waiting.is_empty() {
+            return Vec::new();
+        }
         let asking = waiting.iter().map(|(name, ask, since)| Asking {
             who: Who::App(name.clone()),
             ask,
             since: *since,
         });
+        let seen = self.see(world, inventory);
         let served = place_gpus(&asking.collect::<Vec<_>>(), &seen.fleet());
         let waiting = served.iter().enumerate().filter_map(|(at, (who, _))| {
             let Who::App(name) = who else { return None };
@@ -182,11 +163,10 @@ impl Reconciler {
                 "since": since,
                 "priority": ask.priority,
                 "asks": words_of(ask),
-                "reason": self.why_waiting(name),
+                "message": self.why_waiting(name),
             }))
         });
-        let waiting: Vec<Value> = waiting.collect();
-        Ok(json!({ "holders": holders, "waiting": waiting }).to_string())
+        waiting.collect()
     }
 
     fn why_waiting(&self, name: &AppName) -> Option<String> {

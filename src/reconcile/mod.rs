@@ -1,5 +1,6 @@
 //! One pass for one app: look, plan, check, carry out, say how it stands.
 
+mod cards;
 mod devices;
 mod effect;
 mod failure;
@@ -78,6 +79,8 @@ pub struct Reconciler {
     pub policy: Policy,
     /// The time.
     pub clock: Clock,
+    /// The host's GPUs.
+    pub cards: Arc<Cards>,
     /// What is remembered of times.
     pub times: Times,
     /// Figures.
@@ -88,8 +91,6 @@ pub struct Reconciler {
     pub memory: Memory,
     /// GPUs on their way into containers.
     pub devices: Arc<Devices>,
-    /// The host's GPUs, as they were read last.
-    pub cards: Arc<Cards>,
 }
 
 impl Reconciler {
@@ -131,8 +132,8 @@ impl Reconciler {
         let want = self.held(app, self.desired.borrow().want(app));
         let state = self.state(app, &want, world).await;
         let (state, plan) = self.decide(app, &want, world, state).await;
-        let (policy, now) = (&self.policy, self.clock.now());
-        let input = Input { app, want: &want, world, state: &state, policy, now };
+        let (policy, now) = (self.policy_now(), self.clock.now());
+        let input = Input { app, want: &want, world, state: &state, policy: &policy, now };
         let problems = check(&input, &plan);
         if !problems.is_empty() {
             tracing::error!(app = app.as_str(), ?problems, plan = render(&plan), "plan refused");
@@ -196,7 +197,7 @@ impl Reconciler {
         let source = as_app(want).filter(|app| app.spec.git().is_some());
         let checkout = source.and_then(|_| self.workspace.load(app));
         let rebuilds = source.zip(checkout.as_ref()).map_or(facts.rebuilds, |(app, checkout)| {
-            rebuilds(app, checkout, world, facts.rebuilds, &self.policy)
+            rebuilds(app, checkout, world, facts.rebuilds, &self.policy_now())
         });
         if rebuilds != facts.rebuilds {
             self.ledger.update(app, |facts| facts.rebuilds = rebuilds);

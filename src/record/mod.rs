@@ -135,6 +135,8 @@ pub enum Change {
 /// What a person may ask of the controller.
 #[derive(Debug)]
 pub enum Command {
+    /// Say which GPUs there are and who holds them; the answer is a JSON document.
+    ListGpus,
     /// Remove the images that nothing needs, or only say which; the answer is a JSON document.
     CollectImages {
         /// Whether nothing is removed.
@@ -160,8 +162,6 @@ pub enum Command {
     Rescan,
     /// Something about GPUs for a program outside; the answer is a JSON document.
     Lease(LeaseOrder),
-    /// Tell who holds which GPUs and who waits for some; the answer is a JSON document.
-    GpuBook,
 }
 
 /// What a program outside asks about GPUs.
@@ -211,7 +211,7 @@ impl Command {
             | Self::Pushed(_)
             | Self::Rescan
             | Self::Lease(_)
-            | Self::GpuBook => false,
+            | Self::ListGpus => false,
         }
     }
 }
@@ -359,6 +359,11 @@ impl Record {
     /// Follows what the engine lists.
     pub fn worlds(&self) -> watch::Receiver<Arc<World>> {
         self.worlds.subscribe()
+    }
+
+    /// What the engine listed last; nothing before the first time.
+    pub fn world(&self) -> Arc<World> {
+        Arc::clone(&self.worlds.borrow())
     }
 
     /// Somebody asks for the figures of all containers.

@@ -16,6 +16,7 @@ mod actions;
 mod apps;
 pub mod client;
 mod folder;
+mod gpus;
 mod guard;
 mod hooks;
 mod images;
@@ -51,6 +52,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::forge::Repositories;
+use crate::gpu::Cards;
 use crate::record::{CommandSender, Record};
 use crate::telemetry::{Metrics, exposed::Exposed};
 use crate::usage::History;
@@ -94,6 +96,8 @@ pub struct Parts {
     pub engine: Arc<dyn Engine>,
     /// Where commands go.
     pub commands: CommandSender,
+    /// The host's GPUs.
+    pub cards: Arc<Cards>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Further figures.

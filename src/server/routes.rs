@@ -10,7 +10,7 @@ use axum::{
 };
 
 use super::{
-    Shared, actions, apps, guard, hooks, images, leases, logs, page, plans, probes,
+    Shared, actions, apps, gpus, guard, hooks, images, leases, logs, page, plans, probes,
     problem::Problem, rollouts, stream, usage,
 };
 
@@ -43,6 +43,7 @@ pub(super) const ENDPOINTS: &[&str] = &[
     "POST /api/v1/gpus/leases/{id}/renew",
     "DELETE /api/v1/gpus/leases/{id}",
     "GET /api/v1/capacity",
+    "GET /api/v1/gpus",
     "GET /api/v1/images",
     "POST /api/v1/images/gc",
     "GET /api/v1/plan",
@@ -81,6 +82,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/gpus/leases", get(leases::list).post(leases::acquire))
         .route("/api/v1/gpus/leases/{id}/renew", post(leases::renew))
         .route("/api/v1/gpus/leases/{id}", delete(leases::release))
+        .route("/api/v1/gpus", get(gpus::list))
         .route("/api/v1/images", get(images::list))
         .route("/api/v1/images/gc", post(images::gc))
         .route("/api/v1/plan", get(plans::all))

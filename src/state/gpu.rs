@@ -24,6 +24,9 @@ pub struct Inventory {
     pub at: Option<Timestamp>,
     /// Whether the last attempt to read it failed, so that this is what was known before.
     pub is_stale: bool,
+    /// Whether the driver's library and its kernel module are of different versions: what runs goes
+    /// on, nothing new with GPUs starts before the host is restarted (fault U02).
+    pub is_mismatched: bool,
 }
 
 /// One card.

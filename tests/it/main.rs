@@ -17,6 +17,7 @@ mod front;
 mod git_access;
 mod git_server;
 mod gitops;
+mod gpu;
 mod gpus;
 mod images;
 mod manifest;

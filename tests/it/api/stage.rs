@@ -93,6 +93,7 @@ impl Stage {
             record: Arc::clone(&record),
             engine: Arc::new(Logs),
             commands,
+            cards: Arc::default(),
             metrics: Arc::new(Metrics::new("0.0.0").unwrap()),
             exposed: vec![Arc::clone(&collector) as Arc<dyn berth::telemetry::exposed::Exposed>],
             usage: crate::usage::history(&collector),
@@ -334,6 +335,10 @@ async fn answer(
                 message: "the image of revision 1 is gone".to_owned(),
                 revisions: vec![2],
             }),
+            Command::ListGpus => {
+                let none = serde_json::json!({"gpus": [], "queue": [], "note": "no driver"});
+                Ok(none.to_string())
+            }
             Command::CollectImages { is_dry } => {
                 let going = serde_json::json!({"tags": ["berth/chat:0"], "size": 7, "why": "old"});
                 let images =
@@ -344,7 +349,6 @@ async fn answer(
                 Ok(all.to_string())
             }
             Command::Lease(order) => lease(order),
-            Command::GpuBook => Ok("{}".to_owned()),
             Command::Stop(name) if name.as_str() == "stubborn" => {
                 Err(CommandError::Refused("it is being removed".to_owned()))
             }

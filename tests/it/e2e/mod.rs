@@ -11,6 +11,7 @@ mod crash_points;
 mod engine;
 mod fault_points;
 mod first_run;
+mod gpus;
 mod images;
 mod kill;
 mod program;

@@ -315,6 +315,7 @@ async fn serve(grove: &Grove, berth: &Berth) -> (String, CancellationToken, Join
         record: Arc::clone(&berth.record),
         engine: Arc::new(grove.rig.fake.clone()),
         commands: berth.commands.clone(),
+        cards: Arc::default(),
         metrics: Arc::clone(&berth.metrics),
         exposed: Vec::new(),
         usage: crate::usage::history(&crate::usage::of(&berth.record)),

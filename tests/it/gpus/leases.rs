@@ -105,11 +105,11 @@ async fn a_lease_outlives_berth() {
     put(&berth, "chat", "shop/app:1", "{share: memory, memory: 5Gi}");
     let why = until_waits(&berth, "chat").await;
     assert!(why.contains("needs 5 GiB on 1 GPU; largest free 4 GiB on GPU-a"), "{why}");
-    let book = berth.command(Command::GpuBook).await.unwrap();
+    let book = berth.command(Command::ListGpus).await.unwrap();
     let book: Value = serde_json::from_str(&book).unwrap();
-    assert_eq!(book["holders"].as_array().unwrap().len(), 2);
-    assert_eq!(book["waiting"][0]["app"], "chat");
-    assert_eq!(book["waiting"][0]["reason"], Value::from(why));
+    assert_eq!(book["gpus"][0]["holders"].as_array().unwrap().len(), 2, "{book}");
+    assert_eq!(book["queue"][0]["app"], "chat");
+    assert_eq!(book["queue"][0]["message"], Value::from(why));
     release(&berth, first).await.unwrap();
     berth.until_running("chat").await;
 }
