@@ -17,12 +17,11 @@ pub(super) fn watch(
     clock: &Clock,
     stop: &CancellationToken,
 ) {
-    let settings =
-        gpu::Settings {
-            library: config.nvml_library.clone(),
-            proc_root: config.usage.proc_root.clone(),
-            ..gpu::Settings::default()
-        };
+    let settings = gpu::Settings {
+        library: config.nvml_library.clone(),
+        proc_root: config.usage.proc_root.clone(),
+        ..gpu::Settings::default()
+    };
     cards.put(Machine::first_sight(&settings));
     tokio::spawn(tell(Arc::clone(cards), record, clock.clone(), stop.clone()));
     let time = clock.clone();

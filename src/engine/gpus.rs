@@ -57,13 +57,15 @@ const NODES: &str =
     "a device node of the card is gone: `berth gpu ls` shows the cards that are there";
 const CARD: &str = "`berth gpu ls` shows the cards that are there";
 
+/// What a hook complains of that is not known.
+const HOOK: Saying = card("", CARD);
+
 fn found(message: &str) -> Option<&'static Saying> {
     let lower = message.to_lowercase();
     let known = SAYINGS.iter().find(|saying| lower.contains(saying.sign));
     // What a hook complains of is quoted. Whose hook it was can be told only by what it speaks of.
     let is_hook = lower.contains("error running") && lower.contains("hook");
     let is_gpu = ["nvidia", "gpu"].iter().any(|word| lower.contains(word));
-    const HOOK: Saying = card("", CARD);
     known.or((is_hook && is_gpu).then_some(&HOOK))
 }
 

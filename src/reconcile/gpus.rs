@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Reconciler, as_app};
-use crate::model::{App, AppName, GpuAsk, GpuGrant, GpuWay, Reason, Timestamp};
+use crate::model::{App, AppName, GpuAsk, GpuGrant, Reason, Timestamp};
 use crate::plan::{
     Answer, Asking, Call, Fleet, Holding, Input, Plan, Step, Who, fits_beside, hindered, is_kept,
     is_what_it_asks, place_gpus, plan,
@@ -95,8 +95,8 @@ impl Reconciler {
     }
 
     fn plan_with(&self, app: &AppName, want: &Want, world: &World, state: &AppState) -> Plan {
-        let (policy, now) = (&self.policy, self.clock.now());
-        plan(&Input { app, want, world, state, policy, now })
+        let (policy, now) = (self.policy_now(), self.clock.now());
+        plan(&Input { app, want, world, state, policy: &policy, now })
     }
 
     /// Who holds what: the containers say it by their labels, the ledger adds what was given and is
@@ -273,7 +273,6 @@ fn keep(
         Some((container.id.clone(), hindered(grant, &who, &fleet)?))
     };
     GpuPlacement {
-        way: grant.as_ref().map(|_| GpuWay::DeviceRequest),
         fits_beside: grant.as_ref().is_some_and(fits),
         problem: None,
         hindered: mine.iter().filter_map(why).collect(),
@@ -302,7 +301,6 @@ fn placement(
             // Of what it has it was found out that it fits once.
             let is_new = !grant.devices.iter().any(|id| holds(&id));
             GpuPlacement {
-                way: Some(GpuWay::DeviceRequest),
                 fits_beside: is_new || seen.fits_beside(&grant, &Who::App(app.clone())),
                 grant: Some(grant),
                 ..none

@@ -94,7 +94,9 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let exposed = parts.exposed.clone();
     let more = tokio::task::spawn_blocking(move || {
         let mut more = String::new();
-        exposed.iter().for_each(|part| part.write(&mut more));
+        for part in &exposed {
+            part.write(&mut more);
+        }
         more
     });
     text.push_str(&more.await.unwrap_or_default());

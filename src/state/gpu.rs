@@ -220,8 +220,6 @@ pub struct GpuWays {
 pub struct GpuPlacement {
     /// What it is given; none while it waits, and for an app that asks for none.
     pub grant: Option<GpuGrant>,
-    /// How it is given.
-    pub way: Option<GpuWay>,
     /// Why it is given none.
     pub problem: Option<PlacementProblem>,
     /// Whether one more container with the same grant fits beside those that run.

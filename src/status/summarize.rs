@@ -188,7 +188,9 @@ fn verdict(summary: &Summary<'_>, runs: Option<&Container>, is_healthy: bool) ->
         let phase = match wait.reason {
             Reason::Exited | Reason::WaitingForDependency => Phase::Installed,
             Reason::WaitingForGpu if runs.is_none() => Phase::Installed,
-            Reason::RemovalHeld | Reason::SourceUnreadable | Reason::Drift => troubled,
+            Reason::RemovalHeld | Reason::SourceUnreadable | Reason::Drift | Reason::GpuLost => {
+                troubled
+            }
             _ if is_healthy => Phase::Running,
             _ => Phase::Installing,
         };

@@ -106,7 +106,7 @@ fn read_all(file: &File, buffer: &mut Vec<u8>) -> io::Result<()> {
         let room = buffer.get_mut(filled..).unwrap_or_default();
         let got = file.read_at(room, u64::try_from(filled).unwrap_or(u64::MAX))?;
         filled += got;
-        if got == 0 || filled < PIECE || BYTES_MAX <= filled {
+        if got == 0 || !(PIECE..BYTES_MAX).contains(&filled) {
             break;
         }
         if filled == buffer.len() {

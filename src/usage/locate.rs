@@ -1,7 +1,7 @@
 //! Where the kernel keeps the accounts of a container: cgroup v1, v2, or both side by side.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fs,
     path::{Path, PathBuf},
 };
@@ -116,28 +116,23 @@ impl Places {
     ) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
         let Some(tree) = layout.main() else { return found };
-        let mut folders = vec![String::new()];
+        let mut folders = VecDeque::from([(String::new(), 0)]);
         let mut looked = 0;
-        for _ in 0..DEPTH_MAX {
-            let mut below = Vec::new();
-            for folder in &folders {
-                looked += 1;
-                if FOLDERS_MAX < looked || found.len() == ids.len() {
-                    return found;
-                }
-                for name in names(&tree.root.join(folder)) {
-                    let place =
-                        if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
-                    if let Some(id) = id_in(&name).filter(|id| ids.contains(id))
-                        && !found.contains_key(id)
-                    {
-                        self.remember(&place, id);
-                        found.insert(id.to_owned(), place.clone());
-                    }
-                    below.push(place);
-                }
+        while let Some((folder, depth)) = folders.pop_front() {
+            looked += 1;
+            if FOLDERS_MAX < looked || found.len() == ids.len() || DEPTH_MAX <= depth {
+                break;
             }
-            folders = below;
+            for name in names(&tree.root.join(&folder)) {
+                let place =
+                    if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+                let id = id_in(&name).filter(|id| ids.contains(id) && !found.contains_key(*id));
+                if let Some(id) = id {
+                    self.remember(&place, id);
+                    found.insert(id.to_owned(), place.clone());
+                }
+                folders.push_back((place, depth + 1));
+            }
         }
         found
     }
@@ -213,8 +208,8 @@ pub(super) fn processes_by_table(
             continue;
         }
         let text = String::from_utf8_lossy(&buffer);
-        let inside = text.split(['/', '\n']).filter_map(id_in).filter(|id| ids.contains(id));
-        if let Some(id) = inside.last() {
+        let mut inside = text.split(['/', '\n']).filter_map(id_in).filter(|id| ids.contains(id));
+        if let Some(id) = inside.next_back() {
             let list = found.entry(id.to_owned()).or_default();
             list.extend_from_slice(name.as_bytes());
             list.push(b'\n');

@@ -277,7 +277,7 @@ impl Collector {
         }
     }
 
-    fn write_about(&self, state: &State, shown: usize, parts: families::LeftOut, out: &mut String) {
+    fn write_about(state: &State, shown: usize, parts: families::LeftOut, out: &mut String) {
         let whole = |count: usize| Figure::Whole(u64::try_from(count).unwrap_or(u64::MAX));
         let unread = state.subjects.len() - shown;
         let name = "berth_usage_containers";
@@ -318,7 +318,7 @@ impl Exposed for Collector {
         let parts = families::write(out, &shown, self.now_ms(), |major, minor| {
             state.host.device(major, minor)
         });
-        self.write_about(&state, shown.len(), parts, out);
+        Self::write_about(&state, shown.len(), parts, out);
     }
 }
 

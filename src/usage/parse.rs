@@ -184,7 +184,7 @@ pub(super) fn net_dev(text: &[u8]) -> Vec<Interface> {
     all
 }
 
-/// Appends a label's value. Format: the text exposition format 0.0.4, "label_value".
+/// Appends a label's value. Format: the text exposition format 0.0.4, `label_value`.
 pub(super) fn push_escaped(out: &mut String, value: &str) {
     for letter in value.chars() {
         match letter {

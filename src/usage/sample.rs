@@ -347,9 +347,11 @@ fn take_memory(what: What, text: &[u8], sample: &mut Sample) {
             (sample.page_faults, sample.major_faults) = (faults, major);
         }
         W::Failcnt => sample.failcnt = parse::number(text),
-        W::OomControl => [sample.oom_kills] = parse::fields(text, [b"oom_kill"]),
+        W::OomControl => {
+            [sample.oom_kills] = parse::fields(text, [b"oom_kill"]);
+        }
         W::Events2 => {
-            [sample.oom_kills, sample.failcnt] = parse::fields(text, [b"oom_kill", b"max"])
+            [sample.oom_kills, sample.failcnt] = parse::fields(text, [b"oom_kill", b"max"]);
         }
         W::Swap2 => sample.swap = parse::number(text),
         W::MemoryLimit => sample.memory_limit = limit(text),

@@ -45,22 +45,25 @@ fn push(out: &mut String, figure: Figure) {
     }
 }
 
+/// The digit of a number below ten.
+fn digit(number: u64) -> char {
+    char::from(b'0' + u8::try_from(number).unwrap_or(0))
+}
+
 fn push_whole(out: &mut String, mut number: u64) {
-    let mut digits = [0_u8; 20];
+    let mut digits = ['0'; 20];
     let mut at = digits.len();
     loop {
         at -= 1;
-        if let Some(digit) = digits.get_mut(at) {
-            *digit = b'0' + (number % 10) as u8;
+        if let Some(slot) = digits.get_mut(at) {
+            *slot = digit(number % 10);
         }
         number /= 10;
         if number == 0 {
             break;
         }
     }
-    for digit in digits.get(at..).unwrap_or_default() {
-        out.push(char::from(*digit));
-    }
+    out.extend(digits.get(at..).unwrap_or_default());
 }
 
 /// Writes `number` divided by ten to the power of `places`, without zeros at the end.
@@ -74,7 +77,7 @@ fn push_scaled(out: &mut String, number: u64, places: u32) {
     out.push('.');
     let mut place = unit / 10;
     while rest != 0 && place != 0 {
-        out.push(char::from(b'0' + (rest / place) as u8));
+        out.push(digit(rest / place));
         rest %= place;
         place /= 10;
     }

@@ -140,8 +140,9 @@ impl Docker {
 /// Whatever its status is: what it says tells whether it is about GPUs.
 fn of_gpus(error: Error) -> Error {
     let said = match &error {
-        Error::Failed { message, .. } | Error::Refused { message, .. } => Some(message),
-        Error::NotFound(message) => Some(message),
+        Error::Failed { message, .. }
+        | Error::Refused { message, .. }
+        | Error::NotFound(message) => Some(message),
         _ => None,
     };
     said.and_then(|message| gpus::error_of(message)).unwrap_or(error)

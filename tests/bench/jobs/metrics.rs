@@ -26,7 +26,7 @@ use crate::{
 };
 
 const COUNT: usize = 200;
-const SCRAPES: u32 = 15;
+const SCRAPES: u32 = 10;
 /// Longer than what Berth answers from its memory.
 const PAUSE: Duration = Duration::from_millis(1100);
 /// What a container's name and a family have to agree in.

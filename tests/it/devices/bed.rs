@@ -17,7 +17,7 @@ use berth::{
     gpu::{Cards, nodes::Roots},
     model::{
         AppName, Command, GpuGrant, GpuRoute, GpuShare, GpuVendor, Resources, RestartPolicy,
-        SpecHash,
+        SpecHash, Timestamp,
     },
     plan::{Call, ContainerSpec, GpuHost, Shape, Target, gpu_route},
     state::{ContainerId, Gpu, Inventory, container_name},
@@ -133,7 +133,8 @@ pub(super) fn inventory() -> Inventory {
         ..Gpu::default()
     };
     let gpus = CARDS.iter().enumerate().map(gpu).collect();
-    Inventory { gpus, driver: Some("550.54.15".to_owned()), ..Inventory::default() }
+    let at = Some(Timestamp::from_millis(1));
+    Inventory { gpus, driver: Some("550.54.15".to_owned()), at, ..Inventory::default() }
 }
 
 pub(super) fn grant(devices: &[&str]) -> GpuGrant {

@@ -1,12 +1,14 @@
 //! What is decided about GPUs in containers: in memory, without an engine.
 
 use berth::{
-    model::{GpuGrant, GpuRoute, GpuShare, GpuVendor, GpuWay, Reason},
+    model::{GpuRoute, GpuWay, Reason},
     plan::{Plan, render, render_step},
     state::{GpuLoss, Obstacle},
 };
 
 use crate::sim::{Sim, image_app};
+
+const APP: &str = "port: 80\ngpus: {ids: [GPU-a]}";
 
 fn route(way: GpuWay) -> GpuRoute {
     let (names, nodes, groups) = (Vec::new(), Vec::new(), Vec::new());
@@ -16,15 +18,8 @@ fn route(way: GpuWay) -> GpuRoute {
 
 /// An app with a card, which is not made yet.
 fn asking(way: GpuWay) -> Sim {
-    let mut sim = Sim::new(&image_app("chat", "x:1", "port: 80")).has_image("x:1");
+    let mut sim = Sim::new(&image_app("chat", "x:1", APP)).has_image("x:1");
     sim.add_image("x:2");
-    sim.state.gpus.grant = Some(GpuGrant {
-        vendor: GpuVendor::Nvidia,
-        devices: vec!["GPU-a".to_owned()],
-        share: GpuShare::Exclusive,
-        memory_bytes: None,
-        capabilities: Vec::new(),
-    });
     sim.state.devices.route = Some(route(way));
     sim.state.devices.driver = Some("550.54.15".to_owned());
     sim
@@ -125,11 +120,11 @@ fn with_a_driver_that_starts_nothing_new_what_runs_goes_on() {
     let mut sim = running(GpuWay::DeviceRequest);
     sim.state.obstacles = vec![obstacle()];
     assert!(sim.plan().is_empty() && sim.plan().refusals.is_empty());
-    sim.edit(&image_app("chat", "x:2", "port: 80"));
+    sim.edit(&image_app("chat", "x:2", APP));
     let plan = sim.plan();
     assert!(plan.is_empty());
     assert_eq!(plan.says(Reason::GpuDriver), Some("the GPUs' driver was changed"));
-    sim.edit(&image_app("chat", "x:1", "port: 80"));
+    sim.edit(&image_app("chat", "x:1", APP));
     lost(&mut sim, 0, false);
     let plan = sim.plan();
     assert!(plan.is_empty());

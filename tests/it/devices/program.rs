@@ -1,6 +1,6 @@
 //! A whole Berth on a real engine of our own with a hook: what apps see, what survives.
 
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Duration};
 
 use berth::{
     engine::docker::{Docker, Settings},
@@ -8,6 +8,7 @@ use berth::{
     health::gpu::Check,
     model::{Phase, Reason},
     state::ContainerId,
+    status::Status,
 };
 
 use super::bed::{Bed, CARDS};
@@ -30,10 +31,17 @@ fn write_cards(bed: &Bed, cards: &[(&str, u32)]) {
     fs::write(bed.second.path("inventory"), lines.concat()).unwrap();
 }
 
+/// Waits until something holds; fails long before the test's own end.
+async fn wait(berth: &Berth, what: &str, app: &str, holds: impl Fn(&Status) -> bool) {
+    let waits = berth.until(what, |record| is(record, app, &holds));
+    let came = tokio::time::timeout(Duration::from_secs(90), waits).await;
+    assert!(came.is_ok(), "never came to pass: {what}: {:?}", berth.status(app));
+}
+
 async fn until_running(berth: &Berth, app: &str) {
     let what = format!("{app} runs");
-    let runs = |s: &berth::status::Status| s.phase == Phase::Running && s.reason != Reason::GpuLost;
-    berth.until(&what, |record| is(record, app, runs)).await;
+    let runs = |s: &Status| s.phase == Phase::Running && s.reason != Reason::GpuLost;
+    wait(berth, &what, app, runs).await;
 }
 
 fn life(bed: &Bed, app: &str) -> Life {
@@ -66,8 +74,8 @@ async fn apps_see_exactly_their_gpus_and_keep_them() {
     // A card that the driver does not know: the hook's words, until it is there.
     write_cards(&bed, &CARDS[1..]);
     berth.manifests.put("a.yaml", &manifest("a", "1"));
-    let failed = |s: &berth::status::Status| s.reason == Reason::GpuFailed;
-    berth.until("a fails", |record| is(record, "a", failed)).await;
+    let failed = |s: &Status| s.reason == Reason::GpuFailed;
+    wait(&berth, "a fails", "a", failed).await;
     let said = berth.status("a").unwrap().message;
     assert!(said.contains("GPU-aaaa: unknown device id of a GPU"), "{said}");
     write_cards(&bed, &CARDS);
@@ -94,8 +102,8 @@ async fn apps_see_exactly_their_gpus_and_keep_them() {
         .unwrap();
     let before = life(&bed, "b");
     berth.manifests.put("b.yaml", &manifest("b", "2"));
-    let waits = |s: &berth::status::Status| s.reason == Reason::GpuDriver;
-    berth.until("b waits", |record| is(record, "b", waits)).await;
+    let waits = |s: &Status| s.reason == Reason::GpuDriver;
+    wait(&berth, "b waits", "b", waits).await;
     assert_eq!(life(&bed, "b"), before);
 }
 

@@ -1,6 +1,6 @@
 //! A host made of files: a `/proc` and a `/sys/fs/cgroup` in a folder.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use berth::{
     clock::Clock,
@@ -32,7 +32,7 @@ pub(super) fn container(id: &str, name: &str, app: Option<&str>) -> Container {
         spec_hash: SpecHash::from_label("v1:01234567"),
         build: None,
         commit: None,
-        fields: Default::default(),
+        fields: BTreeMap::default(),
     };
     let labels = [
         ("com.docker.compose.project", "shop"),

@@ -19,7 +19,8 @@ fn stable(text: &str) -> String {
         let name = line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ");
         !hangs.iter().any(|begin| name.starts_with(begin))
     };
-    text.lines().filter(is_stable).map(|line| format!("{line}\n")).collect()
+    let lines: Vec<_> = text.lines().filter(is_stable).collect();
+    lines.join("\n") + "\n"
 }
 
 #[track_caller]
@@ -152,11 +153,11 @@ async fn there_is_an_end_to_what_is_shown_and_it_is_said() {
     all.reverse();
     tree.see(all);
     let place = |file: &str| format!("cgroup/blkio/docker/{}/{file}", id("a1"));
-    let disks: String = (0..40).map(|nth| format!("8:{nth} Read 1\n")).collect();
-    tree.put(&place("blkio.throttle.io_service_bytes_recursive"), &disks);
-    let interfaces: String =
+    let disks: Vec<_> = (0..40).map(|nth| format!("8:{nth} Read 1\n")).collect();
+    tree.put(&place("blkio.throttle.io_service_bytes_recursive"), &disks.concat());
+    let interfaces: Vec<_> =
         (0..30).map(|nth| format!("e{nth}: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n")).collect();
-    tree.put("proc/42/net/dev", &interfaces);
+    tree.put("proc/42/net/dev", &interfaces.concat());
     let text = tree.text();
     assert!(text.contains("web-01234567"), "our own come first");
     assert_eq!(of(&text, "container_network_receive_bytes_total").len(), 16);
@@ -165,6 +166,17 @@ async fn there_is_an_end_to_what_is_shown_and_it_is_said() {
     let ends = ["\"containers\"} 1", "\"devices\"} 25", "\"interfaces\"} 14", "\"unreadable\"} 0"];
     for (line, end) in out.iter().zip(ends) {
         assert!(line.ends_with(end), "{out:#?}");
+    }
+}
+
+/// Has every file below a folder hold this, but those that say which controllers there are.
+fn overwrite(folder: &Path, bytes: &[u8]) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            overwrite(&entry.path(), bytes);
+        } else if entry.file_name() != "cgroup.controllers" {
+            fs::write(entry.path(), bytes).unwrap();
+        }
     }
 }
 
@@ -185,16 +197,7 @@ async fn hostile_files_are_no_figures() {
     for (nth, name) in odd.iter().zip(["v1.tree", "v2.tree"].iter().cycle()).enumerate() {
         let (bytes, name) = name;
         let tree = Tree::unpack(name, |_| ());
-        let mut folders = vec![tree.folder.path().join("cgroup")];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-                match entry.file_type().unwrap().is_dir() {
-                    true => folders.push(entry.path()),
-                    false if entry.file_name() == "cgroup.controllers" => {}
-                    false => fs::write(entry.path(), bytes).unwrap(),
-                }
-            }
-        }
+        overwrite(&tree.folder.path().join("cgroup"), bytes);
         tree.see(two());
         let text = tree.text();
         assert!(!text.contains("evil"), "{nth}");
