@@ -419,7 +419,14 @@ impl Controller {
             Command::Rebuild(app) => {
                 self.must_exist(&app)?;
                 self.rebuild(&app);
-                (app, "building from scratch")
+                let desired = self.desired.borrow();
+                let is_git = desired.app(&app).is_none_or(|app| app.spec.git().is_some());
+                let told = if is_git {
+                    "building from scratch"
+                } else {
+                    "looking up what its image's name means now"
+                };
+                (app, told)
             }
             Command::Undo(app, revision) => {
                 self.must_exist(&app)?;
@@ -485,6 +492,7 @@ impl Controller {
                 facts.rebuilds += 1;
             }
             facts.pulled_generation = None;
+            facts.look_up_again();
             facts.pin = None;
             facts.bad_revision = None;
             facts.failures.clear();

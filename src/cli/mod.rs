@@ -91,7 +91,7 @@ enum Verb {
     Stop(act::Args),
     /// Stop and start an app.
     Restart(act::Args),
-    /// Build an app from scratch.
+    /// Build an app from scratch, or look up what its image's name means now.
     Rebuild(act::Args),
     /// Show how versions took each other's place, or go back to an earlier one.
     #[command(subcommand)]

@@ -54,6 +54,7 @@ fn head(app: &Value, output: &mut Output) -> Result<(), Error> {
         ("Manifest", plain(&origin(app))),
         ("Revision", plain(&revision(app))),
         ("Image", status("image")),
+        ("Digest", status("imageDigest")),
         ("Container", container),
         ("Ports", ports.join(", ")),
         ("Rollout", rollout(app)),

@@ -88,8 +88,8 @@ pub enum Done {
     Fetched(Box<Checkout>),
     /// The image is there.
     Built,
-    /// The image is there.
-    Pulled,
+    /// The image with this id is there.
+    Pulled(String),
 }
 
 /// Why long work failed.
@@ -300,7 +300,7 @@ impl Jobs {
             Work::Build(recipe) => self.build(recipe, log).await.map(|()| Done::Built),
             Work::Pull { reference } => {
                 let pulled = self.engine.pull(reference, log).await;
-                pulled.map(|_| Done::Pulled).map_err(|error| JobError {
+                pulled.map(Done::Pulled).map_err(|error| JobError {
                     reason: Reason::PullFailed,
                     message: error.to_string(),
                     is_permanent: false,

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use super::{
-    Input, Look, Plan, PlannedStep, Recipe, Step, Verb, Work, recipe::recipe, shape::Image, times,
+    Input, Look, Plan, PlannedStep, Recipe, Step, Verb, Work,
+    recipe::recipe,
+    resolve::{self, Meaning},
+    shape::Image,
+    times,
 };
 use crate::model::{
     App, Digest, GitSource, GitUrl, ImageRef, PullPolicy, Reason, Source, Timestamp,
 };
-use crate::state::{Checkout, OwnImage, Pin, Policy, Request, WorkKind, World};
+use crate::state::{Checkout, OwnImage, Pin, Policy, Request, Resolved, WorkKind, World};
 
 /// How many builds from scratch may be forgotten and are still found out.
 const REBUILDS_LOOKED: u64 = 32;
@@ -35,7 +39,9 @@ pub(super) fn image(input: &Input<'_>, app: &App, plan: &mut Plan) -> Acquired {
     let acquired = match (&input.state.pin, &app.spec.source) {
         (Some(pin), _) => pinned(input, app, pin, plan),
         (None, Source::Git(git)) => from_git(input, app, git, plan),
-        (None, Source::Image { reference, pull }) => from_registry(input, reference, *pull, plan),
+        (None, Source::Image { reference, pull }) => {
+            from_registry(input, app, (reference, *pull), plan)
+        }
     };
     cancel_superseded(input, plan);
     acquired
@@ -113,26 +119,20 @@ fn begin(input: &Input<'_>, work: Work, cause: &str, plan: &mut Plan) {
 
 fn from_registry(
     input: &Input<'_>,
-    reference: &ImageRef,
-    pull: PullPolicy,
+    app: &App,
+    (reference, pull): (&ImageRef, PullPolicy),
     plan: &mut Plan,
 ) -> Acquired {
-    let is_present = input.world.image_id(reference.as_str()).is_some();
-    let is_fresh = match pull {
-        PullPolicy::IfNotPresent => is_present,
-        PullPolicy::Always => input.state.pulled_generation == Some(input.state.generation),
-    };
-    if !is_present || !is_fresh {
-        let cause = if is_present {
-            format!("pullPolicy is Always and {reference} was not pulled for this generation")
-        } else {
-            format!("the engine does not have {reference}")
-        };
-        begin(input, Work::Pull { reference: reference.clone() }, &cause, plan);
-        return Acquired::NotYet;
+    match resolve::meaning(input, app, reference, pull) {
+        Meaning::Known(resolved) => {
+            let image = resolve::image(input, app, &resolved);
+            plan.resolved = Some(resolved);
+            return Acquired::Ready(image);
+        }
+        Meaning::Pull(reference, cause) => begin(input, Work::Pull { reference }, &cause, plan),
+        Meaning::Gone(message) => plan.refuse(Reason::ImageGone, message),
     }
-    let reference = reference.as_str().to_owned();
-    Acquired::Ready(Image { reference, build: None, commit: None })
+    Acquired::NotYet
 }
 
 fn from_git(input: &Input<'_>, app: &App, git: &GitSource, plan: &mut Plan) -> Acquired {
@@ -160,7 +160,7 @@ fn from_git(input: &Input<'_>, app: &App, git: &GitSource, plan: &mut Plan) -> A
                 let build = Some(recipe.digest());
                 let commit = Some(checkout.commit.clone());
                 plan.recipe = Some(Arc::new(recipe));
-                return Acquired::Ready(Image { reference: tag, build, commit });
+                return Acquired::Ready(Image { build, commit, ..Image::named(tag) });
             }
             if let Some(image) = of_older_berth(input, &recipe, checkout) {
                 return Acquired::Ready(image);
@@ -208,8 +208,13 @@ fn pinned(input: &Input<'_>, app: &App, pin: &Pin, plan: &mut Plan) -> Acquired 
         plan.refuse(Reason::ImageGone, message);
         return Acquired::NotYet;
     };
+    if let Source::Image { .. } = &app.spec.source {
+        let (reference, id) = (pin.image.clone(), pin.image_id.clone());
+        let resolved = Resolved { reference, generation: 0, id, digest: None };
+        return Acquired::Ready(resolve::image(input, app, &resolved));
+    }
     let (build, commit) = (pin.build.clone(), pin.commit.clone());
-    Acquired::Ready(Image { reference, build, commit })
+    Acquired::Ready(Image { build, commit, ..Image::named(reference) })
 }
 
 /// The image that runs, when a Berth built it that named the inputs of builds in another way, and
@@ -224,7 +229,8 @@ fn of_older_berth(input: &Input<'_>, recipe: &Recipe, checkout: &Checkout) -> Op
     let reference = recipe.tag_of(&build);
     let is_older = |own: &&OwnImage| own.base.is_none() && own.tags.contains(&reference);
     input.world.own_images.iter().find(is_older).filter(|_| is_same)?;
-    Some(Image { reference, build: Some(build), commit: Some(checkout.commit.clone()) })
+    let commit = Some(checkout.commit.clone());
+    Some(Image { build: Some(build), commit, ..Image::named(reference) })
 }
 
 /// Whether all that the app's `build` asks about was looked for in the repository.

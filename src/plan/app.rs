@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::{
     Call, ContainerSpec, Input, Plan, PlannedStep, Stage, Step, Target, Verb, Version,
     acquire::{self, Acquired},
-    devices, prune, rollout, shape, times,
+    devices, prune, rollout, shape,
+    shape::Image,
+    times,
 };
 use crate::model::{App, AppName, PortBinding, Reason};
 use crate::state::{Container, ContainerState, Hold, Want};
@@ -69,7 +71,7 @@ fn plan_app(input: &Input<'_>, app: &App, plan: &mut Plan) {
     }
     let wanted = shape::container_spec(input, app, &image);
     plan.wanted = Some(wanted.spec_hash.clone());
-    plan.version = Some(version(input, &wanted));
+    plan.version = Some(version(input, &wanted, &image));
     plan.container = Some(Arc::new(wanted.clone()));
     if must_wait {
         return plan.wait(Reason::WaitingForDependency, missing, None);
@@ -104,12 +106,13 @@ fn await_gpus(input: &Input<'_>, plan: &mut Plan) {
     }
 }
 
-fn version(input: &Input<'_>, wanted: &ContainerSpec) -> Version {
-    let image = wanted.shape.image.clone();
-    let image_id = input.world.image_id(&image).map_or_else(|| image.clone(), ToOwned::to_owned);
+fn version(input: &Input<'_>, wanted: &ContainerSpec, image: &Image) -> Version {
+    let name = &image.reference;
+    let id = image.id.as_deref().or_else(|| input.world.image_id(name));
+    let image_id = id.unwrap_or(name).to_owned();
     Version {
         spec_hash: wanted.spec_hash.clone(),
-        image,
+        image: name.clone(),
         image_id,
         build: wanted.build.clone(),
         commit: wanted.commit.clone(),

@@ -18,6 +18,7 @@ mod preflight;
 mod prune;
 mod recipe;
 mod render;
+mod resolve;
 mod rollout;
 mod shape;
 mod step;
@@ -25,7 +26,7 @@ mod step;
 use std::{sync::Arc, time::Duration};
 
 use crate::model::{AppName, Digest, Reason, RolloutOrder, SpecHash, Timestamp};
-use crate::state::{AppState, Container, ContainerId, Policy, Want, World};
+use crate::state::{AppState, Container, ContainerId, Policy, Resolved, Want, World};
 pub use acquire::rebuilds;
 pub use app::plan;
 pub use brake::{Folder, Removals, brake};
@@ -124,6 +125,8 @@ pub struct Plan {
     pub remarks: Vec<String>,
     /// Whether nothing is missing but GPUs: somebody must give them, and plan again.
     pub needs_gpus: bool,
+    /// What the name of the app's image means, to be remembered.
+    pub resolved: Option<Resolved>,
 }
 
 /// The version that is wanted, and how far it is.
@@ -235,6 +238,7 @@ impl Plan {
             held: None,
             remarks: Vec::new(),
             needs_gpus: false,
+            resolved: None,
         }
     }
 

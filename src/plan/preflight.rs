@@ -26,9 +26,7 @@ pub(super) fn obstacle(input: &Input<'_>, wanted: &ContainerSpec) -> Option<Refu
 
 /// Whether the engine has an image, by a reference or by its id.
 pub(super) fn has_image(input: &Input<'_>, image: &str) -> bool {
-    input.world.image_id(image).is_some()
-        || input.world.images.values().any(|id| id == image)
-        || input.world.own_images.iter().any(|own| own.id == image)
+    input.world.image_id(image).is_some() || input.world.has_image(image)
 }
 
 /// The first of these ports that a running container of another app, or of nobody, holds. What the

@@ -14,15 +14,26 @@ const GPU_SHM: u64 = 8 << 30;
 pub struct Image {
     /// The reference.
     pub reference: String,
+    /// Its id, where it is known.
+    pub id: Option<String>,
+    /// What the engine is asked for, where the reference means another image by now.
+    pub asked_as: Option<String>,
     /// What it was built from.
     pub build: Option<Digest>,
     /// The commit.
     pub commit: Option<String>,
 }
 
+impl Image {
+    /// The image that this name means, of which nothing else is known.
+    pub(super) fn named(reference: String) -> Self {
+        Self { reference, id: None, asked_as: None, build: None, commit: None }
+    }
+}
+
 /// The container that the app should be, with its name and hash.
 pub fn container_spec(input: &Input<'_>, app: &App, image: &Image) -> ContainerSpec {
-    let shape = Shape {
+    let mut shape = Shape {
         image: image.reference.clone(),
         command: app.spec.command.clone(),
         env: env(app),
@@ -33,7 +44,9 @@ pub fn container_spec(input: &Input<'_>, app: &App, image: &Image) -> ContainerS
         network: input.policy.network.clone(),
         gpus: input.state.gpus.grant.clone(),
     };
-    let spec_hash = SpecHash::of(&shape);
+    let (spec_hash, fields) = (SpecHash::of(&shape), fields_label(&fields(&shape)));
+    // That is how the image is got hold of, not what it is.
+    shape.image = image.asked_as.clone().unwrap_or(shape.image);
     ContainerSpec {
         name: container_name(&app.name, &spec_hash),
         instance: input.policy.instance.clone(),
@@ -42,7 +55,7 @@ pub fn container_spec(input: &Input<'_>, app: &App, image: &Image) -> ContainerS
         spec_hash,
         build: image.build.clone(),
         commit: image.commit.clone(),
-        fields: fields_label(&fields(&shape)),
+        fields,
         grace_s: grace_s(app),
         gpu_way: shape.gpus.as_ref().and(input.state.devices.route.clone()),
         shape,

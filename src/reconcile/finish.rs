@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::{Reconciler, backoff};
 use crate::execute::{Done, Finished, JobError};
 use crate::model::{AppName, Reason};
-use crate::state::{Failure, WorkKind};
+use crate::record::ledger::Facts;
+use crate::state::{Failure, Resolved, WorkKind};
 
 /// After so many failures with the same input the pauses no longer grow.
 const PAUSE_MAX: Duration = Duration::from_secs(600);
@@ -22,20 +23,20 @@ impl Reconciler {
             self.metrics.built(if result.is_ok() { "ok" } else { "failed" }, took);
         }
         match result {
-            Ok(done) => self.succeed(&app, kind, &done),
+            Ok(done) => self.succeed(&app, (kind, &input), &done),
             Err(error) => self.fail(&app, kind, input, error),
         }
         self.queue.ask(&app, Duration::ZERO);
     }
 
-    fn succeed(&self, app: &AppName, kind: WorkKind, done: &Done) {
+    fn succeed(&self, app: &AppName, (kind, input): (WorkKind, &str), done: &Done) {
         let now = self.clock.now();
         let (reason, message) = match done {
             Done::Fetched(checkout) => {
                 (Reason::Fetched, format!("fetched commit {}", checkout.commit))
             }
             Done::Built => (Reason::ImagePresent, "the image was built".to_owned()),
-            Done::Pulled => (Reason::ImagePresent, "the image was pulled".to_owned()),
+            Done::Pulled(_) => (Reason::ImagePresent, "the image was pulled".to_owned()),
         };
         let is_news = self.ledger.update(app, |facts| {
             facts.failures.remove(&kind);
@@ -44,7 +45,13 @@ impl Reconciler {
                     let is_first = facts.checked_at.replace(now).is_none();
                     return is_first;
                 }
-                WorkKind::Pull => facts.pulled_generation = Some(facts.generation),
+                WorkKind::Pull => {
+                    facts.pulled_generation = Some(facts.generation);
+                    // What was pulled counts, whatever was listed before that.
+                    if let Done::Pulled(id) = done {
+                        facts.resolved = Some(pulled(facts, input, id));
+                    }
+                }
                 WorkKind::Build => {}
             }
             true
@@ -69,6 +76,17 @@ impl Reconciler {
         });
         tracing::warn!(app = app.as_str(), %kind, attempts, error = told, "work failed");
         self.tell(app, true, reason, told);
+    }
+}
+
+/// What is known once an image was pulled by its name. One that was pulled by its digest is what
+/// was known already.
+fn pulled(facts: &Facts, name: &str, id: &str) -> Resolved {
+    let by_digest = facts.resolved.clone().filter(|known| known.digest.as_deref() == Some(name));
+    let (name, id) = (name.to_owned(), id.to_owned());
+    match by_digest {
+        Some(known) => Resolved { id, ..known },
+        None => Resolved { reference: name, generation: facts.generation, id, digest: None },
     }
 }
 

@@ -68,6 +68,19 @@ impl Reconciler {
         vec![Obstacle { reason: Reason::DiskFull, message }]
     }
 
+    /// Keeps what the name of the app's image was found to mean (fault D40).
+    pub(super) fn note_resolved(&self, input: &Input<'_>, plan: &Plan) {
+        let Some(resolved) = plan.resolved.as_ref() else { return };
+        if input.state.resolved.as_ref() != Some(resolved) {
+            self.ledger.update(input.app, |facts| {
+                // Somebody may have asked anew meanwhile.
+                if facts.resolved == input.state.resolved {
+                    facts.resolved = Some(resolved.clone());
+                }
+            });
+        }
+    }
+
     /// Takes note of how far the wanted version is.
     pub(super) fn note_version(&self, input: &Input<'_>, plan: &Plan) {
         let Some(app) = as_app(input.want) else { return };

@@ -151,6 +151,7 @@ impl Reconciler {
             self.forget(app);
             return "forgotten";
         }
+        self.note_resolved(&input, &plan);
         self.note_version(&input, &plan);
         self.watch_health(app, &want, &plan, world);
         self.watch_gpus(&input, &plan);
@@ -223,6 +224,7 @@ impl Reconciler {
             rebuilds,
             pulled_generation: facts.pulled_generation,
             pin: facts.pin,
+            resolved: facts.resolved,
         }
     }
 

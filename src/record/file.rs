@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::model::Timestamp;
-use crate::state::{Leases, Life, Pin, Request, Revision};
+use crate::state::{Leases, Life, Pin, Request, Resolved, Revision};
 
 /// The format that this Berth writes. A newer one is not read and not overwritten (fault T02).
 const FORMAT: u32 = 1;
@@ -83,6 +83,9 @@ pub struct KeptApp {
     /// Since when it waits for GPUs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_for_gpus_since: Option<Timestamp>,
+    /// What the name of its image was found to mean.
+    #[serde(deserialize_with = "legible_one", skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<Resolved>,
 }
 
 /// What can be read of a list: another version of Berth may have written a part of it otherwise,

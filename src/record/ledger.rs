@@ -12,7 +12,7 @@ use super::durable::{Durable, NotKept};
 use super::file::{Kept, KeptApp, KeptBadRevision};
 use crate::model::{AppName, Digest, GpuGrant, PortBinding, Protocol, Reason, SpecHash, Timestamp};
 use crate::state::{
-    BadRevision, Failure, HostPort, Leases, Life, Pin, Request, Revision, WorkKind,
+    BadRevision, Failure, HostPort, Leases, Life, Pin, Request, Resolved, Revision, WorkKind,
 };
 
 /// How long a host port stays with nobody after its app is gone (fault P10).
@@ -64,6 +64,17 @@ pub struct Facts {
     pub waits_for_gpus_since: Option<Timestamp>,
     /// Whether two versions of it use these GPUs at the same time for a while. Not kept.
     pub has_gpus_twice: bool,
+    /// What the name of its image was found to mean.
+    pub resolved: Option<Resolved>,
+}
+
+impl Facts {
+    /// What the name of the app's image means is looked up again.
+    pub fn look_up_again(&mut self) {
+        if let Some(known) = self.resolved.as_mut() {
+            known.generation = 0;
+        }
+    }
 }
 
 /// What is known about all apps.
@@ -326,6 +337,7 @@ fn facts(kept: KeptApp) -> Facts {
         pin: kept.pin.map(Arc::new),
         gpus: kept.gpus.as_deref().and_then(GpuGrant::parse),
         waits_for_gpus_since: kept.waits_for_gpus_since,
+        resolved: kept.resolved,
         ..Facts::default()
     }
 }
@@ -352,6 +364,7 @@ fn kept(facts: &Facts) -> KeptApp {
         pin: facts.pin.as_deref().cloned(),
         gpus: facts.gpus.as_ref().map(ToString::to_string),
         waits_for_gpus_since: facts.waits_for_gpus_since,
+        resolved: facts.resolved.clone(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{ContainerId, PlacementProblem};
-use crate::model::{GpuGrant, GpuVendor, GpuWay, Timestamp, label};
+use crate::model::{GpuGrant, GpuVendor, Timestamp, label};
 
 /// All that is known of the host's GPUs, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

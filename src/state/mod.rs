@@ -10,6 +10,7 @@ mod gpu;
 mod lease;
 mod observed;
 mod ownership;
+mod resolved;
 mod revision;
 
 pub use desired::{Desired, Hold, Want};
@@ -26,4 +27,5 @@ pub use observed::{
     PlacementProblem, Policy, Request, RunningWork, WorkKind, World,
 };
 pub use ownership::{Owner, Ownership, container_name, owner_of, ports_label, ports_of_label};
+pub use resolved::Resolved;
 pub use revision::{Asked, Obstacle, Pin, REVISIONS_MAX, Revision, RevisionOutcome};

@@ -14,6 +14,7 @@ use super::{
     facts::FileFacts,
     gpu::{GpuHold, GpuPlacement},
     ownership::Ownership,
+    resolved::Resolved,
     revision::{Obstacle, Pin},
 };
 use crate::model::{
@@ -181,6 +182,8 @@ pub struct World {
     pub containers: Vec<Container>,
     /// Every tag and digest reference, with the id of its image.
     pub images: BTreeMap<String, String>,
+    /// The ids of images that have no name: their tags were moved or taken away.
+    pub nameless: BTreeSet<String>,
     /// The images that this Berth built.
     pub own_images: Vec<OwnImage>,
     /// What interrupted builds left behind.
@@ -224,8 +227,14 @@ impl World {
             return Some(reference.to_owned());
         }
         let named = self.images.iter().find(|(_, theirs)| *theirs == id).map(|(name, _)| name);
-        let own = || self.own_images.iter().any(|image| image.id == id).then(|| id.to_owned());
-        named.cloned().or_else(own)
+        named.cloned().or_else(|| self.has_image(id).then(|| id.to_owned()))
+    }
+
+    /// Whether the image with this id is here, under whatever name or none.
+    pub fn has_image(&self, id: &str) -> bool {
+        self.nameless.contains(id)
+            || self.images.values().any(|theirs| theirs == id)
+            || self.own_images.iter().any(|image| image.id == id)
     }
 
     /// The id of the image that `reference` names.
@@ -487,6 +496,8 @@ pub struct AppState {
     pub pulled_generation: Option<u64>,
     /// The earlier revision that it is held at.
     pub pin: Option<Arc<Pin>>,
+    /// What the name of its image was found to mean.
+    pub resolved: Option<Resolved>,
     /// What speaks against starting a new version now, whatever version that is.
     pub obstacles: Vec<Obstacle>,
 }

@@ -31,6 +31,8 @@ pub struct Status {
     pub commit: Option<String>,
     /// The image that runs.
     pub image: Option<String>,
+    /// What exactly that is: `name@sha256:…`, or its id when it never came from a registry.
+    pub image_digest: Option<String>,
     /// The container that runs, by its full id.
     pub container_id: Option<String>,
     /// The host ports.

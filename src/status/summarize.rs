@@ -51,7 +51,8 @@ pub fn summarize(summary: Summary<'_>) -> Status {
         observed_generation: input.state.generation,
         revision: owner.map(|owner| owner.spec_hash.clone()).or_else(|| plan.wanted.clone()),
         commit: owner.and_then(|owner| owner.commit.clone()),
-        image: shown.map(|container| container.image.clone()),
+        image: shown.map(|container| image_name(&input, container)),
+        image_digest: shown.map(|container| image_digest(&input, container)),
         container_id: shown.map(|container| container.id.as_str().to_owned()),
         ports,
         gpus: shown.map_or_else(Vec::new, gpus),
@@ -82,6 +83,7 @@ pub fn blind(previous: Option<&Status>, reason: Reason, message: &str, now: Time
         revision: None,
         commit: None,
         image: None,
+        image_digest: None,
         container_id: None,
         ports: Vec::new(),
         gpus: Vec::new(),
@@ -257,7 +259,7 @@ fn conditions(
         all.push((ConditionType::SourceReady, source_ready(summary)));
     }
     if app(summary).is_some() {
-        all.push((ConditionType::ImageReady, image_ready(plan)));
+        all.push((ConditionType::ImageReady, image_ready(input, plan)));
     }
     let available = match runs {
         Some(container) => {
@@ -321,8 +323,36 @@ fn source_ready(summary: &Summary<'_>) -> Said {
     }
 }
 
-fn image_ready(plan: &Plan) -> Said {
-    const FAILED: [Reason; 8] = [
+/// The name of the image that a container runs: that of the manifest, as long as it was found to
+/// mean this one.
+fn image_name(input: &Input<'_>, container: &Container) -> String {
+    let known = input.state.resolved.as_ref().filter(|known| known.id == container.image_id);
+    known.map_or_else(|| container.image.clone(), |known| known.reference.clone())
+}
+
+fn image_digest(input: &Input<'_>, container: &Container) -> String {
+    let id = &container.image_id;
+    let known = input.state.resolved.as_ref().filter(|known| known.id == *id);
+    let digest = known.and_then(|known| known.digest.as_deref());
+    digest.or_else(|| input.world.pinned(&container.image)).unwrap_or(id).to_owned()
+}
+
+/// Says so when the name of the image means another one by now (fault D40).
+fn moved(input: &Input<'_>, plan: &Plan) -> String {
+    let moved = plan
+        .resolved
+        .as_ref()
+        .filter(|known| input.world.image_id(&known.reference).is_some_and(|now| now != known.id));
+    moved.map_or_else(String::new, |known| {
+        format!(
+            "; {} means another image on the engine by now, which `berth rebuild {}` takes",
+            known.reference, input.app
+        )
+    })
+}
+
+fn image_ready(input: &Input<'_>, plan: &Plan) -> Said {
+    const FAILED: [Reason; 9] = [
         Reason::NothingToBuild,
         Reason::BaseImageMissing,
         Reason::PythonMissing,
@@ -331,6 +361,7 @@ fn image_ready(plan: &Plan) -> Said {
         Reason::SecretMissing,
         Reason::BuildFailed,
         Reason::PullFailed,
+        Reason::ImageGone,
     ];
     for reason in FAILED {
         if let Some(message) = plan.says(reason) {
@@ -340,7 +371,11 @@ fn image_ready(plan: &Plan) -> Said {
     if plan.wanted.is_some() {
         let how = plan.recipe.as_ref();
         let how = how.map_or_else(String::new, |recipe| format!(": {}", recipe.why));
-        return (ConditionStatus::True, Reason::ImagePresent, format!("the image is there{how}"));
+        return (
+            ConditionStatus::True,
+            Reason::ImagePresent,
+            format!("the image is there{how}{}", moved(input, plan)),
+        );
     }
     for reason in [Reason::Building, Reason::Pulling] {
         if let Some(message) = plan.says(reason) {

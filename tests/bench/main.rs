@@ -6,7 +6,8 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `BENCH_ONLY` | jobs, comma separated: `calls`, `one`, `ten`, `fifty`, `idle`, `rescan`, `clone`, `poll`, `metrics` |
+//! | `BENCH_ONLY` | jobs, comma separated: `calls`, `one`, `ten`, `fifty`, `idle`, `rescan`, `clone`, `poll`,
+//! | | `build`, `metrics` |
 //! | `BENCH_CADVISOR` | the program that `metrics` is measured beside |
 //! | `BENCH_ROUNDS` | how many rounds a job has, instead of its own number |
 //! | `BENCH_COMPOSE` | a compose v2 program that is not installed as a plugin |
@@ -36,8 +37,8 @@ use bed::Bed;
 use report::Report;
 
 /// Jobs in the order in which they run.
-const JOBS: [&str; 9] =
-    ["calls", "one", "ten", "fifty", "idle", "rescan", "clone", "poll", "metrics"];
+const JOBS: [&str; 10] =
+    ["calls", "one", "ten", "fifty", "idle", "rescan", "clone", "poll", "build", "metrics"];
 
 fn main() {
     if let Ok(filter) = std::env::var("BENCH_LOG") {
@@ -100,6 +101,7 @@ async fn measure(job: &str, bed: &Bed) -> Vec<report::Row> {
         "clone" => jobs::git::clone().await,
         "poll" => jobs::git::poll().await,
         "metrics" => jobs::metrics::run(bed).await,
+        "build" => jobs::build::run(bed).await,
         _ => jobs::rescan::run().await,
     }
 }

@@ -13,6 +13,7 @@ use crate::sim::{Sim, image_app};
 mod acquire;
 mod lint;
 mod prune;
+mod resolved;
 mod rollout;
 mod shape;
 mod verdict;

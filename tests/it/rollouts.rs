@@ -16,6 +16,7 @@ use crate::rig::{Berth, RESYNC, Rig, is, manifest, name};
 mod commits;
 mod front;
 mod measured;
+mod pinned;
 
 const CHAT: &str = "chat.yaml";
 

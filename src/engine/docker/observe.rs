@@ -180,7 +180,7 @@ fn container_of(instance: &str, wire: ContainerWire) -> Option<Container> {
         name,
         ownership,
         image: wire.image.unwrap_or_default(),
-        image_id: wire.image_id.unwrap_or_default(),
+        image_id: whole_id(wire.image_id.unwrap_or_default()),
         state,
         exit_code: exit_code_of(wire.status.as_deref().unwrap_or_default()),
         ports,
@@ -189,6 +189,12 @@ fn container_of(instance: &str, wire: ContainerWire) -> Option<Container> {
         gpus,
         labels,
     })
+}
+
+/// An image's id as the list of images has it: Podman leaves the name of the digest out.
+fn whole_id(id: String) -> String {
+    let is_bare = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_bare { format!("sha256:{id}") } else { id }
 }
 
 /// A container that can't be read: it keeps its id and its name, and nobody touches it.
@@ -270,8 +276,13 @@ fn take_image(instance: &str, wire: ImageWire, world: &mut World) {
     let is_name = |name: &String| !name.contains("<none>");
     let tags: Vec<_> = wire.repo_tags.unwrap_or_default().into_iter().filter(is_name).collect();
     let digests = wire.repo_digests.unwrap_or_default().into_iter().filter(is_name);
+    let mut is_nameless = true;
     for reference in digests.chain(tags.iter().cloned()) {
         world.images.insert(reference, id.clone());
+        is_nameless = false;
+    }
+    if is_nameless {
+        world.nameless.insert(id.clone());
     }
     let labels = wire.labels.unwrap_or_default();
     let get = |key: &str| labels.get(key).map(String::as_str);

@@ -487,6 +487,9 @@ impl State {
             for tag in &image.tags {
                 world.images.insert(tag.clone(), id.clone());
             }
+            if image.tags.is_empty() {
+                world.nameless.insert(id.clone());
+            }
             let get = |key: &str| image.labels.get(key).map(String::as_str);
             let app = get(label::IMAGE_APP).and_then(|app| AppName::new(app).ok());
             if let (Some(app), true) = (app, get(label::IMAGE_INSTANCE) == Some(instance)) {

@@ -53,6 +53,7 @@ fn status(entry: &Entry, status: &Status) -> Value {
         "revision": status.revision,
         "commit": status.commit,
         "image": status.image,
+        "imageDigest": status.image_digest,
         "containerId": status.container_id,
         "ports": status.ports.iter().map(port).collect::<Vec<_>>(),
         "gpus": status.gpus,

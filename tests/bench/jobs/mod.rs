@@ -1,5 +1,6 @@
 //! What is measured.
 
+pub(crate) mod build;
 pub(crate) mod calls;
 pub(crate) mod git;
 pub(crate) mod idle;

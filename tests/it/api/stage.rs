@@ -298,6 +298,7 @@ pub(crate) fn entry(name: &str) -> Entry {
             revision: Some(SpecHash::from_label("v1:0123456789abcdef")),
             commit: Some("abcdef0123456789abcdef0123456789abcdef01".to_owned()),
             image: Some("berth/chat:0123".to_owned()),
+            image_digest: Some("sha256:0123".to_owned()),
             container_id: Some("c".repeat(64)),
             ports: Vec::new(),
             gpus: Vec::new(),

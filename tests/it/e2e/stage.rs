@@ -16,7 +16,7 @@ use berth::{
     engine::docker::{Docker, Settings as DockerSettings},
     execute::JobSettings,
     model::{AppName, ImageRef, Phase, PortRange, Reason},
-    record::{Record, file::Kept, ledger::Ledger},
+    record::{Command, CommandSender, Record, file::Kept, ledger::Ledger},
     source::{Directory, directory::Options},
     state::Policy,
     status::Status,
@@ -56,6 +56,7 @@ pub(super) struct Stage {
 pub(super) struct Berth {
     pub(super) record: Arc<Record>,
     pub(super) engine: Docker,
+    commands: CommandSender,
     ledger: Arc<Ledger>,
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
@@ -155,10 +156,10 @@ impl Stage {
             gpu: Default::default(),
             stop: stop.clone(),
         });
-        let record = daemon.record();
+        let (record, commands) = (daemon.record(), daemon.commands());
         tokio::spawn(daemon.compose_writer(&self.path("compose")).run(stop.clone()));
         let task = Some(tokio::spawn(daemon.run()));
-        Berth { record, engine: docker, ledger, stop, task, workspaces }
+        Berth { record, engine: docker, commands, ledger, stop, task, workspaces }
     }
 
     fn policy(&self) -> Policy {
@@ -263,6 +264,13 @@ impl Berth {
     /// How often the engine was asked to do this.
     pub(super) fn count(&self, call: &str) -> u64 {
         self.engine.counts().get(call).copied().unwrap_or_default()
+    }
+
+    /// Asks it for something.
+    pub(super) async fn command(&self, command: Command) -> String {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        self.commands.send((command, answer)).await.unwrap();
+        answered.await.unwrap().unwrap()
     }
 
     /// Ends it politely; answers what it would have written down.
