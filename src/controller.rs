@@ -330,8 +330,7 @@ impl Controller {
                 _ = ticks.tick() => {}
             }
             self.reconciler.mind_the_clock();
-            let (depth, oldest) = self.reconciler.queue.load();
-            self.reconciler.metrics.queue(depth, oldest);
+            self.reconciler.metrics.queue(&self.reconciler.queue.load());
         }
     }
 

@@ -34,7 +34,7 @@ use crate::queue::Queue;
 use crate::reconcile::{Devices, Memory, Observer, Reconciler, Times};
 use crate::record::{Record, file::Folder, keeper::Keeper, ledger::Ledger};
 use crate::secret::Secrets;
-use crate::server::{Parts, Server, Settings as ServerSettings};
+use crate::server::{Figures, Parts, Server, Settings as ServerSettings};
 use crate::source::Source;
 use crate::state::{ContainerId, Desired, Policy};
 use crate::telemetry::Metrics;
@@ -205,11 +205,11 @@ pub async fn run(config: Config) -> Result<(), Error> {
         tracing::warn!(told, "state not readable");
     }
     let ledger = Arc::new(Ledger::new(kept));
-    let engine = engine(&config, &clock)?;
-    let _lease = lease(&config, engine.as_ref()).await?;
     let version = env!("CARGO_PKG_VERSION");
     let metrics = Metrics::new(version).map_err(|error| Error::Metrics(error.to_string()))?;
     let metrics = Arc::new(metrics);
+    let engine = engine(&config, &clock, Arc::clone(&metrics))?;
+    let _lease = lease(&config, engine.as_ref()).await?;
     let settings = workspace_settings(&config);
     let (source, repositories) = repositories::source(&config, &settings);
     let workspace = Arc::new(Workspace::new(config.workspaces.clone(), settings));
@@ -222,12 +222,11 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let (collector, history) = usage::usage(&config, &daemon.record(), cards.follow(), &clock);
     let parts = Parts {
         record: daemon.record(),
-        exposed: vec![collector],
         usage: Arc::clone(&history),
         engine,
         commands: daemon.commands(),
-        cards,
         metrics,
+        figures: Figures { cards, sources: vec![collector], ..figures(&config) },
         clock: clock.clone(),
         manifests: config.manifests.clone(),
         repositories,
@@ -254,6 +253,17 @@ pub async fn run(config: Config) -> Result<(), Error> {
     Ok(())
 }
 
+/// What `/metrics` shows beside what Berth counts.
+fn figures(config: &Config) -> Figures {
+    let disks = [("state", &config.state_dir), ("workspaces", &config.workspaces)];
+    Figures {
+        gpu_names: config.gpu_metric_names,
+        disks: disks.map(|(what, folder)| (what, folder.clone())).to_vec(),
+        is_engine_local: config.docker_host.starts_with("unix:"),
+        ..Figures::default()
+    }
+}
+
 fn announce(config: &Config, server: &Server) {
     tracing::info!(
         address = format!("http://{}/", server.address()),
@@ -271,7 +281,7 @@ fn manifests(config: &Config) -> String {
     folder.into_iter().chain(sources).collect::<Vec<_>>().join(", ")
 }
 
-fn engine(config: &Config, clock: &Clock) -> Result<Arc<dyn Engine>, Error> {
+fn engine(config: &Config, clock: &Clock, metrics: Arc<Metrics>) -> Result<Arc<dyn Engine>, Error> {
     Ok(match config.engine {
         EngineChoice::Docker => {
             let builds = &config.builds;
@@ -281,6 +291,7 @@ fn engine(config: &Config, clock: &Clock) -> Result<Arc<dyn Engine>, Error> {
                 build_idle_limit: builds.idle_timeout,
                 build_memory: builds.memory,
                 build_cpus: builds.cpus,
+                metrics: Some(metrics),
                 ..DockerSettings::new(&config.docker_host, &config.instance)
             };
             Arc::new(Docker::connect(settings)?)

@@ -16,6 +16,7 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use crate::model::AppName;
+use crate::telemetry::metrics::Load;
 
 /// No wait is longer: a key comes back sooner than its far deadline and waits again.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
@@ -41,7 +42,8 @@ impl Default for Queue {
 struct Inner {
     due: BTreeSet<(Instant, AppName)>,
     slots: BTreeMap<AppName, Slot>,
-    running: BTreeSet<AppName>,
+    running: BTreeMap<AppName, Instant>,
+    adds: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +100,7 @@ impl Queue {
             let key = (old.due, app.clone());
             inner.due.remove(&key);
         }
+        inner.adds += 1;
         inner.slots.insert(app.clone(), slot);
         inner.due.insert((due, app.clone()));
         drop(inner);
@@ -127,14 +130,14 @@ impl Queue {
     /// A due key, or until when there is none.
     fn take(&self, now: Instant) -> Result<Turn, Option<Instant>> {
         let mut inner = self.lock();
-        let free = |(_, app): &&(Instant, AppName)| !inner.running.contains(app);
+        let free = |(_, app): &&(Instant, AppName)| !inner.running.contains_key(app);
         let Some((due, app)) = inner.due.iter().find(free).cloned() else { return Err(None) };
         if now < due {
             return Err(Some(due));
         }
         inner.due.remove(&(due, app.clone()));
         let since = inner.slots.remove(&app).map_or(due, |slot| slot.since.max(due));
-        inner.running.insert(app.clone());
+        inner.running.insert(app.clone(), now);
         Ok(Turn { app, since })
     }
 
@@ -144,13 +147,20 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// How many keys are due or being looked at, and how long the oldest has been due.
-    pub fn load(&self) -> (usize, Duration) {
+    /// How many keys are due or being looked at, how long the oldest has been due, and so on.
+    pub fn load(&self) -> Load {
         let now = Instant::now();
         let inner = self.lock();
         let due = inner.slots.values().filter(|slot| slot.due <= now);
         let oldest = due.clone().map(|slot| now.duration_since(slot.asked.max(slot.due))).max();
-        (due.count() + inner.running.len(), oldest.unwrap_or_default())
+        let longest = inner.running.values().map(|since| now.duration_since(*since)).max();
+        Load {
+            depth: due.count() + inner.running.len(),
+            oldest: oldest.unwrap_or_default(),
+            adds: inner.adds,
+            running: inner.running.len(),
+            longest: longest.unwrap_or_default(),
+        }
     }
 }
 
@@ -231,6 +241,22 @@ mod tests {
             queue.next().await;
             assert_eq!(start.elapsed(), CROWD);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_load_tells_of_adds_and_of_the_longest_look() {
+        let queue = Queue::default();
+        queue.ask(&name("a"), Duration::ZERO);
+        queue.ask(&name("b"), Duration::ZERO);
+        queue.next().await;
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let seconds = Duration::from_secs;
+        let load = Load { depth: 2, oldest: seconds(3), adds: 2, running: 1, longest: seconds(3) };
+        assert_eq!(queue.load(), load);
+        queue.next().await;
+        queue.done(&name("a"));
+        queue.done(&name("b"));
+        assert_eq!(queue.load(), Load { adds: 2, ..Load::default() });
     }
 
     #[tokio::test(start_paused = true)]

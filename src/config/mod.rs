@@ -27,7 +27,7 @@ pub use usage::Usage;
 use crate::health::gpu;
 use crate::model::{Bind, ImageRef, PortRange, parse_duration};
 use crate::server;
-use crate::telemetry::logging;
+use crate::telemetry::{dcgm, logging};
 
 /// Which engine runs containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,8 @@ pub struct Config {
     pub log_format: logging::Format,
     /// What is logged.
     pub log: String,
+    /// What the series of GPUs are called.
+    pub gpu_metric_names: dcgm::Names,
     /// How many short engine calls are made at once.
     pub workers: usize,
     /// How it is found out whether containers still reach their GPUs.
@@ -185,6 +187,9 @@ impl Reader {
             let wrong = |_| "write a filter such as `info` or `berth=debug`".to_owned();
             logging::check_filter(text).map(|()| text.to_owned()).map_err(wrong)
         });
+        let gpu_metric_names = self.one("gpu-metric-names", |text| {
+            text.parse().map_err(|()| "write `classic`, `new` or `both`".to_owned())
+        });
         let workers = self.one("workers", |text| number(text, 256));
         let gpu_check = self.one("gpu-check", |text| {
             gpu::Check::parse(text).ok_or_else(|| "write `auto`, `cgroup`, `exec` or `off`".into())
@@ -216,6 +221,7 @@ impl Reader {
             nvml_library: nvml_library?.into_iter().next_back(),
             log_format: log_format?,
             log: log?,
+            gpu_metric_names: gpu_metric_names?,
             workers: workers?,
             gpu_check: gpu_check?,
             gitops: gitops?,

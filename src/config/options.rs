@@ -256,6 +256,13 @@ pub const OPTIONS: &[OptionRow] = &[
     row("ca-bundle", "FILE", &["BERTH_CA_BUNDLE"], "", "A CA bundle that builds may ask for"),
     row("log-format", "FORMAT", &["BERTH_LOG_FORMAT"], "text", "How log lines look: text or json"),
     row("log", "FILTER", &["BERTH_LOG"], "info", "What is logged, such as berth=debug"),
+    row(
+        "gpu-metric-names",
+        "NAMES",
+        &["BERTH_GPU_METRIC_NAMES"],
+        "classic",
+        "What the metrics of GPUs are called: classic (dcgm-exporter up to 4.8), new (since 4.9) or both",
+    ),
     row("workers", "N", &["BERTH_WORKERS"], "8", "How many short engine calls are made at once"),
     row(
         "max-builds",

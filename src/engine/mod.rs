@@ -16,6 +16,7 @@ pub mod gpus;
 mod labels;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -145,6 +146,16 @@ pub struct About {
     pub version: String,
     /// The API version that is spoken, such as `1.41`.
     pub api_version: String,
+}
+
+impl About {
+    /// What stands between an engine's own id and the place where it keeps its containers.
+    pub const PLACE: &'static str = " in ";
+
+    /// Where it keeps its containers and images, as it sees it; none when it does not say.
+    pub fn root(&self) -> Option<&Path> {
+        self.id.split_once(Self::PLACE).map(|(_, root)| Path::new(root))
+    }
 }
 
 /// What a build is made from.

@@ -254,6 +254,15 @@ pub(super) fn http_path(text: &str) -> Rule<String> {
     }
 }
 
+/// Where an app's figures are on its port. A query would have to be given apart from it.
+pub(super) fn metrics_path(text: &str) -> Rule<String> {
+    let path = http_path(text).map_err(|broken| broken.help("write it like `/metrics`"))?;
+    if path.contains('?') {
+        return Err(Broken::new("this path has a query").help("leave out what begins with `?`"));
+    }
+    Ok(path)
+}
+
 /// A duration between two bounds in seconds.
 pub(super) fn period(period: &Period, (min, max): (u64, u64)) -> Rule<Duration> {
     let duration = parse_duration(&period.0)?;

@@ -19,8 +19,11 @@ impl Reconciler {
     pub fn finish(&self, finished: Finished) {
         let Finished { app, kind, input, result, took } = finished;
         self.mind_the_clock();
-        if kind == WorkKind::Build {
-            self.metrics.built(if result.is_ok() { "ok" } else { "failed" }, took);
+        let outcome = if result.is_ok() { "ok" } else { "failed" };
+        match kind {
+            WorkKind::Build => self.metrics.built(outcome, took),
+            WorkKind::Fetch => self.metrics.fetched(outcome, took),
+            WorkKind::Pull => self.metrics.pulled(outcome, took),
         }
         match result {
             Ok(done) => self.succeed(&app, (kind, &input), &done),

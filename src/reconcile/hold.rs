@@ -85,13 +85,16 @@ impl Reconciler {
     pub(super) fn note_version(&self, input: &Input<'_>, plan: &Plan) {
         let Some(app) = as_app(input.want) else { return };
         let born = self.memory.born(input.now);
-        self.ledger.update(input.app, |facts| {
+        let ended = self.ledger.update(input.app, |facts| {
             let spec_digest = &facts.spec_digest;
             let look = history::Look { input: *input, plan, app, spec_digest, born };
-            if let Some(list) = history::note(&facts.revisions, &look) {
-                facts.revisions = Arc::new(list);
-            }
+            let Some(list) = history::note(&facts.revisions, &look) else { return Vec::new() };
+            let before = std::mem::replace(&mut facts.revisions, Arc::new(list));
+            history::ended(&before, &facts.revisions)
         });
+        for (outcome, took) in ended {
+            self.metrics.rolled_out(outcome.word(), took);
+        }
     }
 
     /// The revisions as they are shown, and the last one as the status shows it.

@@ -3,6 +3,8 @@
 //! A revision is opened by the pass that begins it, and decided by the pass that sees what became of
 //! it. What nobody saw is not made up: then the downtime is none.
 
+use std::time::Duration;
+
 use crate::model::{App, RolloutOrder, Timestamp};
 use crate::plan::{Call, Input, Plan, Stage, Step, Version};
 use crate::state::{
@@ -41,6 +43,20 @@ pub fn note(before: &[Revision], look: &Look<'_>) -> Option<Vec<Revision>> {
     let surplus = list.len().saturating_sub(REVISIONS_MAX);
     list.drain(..surplus);
     (list != before).then_some(list)
+}
+
+/// The rollouts that have ended between two lists, with how long they took.
+pub fn ended(before: &[Revision], after: &[Revision]) -> Vec<(RevisionOutcome, Duration)> {
+    let was_going = |revision: &&Revision| {
+        let old = before.iter().find(|old| old.number == revision.number);
+        old.map_or(revision.outcome != RevisionOutcome::Unknown, Revision::is_going)
+    };
+    let over = after.iter().filter(|revision| !revision.is_going()).filter(was_going);
+    let took = |revision: &Revision| match revision.finished {
+        Some(finished) => finished.since(revision.started),
+        None => Duration::ZERO,
+    };
+    over.map(|revision| (revision.outcome, took(revision))).collect()
 }
 
 /// What the engine tells of rollouts that nobody remembers: images that were built, and the

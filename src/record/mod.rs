@@ -104,6 +104,13 @@ pub struct Overview {
     pub resynced_at: Option<Timestamp>,
 }
 
+impl Overview {
+    /// Whether the engine answered when it was last asked. Who it was stays known when it does not.
+    pub fn is_engine_up(&self) -> bool {
+        self.engine.is_some() && self.engine_error.is_none()
+    }
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {

@@ -15,6 +15,7 @@
 mod actions;
 mod apps;
 pub mod client;
+mod figures;
 mod folder;
 mod gpus;
 mod guard;
@@ -33,6 +34,7 @@ mod request;
 mod rollouts;
 mod routes;
 mod stream;
+mod targets;
 mod usage;
 mod view;
 
@@ -49,12 +51,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use figures::Figures;
+
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::forge::Repositories;
-use crate::gpu::Cards;
 use crate::record::{CommandSender, Record};
-use crate::telemetry::{Metrics, exposed::Exposed};
+use crate::telemetry::Metrics;
 use crate::usage::History;
 
 /// How the server behaves.
@@ -96,14 +99,12 @@ pub struct Parts {
     pub engine: Arc<dyn Engine>,
     /// Where commands go.
     pub commands: CommandSender,
-    /// The host's GPUs.
-    pub cards: Arc<Cards>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Further figures.
-    pub exposed: Vec<Arc<dyn Exposed>>,
     /// What apps use.
     pub usage: Arc<History>,
+    /// What `/metrics` shows beside them.
+    pub figures: Figures,
     /// The time.
     pub clock: Clock,
     /// The watched folder.
@@ -158,6 +159,8 @@ struct Shared {
     keep_alive: Duration,
     writes: Mutex<()>,
     gate: hooks::Gate,
+    /// Held while a page of figures is made.
+    scraping: Mutex<()>,
 }
 
 /// Whether the server may listen there.
@@ -193,6 +196,7 @@ impl Server {
             keep_alive: settings.keep_alive,
             writes: Mutex::new(()),
             gate: hooks::Gate::default(),
+            scraping: Mutex::default(),
         };
         tracing::info!(%address, "listening");
         listen::serve(listener, routes::router(Arc::new(shared)), &settings, stop).await;

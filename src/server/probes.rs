@@ -1,18 +1,17 @@
-//! For machines that watch this one: health, readiness, metrics; and the schema.
+//! For machines that watch this one: health and readiness; and the schema.
 
 use std::sync::Arc;
 
 use axum::{
     Json,
     extract::State,
-    http::{StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse as _, Response},
 };
 use serde_json::{Value, json};
 
 use super::Shared;
 use crate::model::format_duration;
-use crate::telemetry::metrics;
 
 /// How many full looks may be missed before Berth is not ready.
 const MISSES_MAX: u32 = 3;
@@ -21,7 +20,7 @@ const MISSES_MAX: u32 = 3;
 pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Json<Value> {
     let parts = &shared.parts;
     let now = parts.clock.now();
-    let is_up = parts.record.overview().engine.is_some();
+    let is_up = parts.record.overview().is_engine_up();
     #[expect(clippy::cast_precision_loss, reason = "milliseconds fit for the next 280 000 years")]
     let unix = now.as_millis() as f64 / 1000.0;
     Json(json!({
@@ -48,7 +47,7 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     let parts = &shared.parts;
     let overview = parts.record.overview();
     let mut reasons = Vec::new();
-    if overview.engine.is_none() {
+    if !overview.is_engine_up() {
         let why = overview.engine_error.unwrap_or_else(|| "it was not asked yet".to_owned());
         reasons.push(format!("the engine does not answer: {why}"));
     }
@@ -75,32 +74,6 @@ fn verdict(word: &str, reasons: &[String]) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, format!("not {word}"))
     };
     (status, Json(json!({ "status": word, "reasons": reasons }))).into_response()
-}
-
-/// `GET /metrics`. What repeats the record is set from it here, so it is never out of date.
-pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    let (parts, record) = (&shared.parts, &shared.parts.record);
-    let overview = record.overview();
-    parts.metrics.apps(record.entries().iter().map(|entry| entry.status.phase));
-    parts.metrics.engine_up(overview.engine.is_some());
-    let mistakes = overview.diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
-    parts.metrics.manifest_errors(mistakes.count());
-    parts.metrics.removals_held(overview.hold.is_some());
-    if let Some(at) = overview.source_read_at {
-        parts.metrics.source_read(at);
-    }
-    record.ask_figures(parts.clock.now());
-    let mut text = parts.metrics.render();
-    let exposed = parts.exposed.clone();
-    let more = tokio::task::spawn_blocking(move || {
-        let mut more = String::new();
-        for part in &exposed {
-            part.write(&mut more);
-        }
-        more
-    });
-    text.push_str(&more.await.unwrap_or_default());
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
 /// `GET /api/v1/schema`

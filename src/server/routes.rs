@@ -10,8 +10,8 @@ use axum::{
 };
 
 use super::{
-    Shared, actions, apps, gpus, guard, hooks, images, leases, logs, page, plans, probes,
-    problem::Problem, rollouts, stream, usage,
+    Shared, actions, apps, figures, gpus, guard, hooks, images, leases, logs, page, plans, probes,
+    problem::Problem, rollouts, stream, targets, usage,
 };
 
 type Methods = MethodRouter<Arc<Shared>>;
@@ -23,6 +23,7 @@ pub(super) const ENDPOINTS: &[&str] = &[
     "GET /livez",
     "GET /readyz",
     "GET /metrics",
+    "GET /sd/prometheus",
     "GET /api/v1/apps",
     "POST /api/v1/apps",
     "GET /api/v1/apps/{name}",
@@ -64,7 +65,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/health", get(probes::health))
         .route("/livez", get(probes::alive))
         .route("/readyz", get(probes::ready))
-        .route("/metrics", get(probes::metrics))
+        .route("/metrics", get(figures::metrics))
+        .route("/sd/prometheus", get(targets::list))
         .route("/api/v1/schema", get(probes::schema))
         .route("/api/v1/apps", apps_methods())
         .route("/api/v1/apps/{name}", app_methods())

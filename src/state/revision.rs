@@ -91,6 +91,20 @@ pub enum RevisionOutcome {
     Unknown,
 }
 
+impl RevisionOutcome {
+    /// The outcome as one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Progressing => "progressing",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Restored => "restored",
+            Self::Superseded => "superseded",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 impl Revision {
     /// Whether one may go back to it without being told its number.
     pub fn is_good(&self) -> bool {

@@ -8,10 +8,12 @@
 use std::time::Duration;
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, core::Collector,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, core::Collector,
 };
 
+use super::exposed::Exposed;
+use super::work::Work;
 use crate::manifest::Part;
 use crate::model::{AppName, Phase, Timestamp};
 
@@ -27,8 +29,20 @@ const PHASES: [Phase; 8] = [
     Phase::Unknown,
 ];
 
-/// The media type of [`Metrics::render`].
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// How the queue stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// How many apps are due.
+    pub depth: usize,
+    /// Since when the first of them is due.
+    pub oldest: Duration,
+    /// How often an app was put into the queue, ever.
+    pub adds: u64,
+    /// How many passes are under way.
+    pub running: usize,
+    /// How long the longest of them has been.
+    pub longest: Duration,
+}
 
 /// Why the metrics could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +57,7 @@ pub struct Metrics {
     reconcile_seconds: Histogram,
     queue_depth: IntGauge,
     queue_oldest_seconds: Gauge,
+    work: Work,
     drifts: IntCounterVec,
     steps: IntCounterVec,
     manifest_errors: IntGauge,
@@ -76,6 +91,7 @@ impl Metrics {
                 "queue_oldest_age_seconds",
                 "How long the app that waits longest has been due.",
             )?,
+            work: Work::new(r)?,
             drifts: counter(
                 r,
                 "drift_total",
@@ -131,13 +147,46 @@ impl Metrics {
     /// A pass ended. `outcome` is a word of a closed set.
     pub fn reconciled(&self, outcome: &'static str, took: Duration) {
         count(&self.reconciles, &[outcome]);
+        if matches!(outcome, "failed" | "unseen") {
+            self.work.reconcile_errors.inc();
+        }
         self.reconcile_seconds.observe(took.as_secs_f64());
     }
 
-    /// How the queue stands: how many apps are due, and since when the first of them is.
-    pub fn queue(&self, depth: usize, oldest: Duration) {
-        self.queue_depth.set(whole(depth));
-        self.queue_oldest_seconds.set(oldest.as_secs_f64());
+    /// How the queue stands.
+    pub fn queue(&self, load: &Load) {
+        self.queue_depth.set(whole(load.depth));
+        self.queue_oldest_seconds.set(load.oldest.as_secs_f64());
+        self.work.queue_adds.inc_by(load.adds.saturating_sub(self.work.queue_adds.get()));
+        self.work.reconciles_running.set(whole(load.running));
+        self.work.reconcile_longest_seconds.set(load.longest.as_secs_f64());
+    }
+
+    /// A request to the engine ended. Both words are of closed sets.
+    pub fn engine_call(&self, call: &'static str, outcome: &'static str, took: Duration) {
+        count(&self.work.engine_calls, &[call, outcome]);
+        if let Ok(seconds) = self.work.engine_call_seconds.get_metric_with_label_values(&[call]) {
+            seconds.observe(took.as_secs_f64());
+        }
+    }
+
+    /// A look at a repository ended, with a clone or fetch when there was news. `outcome` is a word
+    /// of a closed set.
+    pub fn fetched(&self, outcome: &'static str, took: Duration) {
+        count(&self.work.fetches, &[outcome]);
+        self.work.fetch_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A pull ended. `outcome` is a word of a closed set.
+    pub fn pulled(&self, outcome: &'static str, took: Duration) {
+        count(&self.work.pulls, &[outcome]);
+        self.work.pull_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A rollout ended. `outcome` is a word of a closed set.
+    pub fn rolled_out(&self, outcome: &'static str, took: Duration) {
+        count(&self.work.rollouts, &[outcome]);
+        self.work.rollout_seconds.observe(took.as_secs_f64());
     }
 
     /// An app was found other than it was left.
@@ -218,28 +267,52 @@ impl Metrics {
     }
 }
 
-fn opts(name: &str, help: &str) -> Opts {
+impl Exposed for Metrics {
+    fn write(&self, out: &mut String) {
+        // It fails for families that are not well defined only: then what is there already stays.
+        let _ = TextEncoder::new().encode_utf8(&self.registry.gather(), out);
+    }
+}
+
+pub(super) fn counted(r: &Registry, name: &str, help: &str) -> Result<IntCounter, Error> {
+    kept(r, IntCounter::with_opts(opts(name, help))?)
+}
+
+pub(super) fn opts(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace("berth")
 }
 
-fn kept<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, Error> {
+pub(super) fn kept<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: C,
+) -> Result<C, Error> {
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
 
-fn counter(r: &Registry, name: &str, help: &str, label: &str) -> Result<IntCounterVec, Error> {
+pub(super) fn counter(
+    r: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+) -> Result<IntCounterVec, Error> {
     kept(r, IntCounterVec::new(opts(name, help), &[label])?)
 }
 
-fn gauge(r: &Registry, name: &str, help: &str) -> Result<IntGauge, Error> {
+pub(super) fn gauge(r: &Registry, name: &str, help: &str) -> Result<IntGauge, Error> {
     kept(r, IntGauge::with_opts(opts(name, help))?)
 }
 
-fn seconds(r: &Registry, name: &str, help: &str) -> Result<Gauge, Error> {
+pub(super) fn seconds(r: &Registry, name: &str, help: &str) -> Result<Gauge, Error> {
     kept(r, Gauge::with_opts(opts(name, help))?)
 }
 
-fn histogram(r: &Registry, name: &str, help: &str, to: &[f64]) -> Result<Histogram, Error> {
+pub(super) fn histogram(
+    r: &Registry,
+    name: &str,
+    help: &str,
+    to: &[f64],
+) -> Result<Histogram, Error> {
     let opts = HistogramOpts::new(name, help).namespace("berth").buckets(to.to_vec());
     kept(r, Histogram::with_opts(opts)?)
 }
@@ -261,7 +334,14 @@ mod tests {
     fn busy() -> Metrics {
         let metrics = Metrics::new("1.2.3").unwrap();
         metrics.reconciled("changed", Duration::from_millis(20));
-        metrics.queue(3, Duration::from_millis(1500));
+        metrics.reconciled("failed", Duration::from_millis(20));
+        let (oldest, longest) = (Duration::from_millis(1500), Duration::from_secs(2));
+        metrics.queue(&Load { depth: 3, oldest, adds: 5, running: 1, longest });
+        metrics.queue(&Load { depth: 3, oldest, adds: 7, running: 1, longest });
+        metrics.engine_call("start", "ok", Duration::from_millis(2));
+        metrics.fetched("ok", Duration::from_millis(300));
+        metrics.pulled("failed", Duration::from_secs(20));
+        metrics.rolled_out("succeeded", Duration::from_secs(4));
         metrics.drifted(&AppName::new("chat").unwrap());
         metrics.step("create", "done");
         metrics.manifest_errors(2);
@@ -278,7 +358,18 @@ mod tests {
         let text = busy().render();
         for line in [
             "berth_reconcile_total{outcome=\"changed\"} 1",
-            "berth_reconcile_duration_seconds_count 1",
+            "berth_reconcile_duration_seconds_count 2",
+            "berth_reconcile_errors_total 1",
+            "berth_queue_adds_total 7",
+            "berth_reconcile_running 1",
+            "berth_reconcile_longest_running_seconds 2",
+            "berth_engine_calls_total{call=\"start\",outcome=\"ok\"} 1",
+            "berth_engine_call_duration_seconds_bucket{call=\"start\",le=\"0.005\"} 1",
+            "berth_fetches_total{outcome=\"ok\"} 1",
+            "berth_pull_duration_seconds_bucket{le=\"30\"} 1",
+            "berth_pulls_total{outcome=\"failed\"} 1",
+            "berth_rollouts_total{outcome=\"succeeded\"} 1",
+            "berth_rollout_duration_seconds_sum 4",
             "berth_queue_depth 3",
             "berth_queue_oldest_age_seconds 1.5",
             "berth_drift_total{app=\"chat\"} 1",

@@ -1,8 +1,14 @@
 //! What Berth says about itself: its log, and its metrics.
 
+pub mod dcgm;
 pub mod exposed;
+pub mod exposition;
 pub mod logging;
 pub mod metrics;
 mod pen;
+pub mod process;
+pub mod text;
+mod work;
 
+pub use exposed::Exposed;
 pub use metrics::Metrics;

@@ -355,12 +355,13 @@ async fn ready_is_said_only_while_the_engine_answers_and_looks_are_fresh() {
     assert_eq!((answer.status, reasons(&answer)), (503, 1), "{answer:?}");
     stage.settle();
     stage.record.update_overview(|overview| {
-        overview.engine = None;
         overview.engine_error = Some("refused".to_owned());
     });
     let answer = stage.get("/readyz").await;
     assert!(answer.status == 503 && answer.body.contains("refused"), "{answer:?}");
     assert_eq!(stage.get("/health").await.json()["docker"], "unhealthy");
+    let text = stage.get("/metrics").await.body;
+    assert!(text.contains("\nberth_engine_up 0\n"), "who it was stays known: {text}");
 }
 
 #[tokio::test]

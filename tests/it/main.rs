@@ -12,6 +12,7 @@ mod dockerignore;
 mod e2e;
 mod engine_contract;
 mod engine_failure;
+mod figures;
 mod folder;
 mod front;
 mod git_access;

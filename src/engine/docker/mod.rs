@@ -38,6 +38,7 @@ use super::{
 };
 use crate::model::ImageRef;
 use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
+use crate::telemetry::Metrics;
 pub use build::Builder;
 pub use convert::asked;
 use errors::within;
@@ -70,6 +71,8 @@ pub struct Settings {
     pub pull_limit: Duration,
     /// How long a pull may be silent.
     pub pull_idle_limit: Duration,
+    /// Where requests are counted.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 impl Settings {
@@ -85,6 +88,7 @@ impl Settings {
             build_cpus: None,
             pull_limit: Duration::from_hours(1),
             pull_idle_limit: Duration::from_mins(2),
+            metrics: None,
         }
     }
 }
@@ -130,7 +134,7 @@ impl Docker {
     }
 
     fn over(settings: Settings, way: Way) -> Result<Self, Error> {
-        let transport = Arc::new(Transport::new(way));
+        let transport = Arc::new(Transport::new(way, settings.metrics.clone()));
         let served = Arc::clone(&transport);
         let serve = move |request: bollard::BollardRequest| {
             let transport = Arc::clone(&served);
@@ -255,7 +259,7 @@ fn full(id: &ContainerId) -> Result<&str, Error> {
 
 /// An engine's id, and where it keeps its containers.
 fn identity(id: &str, root: &str) -> String {
-    if root.is_empty() { id.to_owned() } else { format!("{id} in {root}") }
+    if root.is_empty() { id.to_owned() } else { format!("{id}{}{root}", About::PLACE) }
 }
 
 impl Engine for Docker {

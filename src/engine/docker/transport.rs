@@ -31,6 +31,7 @@ use tokio::sync::watch;
 
 use super::super::{CallCounts, Error};
 use super::errors::{chain, is_version_refused, of_status, within};
+use crate::telemetry::Metrics;
 
 /// The lowest API version that Berth can work with: Docker Engine 20.10.
 const VERSION_MIN: ApiVersion = ApiVersion(1, 41);
@@ -162,11 +163,13 @@ pub(super) struct Transport {
     trusted: watch::Sender<Option<Listener>>,
     /// The one that said last who it is, with what it said.
     introduced: Mutex<Option<(String, Listener)>>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Transport {
-    pub(super) fn new(way: Way) -> Self {
+    pub(super) fn new(way: Way, metrics: Option<Arc<Metrics>>) -> Self {
         Self {
+            metrics,
             trusted: watch::Sender::default(),
             introduced: Mutex::default(),
             way,
@@ -384,9 +387,21 @@ impl Transport {
     async fn exchange(
         &self,
         call: &'static str,
-        mut request: BollardRequest,
+        request: BollardRequest,
     ) -> Result<Response<Incoming>, Error> {
         let kind = kind_of(request.method(), request.uri().path());
+        let mut timed = Timed::begin(kind, self.metrics.as_deref());
+        let answer = self.exchange_untimed(call, kind, request).await;
+        timed.outcome = outcome_of(&answer);
+        answer
+    }
+
+    async fn exchange_untimed(
+        &self,
+        call: &'static str,
+        kind: &'static str,
+        mut request: BollardRequest,
+    ) -> Result<Response<Incoming>, Error> {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
         request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("engine"));
         let answer = match &self.way {
@@ -439,6 +454,39 @@ impl Transport {
 }
 
 /// One exchange on a connection of its own.
+/// A request that is counted when it ends, however it ends.
+struct Timed<'a> {
+    kind: &'static str,
+    outcome: &'static str,
+    start: tokio::time::Instant,
+    metrics: Option<&'a Metrics>,
+}
+
+impl<'a> Timed<'a> {
+    fn begin(kind: &'static str, metrics: Option<&'a Metrics>) -> Self {
+        // Whoever gives a request up, for its deadline or because it is no longer wanted, drops it.
+        Self { kind, outcome: "given_up", start: tokio::time::Instant::now(), metrics }
+    }
+}
+
+impl Drop for Timed<'_> {
+    fn drop(&mut self) {
+        if let Some(metrics) = self.metrics {
+            metrics.engine_call(self.kind, self.outcome, self.start.elapsed());
+        }
+    }
+}
+
+fn outcome_of(answer: &Result<Response<Incoming>, Error>) -> &'static str {
+    match answer {
+        Ok(answer) if answer.status().is_server_error() => "failed",
+        Ok(answer) if answer.status().is_client_error() => "refused",
+        Ok(_) => "ok",
+        Err(Error::Unreachable { .. }) => "unreachable",
+        Err(_) => "broken",
+    }
+}
+
 async fn talk<S>(stream: S, request: BollardRequest) -> hyper::Result<Response<Incoming>>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -560,7 +608,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_socket_is_said_to_be_missing() {
         let place = Address::parse("unix:///nonexistent/engine.sock").unwrap();
-        let outcome = Transport::new(Way::At(place)).get("list", "/containers/json").await;
+        let outcome = Transport::new(Way::At(place), None).get("list", "/containers/json").await;
         assert!(matches!(outcome, Err(Error::Unreachable { message, .. })
             if message.contains("no such socket")));
     }

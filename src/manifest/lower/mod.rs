@@ -8,7 +8,9 @@ mod source;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::model::{App, AppName, AppSpec, Origin, RestartPolicy, Rollout, RolloutOrder};
+use crate::model::{
+    App, AppName, AppSpec, MetricsSpec, Origin, RestartPolicy, Rollout, RolloutOrder,
+};
 
 use super::{
     problem::{Broken, Problems, Trail},
@@ -16,6 +18,8 @@ use super::{
     validate::{self, bounds},
 };
 
+/// Where figures are when nobody says.
+const METRICS_PATH: &str = "/metrics";
 const STOP_GRACE_PERIOD: Duration = Duration::from_secs(10);
 
 /// The app that a manifest means. It is only of use when `problems` holds no error.
@@ -108,6 +112,7 @@ impl Lower<'_> {
         );
         let gpus = self.gpus(&trail.key("gpus"));
         gpus::complete(&mut resources, gpus.as_ref());
+        let metrics = self.metrics(&trail.key("metrics"));
         Some(AppSpec {
             source: source?,
             build,
@@ -128,7 +133,7 @@ impl Lower<'_> {
             workspace,
             stop_grace_period,
             gpus,
-            metrics: None,
+            metrics,
         })
     }
 
@@ -189,5 +194,14 @@ impl Lower<'_> {
             }
         }
         names
+    }
+
+    fn metrics(&mut self, trail: &Trail<'_>) -> Option<MetricsSpec> {
+        let metrics = self.spec.metrics.as_ref()?;
+        let path = self.keep(&trail.key("path"), metrics.path.as_deref(), validate::metrics_path);
+        let at = trail.key("port");
+        let port = required(self.problems, metrics.port.as_ref(), &at)?;
+        let port = self.problems.keep(&at, validate::port(*port))?;
+        Some(MetricsSpec { port, path: path.unwrap_or_else(|| METRICS_PATH.to_owned()) })
     }
 }

@@ -123,6 +123,20 @@ pub(super) struct Spec {
     pub(super) workspace: Option<Workspace>,
     /// How long it may take to stop before it is killed, up to 10m. Default: 10s.
     pub(super) stop_grace_period: Option<Period>,
+    /// Where it tells figures of its own, for Prometheus.
+    pub(super) metrics: Option<Metrics>,
+}
+
+/// Where an app tells figures of its own.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Metrics {
+    /// The container's port. It need not be among `ports`.
+    #[schemars(required, range(min = 1, max = 65535))]
+    pub(super) port: Option<i64>,
+    /// The path. Default: `/metrics`.
+    pub(super) path: Option<String>,
 }
 
 /// The repository that an image is built from.

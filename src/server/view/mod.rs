@@ -71,7 +71,7 @@ fn part(part: &Part) -> Value {
 /// How the engine stands.
 pub(super) fn engine(overview: &Overview) -> Value {
     json!({
-        "reachable": overview.engine.is_some(),
+        "reachable": overview.is_engine_up(),
         "version": overview.engine.as_ref().map(|about| &about.version),
         "apiVersion": overview.engine.as_ref().map(|about| &about.api_version),
         "error": overview.engine_error,

@@ -78,6 +78,9 @@ pub(super) fn spec(spec: &AppSpec) -> Value {
     }
     fields.put_object("workspace", workspace(spec));
     fields.put("stopGracePeriod", duration(spec.stop_grace_period));
+    if let Some(metrics) = &spec.metrics {
+        fields.put("metrics", json!({"port": metrics.port, "path": metrics.path}));
+    }
     Value::Object(fields.0)
 }
 

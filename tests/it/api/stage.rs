@@ -18,7 +18,7 @@ use berth::{
     },
     plan::Plan,
     record::{Command, CommandEnvelope, CommandError, Entry, Event, LeaseOrder, Record},
-    server::{Parts, Server, Settings},
+    server::{Figures, Parts, Server, Settings},
     state::{Container, ContainerId, ContainerState, Detail, Owner, Ownership, World},
     status::Status,
     telemetry::Metrics,
@@ -63,6 +63,7 @@ pub(crate) struct Stage {
     pub(crate) served: JoinHandle<()>,
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
     pub(crate) folder: tempfile::TempDir,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Stage {
@@ -72,14 +73,24 @@ impl Stage {
 
     /// One with repositories of manifests, or with webhooks.
     pub(crate) async fn with_repositories(repositories: Repositories) -> Self {
-        Self::of(|_| (), repositories).await
+        Self::of(|_| (), repositories, Figures::default()).await
+    }
+
+    /// One with more to show at `/metrics`.
+    pub(crate) async fn with_figures(figures: Figures) -> Self {
+        Self::of(|_| (), Repositories::default(), figures).await
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        Self::of(change, Repositories::default()).await
+        Self::of(change, Repositories::default(), Figures::default()).await
     }
 
-    async fn of(change: impl FnOnce(&mut Settings), repositories: Repositories) -> Self {
+    async fn of(
+        change: impl FnOnce(&mut Settings),
+        repositories: Repositories,
+        figures: Figures,
+    ) -> Self {
+        let metrics = Arc::new(Metrics::new("0.0.0").unwrap());
         let folder = tempfile::tempdir().unwrap();
         let (manifests, workspaces) = (folder.path().join("manifests"), folder.path().join("ws"));
         std::fs::create_dir(&manifests).unwrap();
@@ -93,10 +104,12 @@ impl Stage {
             record: Arc::clone(&record),
             engine: Arc::new(Logs),
             commands,
-            cards: Arc::default(),
-            metrics: Arc::new(Metrics::new("0.0.0").unwrap()),
-            exposed: vec![Arc::clone(&collector) as Arc<dyn berth::telemetry::exposed::Exposed>],
+            metrics: Arc::clone(&metrics),
             usage: crate::usage::history(&collector),
+            figures: Figures {
+                sources: vec![Arc::clone(&collector) as Arc<dyn berth::telemetry::Exposed>],
+                ..figures
+            },
             clock: Clock::System,
             manifests,
             repositories,
@@ -111,7 +124,7 @@ impl Stage {
         let served = tokio::spawn(server.run(stop.clone()));
         let asked = Arc::new(Mutex::new(Vec::new()));
         tokio::spawn(answer(inbox, Arc::clone(&record), Arc::clone(&asked)));
-        Self { record, address, stop, served, asked, folder }
+        Self { record, address, stop, served, asked, folder, metrics }
     }
 
     pub(crate) fn manifests(&self) -> PathBuf {

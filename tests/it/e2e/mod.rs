@@ -10,6 +10,7 @@ mod compose;
 mod crash_points;
 mod engine;
 mod fault_points;
+mod figures;
 mod first_run;
 mod gpus;
 mod images;

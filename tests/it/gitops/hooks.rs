@@ -6,7 +6,7 @@ use berth::{
     clock::Clock,
     forge::{Repositories, Secrets},
     manifest,
-    server::{Parts, Server, Settings},
+    server::{Figures, Parts, Server, Settings},
     source::git::{Bell, Place},
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -315,10 +315,9 @@ async fn serve(grove: &Grove, berth: &Berth) -> (String, CancellationToken, Join
         record: Arc::clone(&berth.record),
         engine: Arc::new(grove.rig.fake.clone()),
         commands: berth.commands.clone(),
-        cards: Arc::default(),
         metrics: Arc::clone(&berth.metrics),
-        exposed: Vec::new(),
         usage: crate::usage::history(&crate::usage::of(&berth.record)),
+        figures: Figures::default(),
         clock: Clock::System,
         manifests: folder.join("apps"),
         repositories: Repositories {

@@ -1,0 +1,243 @@
+//! The dashboard contract: a real Prometheus scrapes Berth, and no query of our dashboard, of our
+//! alerts, or of the public dashboards that people use is without data.
+
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+
+use berth::telemetry::Exposed;
+use serde_json::Value;
+
+use super::{
+    count_again,
+    prometheus::{self, Prometheus, try_promtool},
+    scene::Scene,
+};
+
+/// Whose figures a query is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    /// Berth's own and the cards'.
+    Berth,
+    /// The containers', under cAdvisor's names.
+    Containers,
+    /// What dcgm-exporter itself gives only where the profiling interface is.
+    Profiling,
+}
+
+/// The queries of public dashboards, as they reach Prometheus: every variable stands for all.
+const PUBLIC: &[(&str, Of, &str)] = &[
+    ("12239", Of::Berth, "DCGM_FI_DEV_GPU_TEMP{instance=~\".*\",gpu=~\".*\"}"),
+    ("12239", Of::Berth, "avg(DCGM_FI_DEV_GPU_TEMP{instance=~\".*\",gpu=~\".*\"})"),
+    ("12239", Of::Berth, "DCGM_FI_DEV_POWER_USAGE{instance=~\".*\",gpu=~\".*\"}"),
+    ("12239", Of::Berth, "sum(DCGM_FI_DEV_POWER_USAGE{instance=~\".*\",gpu=~\".*\"})"),
+    ("12239", Of::Berth, "DCGM_FI_DEV_SM_CLOCK{instance=~\".*\",gpu=~\".*\"} * 1000000"),
+    ("12239", Of::Berth, "DCGM_FI_DEV_GPU_UTIL{instance=~\".*\",gpu=~\".*\"}"),
+    ("12239", Of::Berth, "DCGM_FI_DEV_FB_USED{instance=~\".*\",gpu=~\".*\"}"),
+    ("12239", Of::Profiling, "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{instance=~\".*\",gpu=~\".*\"}"),
+    ("193", Of::Containers, "count(container_last_seen{image!=\"\"})"),
+    ("193", Of::Containers, "container_memory_usage_bytes{image!=\"\"}"),
+    ("193", Of::Containers, "rate(container_cpu_user_seconds_total{image!=\"\"}[5m]) * 100"),
+    ("193", Of::Containers, "irate(container_network_receive_bytes_total{image!=\"\"}[5m])"),
+    ("193", Of::Containers, "irate(container_network_transmit_bytes_total{image!=\"\"}[5m])"),
+    (
+        "14282",
+        Of::Containers,
+        "sum(rate(container_cpu_usage_seconds_total{instance=~\".*\",name=~\".*\",name=~\".+\"}[5m])) by (name) * 100",
+    ),
+    (
+        "14282",
+        Of::Containers,
+        "sum(container_memory_rss{instance=~\".*\",name=~\".*\",name=~\".+\"}) by (name)",
+    ),
+    (
+        "14282",
+        Of::Containers,
+        "sum(container_memory_cache{instance=~\".*\",name=~\".*\",name=~\".+\"}) by (name)",
+    ),
+    (
+        "14282",
+        Of::Containers,
+        "sum(rate(container_network_receive_bytes_total{instance=~\".*\",name=~\".*\",name=~\".+\"}[5m])) by (name)",
+    ),
+    (
+        "14282",
+        Of::Containers,
+        "sum(rate(container_network_transmit_bytes_total{instance=~\".*\",name=~\".*\",name=~\".+\"}[5m])) by (name)",
+    ),
+    (
+        "14282",
+        Of::Containers,
+        "(time() - container_start_time_seconds{instance=~\".*\",name=~\".*\",name=~\".+\"}) / 86400",
+    ),
+];
+
+/// What shows containers. None where the module that reads them is not part of Berth.
+fn containers() -> Option<Arc<dyn Exposed>> {
+    None
+}
+
+fn project(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// All queries of a dashboard, with Grafana's variables standing for all.
+fn queries(document: &Value, found: &mut BTreeSet<String>) {
+    match document {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::String(query) if name == "expr" => {
+                        let query =
+                            query.replace("$__rate_interval", "1m").replace("$__range", "1m");
+                        found.insert(query.replace("$instance", ".*").replace("$app", ".*"));
+                    }
+                    value => queries(value, found),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| queries(value, found)),
+        _ => {}
+    }
+}
+
+/// The names of metrics in a query.
+fn metrics(query: &str) -> BTreeSet<String> {
+    let words = query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let starts = ["berth_", "container_", "DCGM_", "process_", "node_", "up"];
+    let is_metric = |word: &&str| {
+        *word == "up" || starts.iter().any(|start| *start != "up" && word.starts_with(start))
+    };
+    words.filter(is_metric).map(ToOwned::to_owned).collect()
+}
+
+async fn watched(scene: &Scene) -> Prometheus {
+    let address = scene.stage.address;
+    let config = format!(
+        "global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}\n\
+         scrape_configs:\n\
+         - {{job_name: berth, static_configs: [{{targets: ['{address}']}}]}}\n\
+         - job_name: berth-apps\n  \
+           http_sd_configs: [{{url: 'http://{address}/sd/prometheus', refresh_interval: 1s}}]\n"
+    );
+    let prometheus = Prometheus::start(&config).await;
+    prometheus
+        .until("Berth and its app are scraped several times", async || {
+            let scrapes = "min(count_over_time(up[1m])) >= 4 and count(up == 1) == 2";
+            !prometheus.query(scrapes).await.unwrap().is_empty()
+        })
+        .await;
+    prometheus
+}
+
+#[tokio::test]
+async fn a_real_prometheus_finds_data_for_every_query() {
+    let containers = containers();
+    let has_containers = containers.is_some();
+    let app = prometheus::app().await;
+    let scene = Scene::start(|figures| figures.sources.extend(containers), app.port()).await;
+    let prometheus = watched(&scene).await;
+    count_again(&scene.stage);
+    prometheus
+        .until("what was counted since is seen", async || {
+            0.0 < prometheus
+                .value("increase(berth_rollout_duration_seconds_count[1m])")
+                .await
+                .unwrap_or(0.0)
+        })
+        .await;
+
+    let mut asked: Vec<(&str, Of, String)> =
+        PUBLIC.iter().map(|(board, of, query)| (*board, *of, (*query).to_owned())).collect();
+    let mut own = BTreeSet::new();
+    queries(&serde_json::from_str(&project("examples/grafana/berth.json")).unwrap(), &mut own);
+    assert!(30 <= own.len(), "our dashboard has shrunk to {} queries", own.len());
+    for query in own {
+        let is_containers = metrics(&query).iter().any(|name| name.starts_with("container_"));
+        asked.push(("ours", if is_containers { Of::Containers } else { Of::Berth }, query));
+    }
+    let mut empty = Vec::new();
+    for (board, of, query) in &asked {
+        let must_be = match of {
+            Of::Berth => true,
+            Of::Containers => has_containers,
+            Of::Profiling => false,
+        };
+        let found = prometheus.query(query).await;
+        if found.as_ref().map_or(true, |all| must_be && all.is_empty()) {
+            empty.push(format!("{board}: {query}: {found:?}"));
+        }
+    }
+    assert!(empty.is_empty(), "without data:\n{}", empty.join("\n"));
+    assert_eq!(asked.iter().filter(|(_, of, _)| *of == Of::Profiling).count(), 1);
+
+    alerts_have_data(&prometheus).await;
+    types_are_right(&prometheus).await;
+    assert_eq!(prometheus.targets("berth-apps").await, [("up".to_owned(), String::new())]);
+    let figure = "chat_answers_total{app=\"chat\",job=\"berth-apps\"}";
+    assert_eq!(prometheus.value(figure).await, Some(5.0));
+}
+
+/// An alert about a metric that does not exist never fires.
+async fn alerts_have_data(prometheus: &Prometheus) {
+    let rules = project("compose/monitoring/prometheus/alerts.yaml");
+    let named = metrics(&rules.replace("BerthDown", ""));
+    let named: Vec<_> = named.iter().filter(|name| !name.starts_with("berth_alert")).collect();
+    assert!(12 <= named.len(), "{named:?}");
+    for name in named {
+        let found = prometheus.query(&format!("count({name})")).await.unwrap();
+        assert!(!found.is_empty(), "alerts name {name}, which is not there");
+    }
+}
+
+/// Scraped as `OpenMetrics`, names and types are what they are as text.
+async fn types_are_right(prometheus: &Prometheus) {
+    for (metric, kind) in [
+        ("berth_reconcile", "counter"),
+        ("berth_reconcile_duration_seconds", "histogram"),
+        ("berth_apps", "gauge"),
+        ("DCGM_FI_DEV_GPU_UTIL", "gauge"),
+        ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "unknown"),
+    ] {
+        assert_eq!(prometheus.kind(metric).await, kind, "{metric}");
+    }
+    for (query, value) in [
+        ("berth_reconcile_total{outcome=\"changed\"}", 2.0),
+        ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{gpu=\"0\"}", 9_000_000.0),
+        ("sum(berth_apps)", 4.0),
+    ] {
+        assert_eq!(prometheus.value(query).await, Some(value), "{query}");
+    }
+}
+
+/// The queries about containers are asked as soon as there is something that shows containers.
+#[test]
+fn containers_are_asked_about_once_they_are_shown() {
+    let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/usage");
+    assert_eq!(
+        reader.exists(),
+        containers().is_some(),
+        "`containers()` above must give what `src/usage` shows, from a tree of its tests"
+    );
+}
+
+/// `promtool check metrics` is the judge of names, units and helps of Berth's own families.
+#[tokio::test]
+async fn berths_own_families_pass_the_linter() {
+    let scene = Scene::plain().await;
+    let text = scene.text().await;
+    let own: Vec<_> = text
+        .lines()
+        .filter(|line| {
+            let name = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE "));
+            name.unwrap_or(line).starts_with("berth_")
+        })
+        .collect();
+    assert!(200 < own.len(), "{} lines", own.len());
+    let (is_good, said) = try_promtool(&["check", "metrics"], &format!("{}\n", own.join("\n")));
+    assert!(is_good && said.trim().is_empty(), "{said}");
+    let (is_good, said) =
+        try_promtool(&["check", "metrics"], "# TYPE berth_x counter\nberth_x 1\n");
+    assert!(!is_good && said.contains("berth_x"), "the linter finds nothing: {said}");
+    // Names that others gave are not linted, but they parse.
+    let (_, said) = try_promtool(&["check", "metrics"], &text);
+    assert!(!said.contains("error while linting") && !said.contains("parse"), "{said}");
+}
