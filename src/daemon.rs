@@ -1,5 +1,6 @@
 //! The daemon: the only place where the parts are put together.
 
+pub mod access;
 mod cards;
 pub mod repositories;
 mod usage;
@@ -34,7 +35,7 @@ use crate::queue::Queue;
 use crate::reconcile::{Devices, Memory, Observer, Reconciler, Times};
 use crate::record::{Record, file::Folder, keeper::Keeper, ledger::Ledger};
 use crate::secret::Secrets;
-use crate::server::{Figures, Parts, Server, Settings as ServerSettings};
+use crate::server::{Figures, Parts, Server};
 use crate::source::Source;
 use crate::state::{ContainerId, Desired, Policy};
 use crate::telemetry::Metrics;
@@ -187,6 +188,12 @@ impl Daemon {
         Writer::new(record, desired, &policy.network, workspaces, folder.to_owned())
     }
 
+    /// What records the changes of manifests in the audit log, not yet running.
+    pub fn changes(&self, log: Arc<crate::audit::Log>) -> access::Changes {
+        let Reconciler { record, desired, clock, .. } = self.reconciler.as_ref();
+        access::Changes::new(desired.clone(), Arc::clone(record), log, clock.clone())
+    }
+
     /// Runs until it is told to stop.
     pub async fn run(self) {
         self.controller.run(self.source, self.finished, self.commands).await;
@@ -236,7 +243,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
         version: version.to_owned(),
         schema: manifest::schema,
     };
-    let server = Server::bind(ServerSettings::new(config.listen), parts).await?;
+    let log = Arc::new(crate::audit::Log::new(&config.state_dir));
+    let server = Server::bind(access::settings(&config, &log), parts).await?;
     announce(&config, &server);
     // It ends last: what the last passes and answers change is written, too.
     let is_over = CancellationToken::new();
@@ -244,9 +252,11 @@ pub async fn run(config: Config) -> Result<(), Error> {
     tokio::spawn(history.run(stop.clone()));
     let serving = tokio::spawn(server.run(stop.clone()));
     let writing = tokio::spawn(daemon.compose_writer(&config.compose_dir).run(stop.clone()));
+    let noting = tokio::spawn(daemon.changes(log).run(stop.clone()));
     daemon.run().await;
     let _ = serving.await;
     let _ = writing.await;
+    let _ = noting.await;
     is_over.cancel();
     let _ = keeping.await;
     tracing::info!("stopped; the apps go on running");
@@ -257,16 +267,23 @@ pub async fn run(config: Config) -> Result<(), Error> {
 fn figures(config: &Config) -> Figures {
     let disks = [("state", &config.state_dir), ("workspaces", &config.workspaces)];
     Figures {
-        gpu_names: config.gpu_metric_names,
+        gpu_names: config.gpus.metric_names,
         disks: disks.map(|(what, folder)| (what, folder.clone())).to_vec(),
         is_engine_local: config.docker_host.starts_with("unix:"),
         ..Figures::default()
     }
 }
 
+fn roots(config: &Config) -> Roots {
+    let (proc, cgroup) = (config.usage.proc_root.clone(), config.usage.cgroup_root.clone());
+    Roots { proc, cgroup, ..Roots::default() }
+}
+
 fn announce(config: &Config, server: &Server) {
     tracing::info!(
         address = format!("http://{}/", server.address()),
+        socket = server.socket().map(|path| path.display().to_string()),
+        sign_in = server.is_sign_in_needed(),
         manifests = manifests(config),
         instance = config.instance,
         publish = ?config.publish,
@@ -343,7 +360,7 @@ fn plant(
         metrics,
         resync: config.resync,
         cards: Arc::default(),
-        gpu: (Roots::default(), config.gpu_check),
+        gpu: (roots(config), config.gpus.check),
         stop,
     })
 }

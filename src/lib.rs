@@ -31,6 +31,10 @@ pub mod host;
 pub mod secret;
 pub mod telemetry;
 
+// Who may do what, and who did what.
+pub mod audit;
+pub mod auth;
+
 // The edges: manifests, git, the engine.
 pub mod engine;
 pub mod gpu;

@@ -5,6 +5,7 @@
 
 mod act;
 mod apply;
+mod audit;
 mod config;
 mod confirm;
 mod delete;
@@ -27,6 +28,7 @@ mod server;
 mod sse;
 mod status;
 mod table;
+mod token;
 mod validate;
 mod version;
 mod wait;
@@ -44,9 +46,12 @@ use output::Output;
 #[derive(Debug, Parser)]
 #[command(name = "berth", version, max_term_width = 100, disable_help_subcommand = true)]
 struct Cli {
-    /// The controller to ask.
-    #[arg(long, global = true, env = "BERTH_SERVER", default_value = "http://127.0.0.1:8000")]
-    server: String,
+    /// The controller to ask [default: the one at this machine's socket, else port 8000 of loopback].
+    #[arg(long, global = true, env = "BERTH_SERVER", value_name = "URL")]
+    server: Option<String>,
+    /// The file that holds the token to sign in with [default: the token in `BERTH_TOKEN`].
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<std::path::PathBuf>,
     /// When to use colours.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Color,
@@ -110,6 +115,10 @@ enum Verb {
     Wait(wait::Args),
     /// List, keep and remove the secrets of this machine's Berth; values are never shown.
     Secrets(secrets::Args),
+    /// Make, list and revoke the tokens that people and programs sign in with.
+    Token(token::Args),
+    /// Show who changed what, or check that nothing of that was changed.
+    Audit(audit::Args),
     /// Print the JSON Schema of manifests.
     Schema,
     /// Show the controller's configuration.
@@ -141,29 +150,32 @@ fn perform(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
 }
 
 async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
-    let server = server::Server::new(&cli.server)?;
-    match cli.verb {
+    let Cli { server, token_file, verb, .. } = cli;
+    let server = || server::Server::new(server.as_deref(), token_file.as_deref());
+    match verb {
         Verb::Run(args) => run::run(args, output),
-        Verb::Get(args) => get::run(&args, &server, output).await,
-        Verb::Status(args) => status::run(&args, &server, output).await,
-        Verb::Plan(args) => plan::run(&args, &server, output).await,
+        Verb::Get(args) => get::run(&args, &server()?, output).await,
+        Verb::Status(args) => status::run(&args, &server()?, output).await,
+        Verb::Plan(args) => plan::run(&args, &server()?, output).await,
+        Verb::Logs(args) => logs::run(&args, &server()?, output).await,
+        Verb::Events(args) => events::run(&args, &server()?, output).await,
+        Verb::Apply(args) => apply::run(&args, &server()?, output).await,
+        Verb::Delete(args) => delete::run(&args, &server()?, output).await,
+        Verb::Start(args) => act::run("start", &args, &server()?, output).await,
+        Verb::Stop(args) => act::run("stop", &args, &server()?, output).await,
+        Verb::Restart(args) => act::run("restart", &args, &server()?, output).await,
+        Verb::Rebuild(args) => act::run("rebuild", &args, &server()?, output).await,
+        Verb::Reconcile(args) => act::run("reconcile", &args, &server()?, output).await,
+        Verb::Rollout(verb) => rollout::run(&verb, &server()?, output).await,
+        Verb::Confirm => confirm::run(&server()?, output).await,
+        Verb::Images(args) => images::run(&args, &server()?, output).await,
+        Verb::Wait(args) => wait::run(&args, &server()?, output).await,
         Verb::Validate(args) => validate::run(&args, output),
-        Verb::Logs(args) => logs::run(&args, &server, output).await,
-        Verb::Events(args) => events::run(&args, &server, output).await,
-        Verb::Apply(args) => apply::run(&args, &server, output).await,
-        Verb::Delete(args) => delete::run(&args, &server, output).await,
-        Verb::Start(args) => act::run("start", &args, &server, output).await,
-        Verb::Stop(args) => act::run("stop", &args, &server, output).await,
-        Verb::Restart(args) => act::run("restart", &args, &server, output).await,
-        Verb::Rebuild(args) => act::run("rebuild", &args, &server, output).await,
-        Verb::Reconcile(args) => act::run("reconcile", &args, &server, output).await,
-        Verb::Rollout(verb) => rollout::run(&verb, &server, output).await,
-        Verb::Confirm => confirm::run(&server, output).await,
-        Verb::Gpu(args) => gpu::run(&args, &server, output).await,
-        Verb::Images(args) => images::run(&args, &server, output).await,
+        Verb::Gpu(args) => gpu::run(&args, &server()?, output).await,
         Verb::Import(args) => import::run(&args, output),
-        Verb::Wait(args) => wait::run(&args, &server, output).await,
         Verb::Secrets(args) => secrets::run(args, output),
+        Verb::Token(args) => token::run(args, output),
+        Verb::Audit(args) => audit::run(args, server, output).await,
         Verb::Schema => schema::run(output),
         Verb::Config(args) => config::run(args, output),
         Verb::Version(args) => version::run(&args, output),

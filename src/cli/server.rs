@@ -1,17 +1,38 @@
 //! The controller, as the verbs ask it.
 
+use std::{
+    io::{self, Read as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
+
 use serde_json::Value;
 
 use super::error::{Error, Exit};
+use crate::auth::Secret;
+use crate::config::{Config, Layers};
 use crate::model::AppName;
 use crate::server::client::{Answer, Client, Content, Method, Parts};
+
+/// Where a controller is when nobody says.
+const USUAL: &str = "http://127.0.0.1:8000";
+/// The longest token that makes sense.
+const TOKEN_MAX: u64 = 4096;
 
 /// The controller.
 pub(super) struct Server(Client);
 
 impl Server {
-    pub(super) fn new(base: &str) -> Result<Self, Error> {
-        Ok(Self(Client::new(base)?))
+    /// The controller at `base`; when nobody names one, the one at this machine's socket, else the
+    /// usual address.
+    pub(super) fn new(base: Option<&str>, token_file: Option<&Path>) -> Result<Self, Error> {
+        let token = token(token_file)?;
+        let client = match (base, socket()) {
+            (Some(base), _) => Client::new(base)?,
+            (None, Some(path)) => Client::of_socket(&path),
+            (None, None) => Client::new(USUAL)?,
+        };
+        Ok(Self(client.with_token(token)))
     }
 
     /// Reads a document.
@@ -48,6 +69,36 @@ impl Server {
         let answer = parts.whole().await?;
         Err(Error::of_answer(answer.status, &answer.body))
     }
+}
+
+/// The socket at which a controller of this machine answers this user.
+fn socket() -> Option<PathBuf> {
+    // What is wrong with the configuration is not for these verbs to say.
+    let path =
+        Config::read(&Layers::of_process(std::collections::BTreeMap::new())).ok()?.auth.socket?;
+    UnixStream::connect(&path).is_ok().then_some(path)
+}
+
+/// The token of a file, else of the environment.
+fn token(file: Option<&Path>) -> Result<Option<Secret>, Error> {
+    let text = match file {
+        Some(path) => {
+            let wrong = |error: io::Error| {
+                Error::new(Exit::Trouble, format!("can't read the token file {}", path.display()))
+                    .why(error.to_string())
+            };
+            let mut text = String::new();
+            let file = std::fs::File::open(path).map_err(wrong)?;
+            file.take(TOKEN_MAX).read_to_string(&mut text).map_err(wrong)?;
+            text
+        }
+        None => std::env::var("BERTH_TOKEN").unwrap_or_default(),
+    };
+    let text = text.trim();
+    if text.chars().any(|c| !c.is_ascii_graphic()) {
+        return Err(Error::new(Exit::Trouble, "the token holds what no token holds"));
+    }
+    Ok((!text.is_empty()).then(|| Secret::given(text)))
 }
 
 fn document(answer: &Answer) -> Result<Value, Error> {

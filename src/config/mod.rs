@@ -3,9 +3,11 @@
 //! A flag wins over an environment variable, that over the user's file, that over the machine's
 //! file, that over the default. Each value remembers where it came from.
 
+mod auth;
 mod builds;
 mod git;
 mod gitops;
+mod gpus;
 mod layers;
 mod options;
 mod usage;
@@ -17,17 +19,18 @@ use std::{
     time::Duration,
 };
 
+pub use auth::Auth;
 pub use builds::Builds;
 pub use git::Git;
 pub use gitops::GitOps;
+pub use gpus::Gpus;
 pub use layers::{File, Layers, Origin};
 pub use options::{Kind, OPTIONS, OptionRow};
 pub use usage::Usage;
 
-use crate::health::gpu;
 use crate::model::{Bind, ImageRef, PortRange, parse_duration};
 use crate::server;
-use crate::telemetry::{dcgm, logging};
+use crate::telemetry::logging;
 
 /// Which engine runs containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,24 +80,22 @@ pub struct Config {
     pub host_mounts: Vec<String>,
     /// The CA bundle that builds may ask for.
     pub ca_bundle: Option<PathBuf>,
-    /// NVML's library; none is where the machine keeps it.
-    pub nvml_library: Option<PathBuf>,
     /// How log lines look.
     pub log_format: logging::Format,
     /// What is logged.
     pub log: String,
-    /// What the series of GPUs are called.
-    pub gpu_metric_names: dcgm::Names,
     /// How many short engine calls are made at once.
     pub workers: usize,
-    /// How it is found out whether containers still reach their GPUs.
-    pub gpu_check: gpu::Check,
     /// What git servers have to do with it: manifests, webhooks, commit statuses.
     pub gitops: GitOps,
     /// How images are built and kept.
     pub builds: Builds,
     /// How it is found out what containers use.
     pub usage: Usage,
+    /// How GPUs are read, shown and watched.
+    pub gpus: Gpus,
+    /// Who may ask.
+    pub auth: Auth,
     /// Every value as text, with where it came from, in the table's order.
     pub settings: Vec<Setting>,
 }
@@ -164,7 +165,9 @@ impl Reader {
         let workspaces = self.absolute("workspaces");
         let compose_dir = self.list("compose-dir", absolute_path);
         let model_store = self.path("model-store");
-        let listen = self.one("listen", listen);
+        let auth = self.auth(state_dir.as_deref());
+        let is_guarded = auth.as_ref().is_none_or(Auth::is_guarded);
+        let listen = self.one("listen", |text| listen(text, is_guarded));
         let base_image =
             self.one("base-image", |text| ImageRef::parse(text).map_err(|e| e.to_string()));
         let base_images = self.list("base-images", image_pattern);
@@ -180,20 +183,14 @@ impl Reader {
         let instance = self.one("instance", instance);
         let host_mounts = self.list("allow-host-mount", absolute);
         let ca_bundle = self.list("ca-bundle", readable_file);
-        let nvml_library = self.list("nvml-library", absolute_path);
         let log_format = self
             .one("log-format", |text| text.parse().map_err(|()| "write `text` or `json`".into()));
         let log = self.one("log", |text| {
             let wrong = |_| "write a filter such as `info` or `berth=debug`".to_owned();
             logging::check_filter(text).map(|()| text.to_owned()).map_err(wrong)
         });
-        let gpu_metric_names = self.one("gpu-metric-names", |text| {
-            text.parse().map_err(|()| "write `classic`, `new` or `both`".to_owned())
-        });
         let workers = self.one("workers", |text| number(text, 256));
-        let gpu_check = self.one("gpu-check", |text| {
-            gpu::Check::parse(text).ok_or_else(|| "write `auto`, `cgroup`, `exec` or `off`".into())
-        });
+        let gpus = self.gpus();
         let gitops = self.gitops(is_local_git_allowed);
         let builds = self.builds();
         let usage = self.usage();
@@ -218,15 +215,14 @@ impl Reader {
             instance: instance?,
             host_mounts: host_mounts?,
             ca_bundle: ca_bundle?.into_iter().next_back(),
-            nvml_library: nvml_library?.into_iter().next_back(),
             log_format: log_format?,
             log: log?,
-            gpu_metric_names: gpu_metric_names?,
             workers: workers?,
-            gpu_check: gpu_check?,
+            gpus: gpus?,
             gitops: gitops?,
             builds: builds?,
             usage: usage?,
+            auth: auth?,
             settings: self.settings.clone(),
         })
     }
@@ -286,14 +282,14 @@ fn absolute(text: &str) -> Result<String, String> {
     }
 }
 
-fn listen(text: &str) -> Result<SocketAddr, String> {
+fn listen(text: &str, is_guarded: bool) -> Result<SocketAddr, String> {
     let numeric = match text.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}"),
         None => text.to_owned(),
     };
     let wrong = |_| "write an address and a port, such as `127.0.0.1:8000`".to_owned();
     let address: SocketAddr = numeric.parse().map_err(wrong)?;
-    server::check_address(address).map_err(|error| error.to_string())?;
+    server::check_address(address, is_guarded).map_err(|error| error.to_string())?;
     Ok(address)
 }
 

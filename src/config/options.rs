@@ -47,6 +47,10 @@ const fn list(
     OptionRow { name, value, kind: Kind::List, env, default: "", help }
 }
 
+const fn flag(name: &'static str, env: &'static [&'static str], help: &'static str) -> OptionRow {
+    OptionRow { name, value: "", kind: Kind::Flag, env, default: "false", help }
+}
+
 /// Every option of `berth run`.
 pub const OPTIONS: &[OptionRow] = &[
     row("manifests", "DIR", &["BERTH_MANIFESTS"], "./manifests", "The watched folder of manifests"),
@@ -93,6 +97,62 @@ pub const OPTIONS: &[OptionRow] = &[
         &["BERTH_LISTEN"],
         "127.0.0.1:8000",
         "Where the interface listens; SERVER_HOST and SERVER_PORT are honoured too",
+    ),
+    flag(
+        "allow-unauthenticated",
+        &["BERTH_ALLOW_UNAUTHENTICATED"],
+        "Let whoever reaches the interface do everything, also from elsewhere, until a token is made",
+    ),
+    list(
+        "host-names",
+        "HOST",
+        &["BERTH_HOST_NAMES"],
+        "A name by which people reach this Berth, beside that of base-url; may be repeated",
+    ),
+    row(
+        "api-socket",
+        "PATH",
+        &["BERTH_API_SOCKET"],
+        "",
+        "The socket for users of this machine, or `off`; not set: `berth.sock` in the state folder",
+    ),
+    row(
+        "api-socket-group",
+        "GROUP",
+        &["BERTH_API_SOCKET_GROUP"],
+        "",
+        "The group whose members are operators by the socket; not set: only root and Berth's own user",
+    ),
+    list(
+        "auth-proxy-from",
+        "ADDRESS",
+        &["BERTH_AUTH_PROXY_FROM"],
+        "The address, or range, of a proxy that says who asks; may be repeated",
+    ),
+    row(
+        "auth-proxy-user-header",
+        "HEADER",
+        &["BERTH_AUTH_PROXY_USER_HEADER"],
+        "X-Forwarded-User",
+        "The header in which such a proxy names the user",
+    ),
+    row(
+        "auth-proxy-groups-header",
+        "HEADER",
+        &["BERTH_AUTH_PROXY_GROUPS_HEADER"],
+        "X-Forwarded-Groups",
+        "The header in which such a proxy names the user's groups",
+    ),
+    list(
+        "auth-proxy-role",
+        "GROUP=ROLE",
+        &["BERTH_AUTH_PROXY_ROLE"],
+        "The role of a group's members: viewer, operator or admin; `*` is everybody; may be repeated",
+    ),
+    flag(
+        "metrics-public",
+        &["BERTH_METRICS_PUBLIC"],
+        "Show figures to everybody, also where people sign in",
     ),
     row(
         "base-image",

@@ -18,7 +18,7 @@ pub(super) fn watch(
     stop: &CancellationToken,
 ) {
     let settings = gpu::Settings {
-        library: config.nvml_library.clone(),
+        library: config.gpus.nvml_library.clone(),
         proc_root: config.usage.proc_root.clone(),
         ..gpu::Settings::default()
     };

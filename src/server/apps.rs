@@ -17,8 +17,9 @@ use super::{
     problem::Problem,
     reading::{self, Reading},
     request::{self, Named},
-    view,
+    trail, view,
 };
+use crate::audit;
 use crate::forge::Repositories;
 use crate::model::AppName;
 use crate::record::Command;
@@ -96,7 +97,8 @@ pub(super) async fn put(
         write(&shared, &found.file, &bytes).await?;
         "replaced"
     };
-    Ok(Json(outcome(&name, &found.file, result, &reading)).into_response())
+    let response = Json(outcome(&name, &found.file, result, &reading)).into_response();
+    Ok(noted(response, &name, Some(&found.bytes), Some(&reading)))
 }
 
 /// `DELETE /api/v1/apps/{name}`
@@ -115,7 +117,8 @@ pub(super) async fn delete(
         .await?
         .map_err(|error| read_only(&found.file, &error))?;
     rescan(&shared).await;
-    Ok(Json(outcome(&name, &found.file, "removed", &Reading::default())).into_response())
+    let response = Json(outcome(&name, &found.file, "removed", &Reading::default()));
+    Ok(noted(response.into_response(), &name, Some(&found.bytes), None))
 }
 
 /// Manifests are written into the folder only. One that is in a repository is changed there.
@@ -192,7 +195,26 @@ async fn write_new(
     write(shared, &file, bytes).await?;
     let place = [(header::LOCATION, format!("/api/v1/apps/{name}"))];
     let body = Json(outcome(name, &file, "created", reading));
-    Ok((StatusCode::CREATED, place, body).into_response())
+    let response = (StatusCode::CREATED, place, body).into_response();
+    Ok(noted(response, name, None, Some(reading)))
+}
+
+/// An answer, with what was changed for the audit log.
+fn noted(
+    mut response: Response,
+    name: &AppName,
+    before: Option<&[u8]>,
+    after: Option<&Reading>,
+) -> Response {
+    let spec = |reading: &Reading| {
+        let app = reading.apps.iter().find(|app| app.name == *name);
+        app.map_or(Value::Null, |app| audit::of_spec(&app.spec))
+    };
+    let before = before.map_or(Value::Null, |bytes| spec(&reading::read("", bytes)));
+    let (before, after) = audit::differences(&before, &after.map_or(Value::Null, spec));
+    let object = format!("app/{name}");
+    response.extensions_mut().insert(trail::Note { object, before, after });
+    response
 }
 
 async fn write(shared: &Shared, file: &str, bytes: &Bytes) -> Result<(), Problem> {

@@ -1,15 +1,22 @@
 //! The other side of the interface: how the command line asks a server.
 
-use std::time::Duration;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use axum::body::Bytes;
 use http_body_util::{BodyExt as _, Full};
 pub use hyper::Method;
-use hyper::{Request, Response, Uri, body::Incoming, header};
+use hyper::{Request, Response, Uri, body::Incoming, client::conn::http1, header};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
-    rt::TokioExecutor,
+    rt::{TokioExecutor, TokioIo},
 };
+use tokio::net::UnixStream;
+
+use crate::auth::Secret;
 
 /// How long a connection may take.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -22,7 +29,15 @@ const ANSWER_MAX: usize = 256 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Client {
     base: String,
-    http: legacy::Client<HttpConnector, Full<Bytes>>,
+    way: Way,
+    token: Option<Secret>,
+}
+
+/// How a server is reached.
+#[derive(Clone, Debug)]
+enum Way {
+    Http(Box<legacy::Client<HttpConnector, Full<Bytes>>>),
+    Socket(PathBuf),
 }
 
 /// A whole answer.
@@ -63,6 +78,14 @@ pub enum Error {
         /// Why.
         source: legacy::Error,
     },
+    /// Nobody answers at the socket.
+    #[error("no Berth answers at the socket {}", .path.display())]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The answer broke off.
     #[error("the answer of {base} broke off")]
     Broken {
@@ -102,7 +125,19 @@ impl Client {
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .build(connector);
-        Ok(Self { base: trimmed.to_owned(), http })
+        Ok(Self { base: trimmed.to_owned(), way: Way::Http(Box::new(http)), token: None })
+    }
+
+    /// A client of the server at a socket of this machine.
+    pub fn of_socket(path: &Path) -> Self {
+        let base = "http://localhost".to_owned();
+        Self { base, way: Way::Socket(path.to_owned()), token: None }
+    }
+
+    /// The same, signed in by a token.
+    #[must_use]
+    pub fn with_token(self, token: Option<Secret>) -> Self {
+        Self { token, ..self }
     }
 
     /// The address.
@@ -155,9 +190,37 @@ impl Client {
                 Full::from(bytes)
             }
         };
-        let unreachable = |source| Error::Unreachable { base: self.base.clone(), source };
-        self.http.request(request.body(body)?).await.map_err(unreachable)
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
+        }
+        match &self.way {
+            Way::Http(http) => {
+                let unreachable = |source| Error::Unreachable { base: self.base.clone(), source };
+                http.request(request.body(body)?).await.map_err(unreachable)
+            }
+            Way::Socket(path) => {
+                let request = request.header(header::HOST, "localhost").body(body)?;
+                let source = |source| Error::Socket { path: path.clone(), source };
+                send_by_socket(path, request).await.map_err(source)
+            }
+        }
     }
+}
+
+async fn send_by_socket(
+    path: &Path,
+    mut request: Request<Full<Bytes>>,
+) -> io::Result<Response<Incoming>> {
+    let connecting = tokio::time::timeout(CONNECT_PATIENCE, UnixStream::connect(path));
+    let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let broken = |error: hyper::Error| io::Error::other(error.to_string());
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    // It ends with the answer, or when nobody wants that any more.
+    tokio::spawn(connection);
+    // By a connection of one's own, only the path is named.
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    *request.uri_mut() = path.parse().map_err(io::Error::other)?;
+    sender.send_request(request).await.map_err(broken)
 }
 
 impl Parts {

@@ -1,16 +1,26 @@
-//! What every request passes: panics are caught, other sites are kept out, headers are set.
+//! What every request passes, in this order: no token in its address, a name of this machine, no
+//! other site, a route that is declared, somebody who may. Then the handler; then the audit log.
 
 use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse as _, Redirect, Response},
 };
 use futures_util::FutureExt as _;
 
-use super::{Shared, hooks, problem::Problem};
+use super::{
+    Shared, access,
+    access::{Access, Client},
+    listen::Peer,
+    problem::Problem,
+    request::wants,
+    routes::{Declared, declared},
+    sign_in, trail,
+};
+use crate::auth::{Identity, Kind, Needs, Role};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -18,7 +28,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SECURITY: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
@@ -30,25 +40,90 @@ const SECURITY: [(HeaderName, &str); 6] = [
 /// Guards one request.
 pub(super) async fn guard(
     State(shared): State<Arc<Shared>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = match check(&request, shared.address) {
-        Ok(()) => run(request, next).await,
-        Err(problem) => {
-            tracing::warn!(%method, ?path, "request of another site refused");
-            problem.into_response()
-        }
+    let mut response = match admit(&shared, &mut request) {
+        Ok(deed) => perform(&shared, deed, request, next).await,
+        Err(response) => response,
     };
-    if !method.is_safe() {
-        let status = response.status().as_u16();
-        tracing::info!(%method, ?path, status, "change requested");
-    }
     for (name, value) in SECURITY {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
+}
+
+/// Lets a request through, or says why not. What is let through carries who asks, and from where.
+fn admit(shared: &Shared, request: &mut Request) -> Result<Option<trail::Draft>, Response> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    if let Some(problem) = access::refuse_token_in_url(&path, request.uri().query()) {
+        tracing::warn!(%method, "a token in an address was refused");
+        return Err(problem.into_response());
+    }
+    let Some(peer) = request.extensions().get::<Peer>().copied() else {
+        return Err(Problem::failed().into_response());
+    };
+    let door = &shared.door;
+    let client = door.client(peer, request.headers());
+    let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let needs = match declared(&method, matched.as_deref()) {
+        Declared::Needs(Needs::Metrics) if door.access.are_metrics_public => Needs::Public,
+        Declared::Needs(needs) => needs,
+        Declared::Nothing => Needs::Role(Role::Viewer),
+        Declared::Undeclared => {
+            tracing::error!(%method, matched, "a route without a permission was asked");
+            let (status, detail) = (StatusCode::FORBIDDEN, "the route declares no permission");
+            let problem = Problem::new(status, "auth.undeclared", "Not allowed", detail);
+            return Err(problem.into_response());
+        }
+    };
+    if let Err(problem) = check(request, needs, (shared.address, &client), &door.access) {
+        tracing::warn!(%method, ?path, "request of another site refused");
+        return Err(problem.into_response());
+    }
+    let who = if needs == Needs::Signature {
+        Identity { kind: Kind::Hook, ..Identity::nobody() }
+    } else {
+        let who = door.identify(&client, request.headers(), shared.parts.clock.now());
+        // What is public stays so for who comes with a token that is not good any more.
+        let who =
+            if needs == Needs::Public { who.unwrap_or_else(|_| Identity::nobody()) } else { who? };
+        check_ambient(request, &who)?;
+        who
+    };
+    let draft = trail::Draft::new(shared, &who, &client, request, matched.as_deref());
+    if let Err(denial) = who.may(needs, None) {
+        if who.kind == Kind::Nobody && method.is_safe() && wants(request.headers(), "text/html") {
+            return Err(Redirect::to(sign_in::PATH).into_response());
+        }
+        tracing::warn!(%method, ?path, who = who.name, address = %client.address, "not allowed");
+        let response = access::denied(&who, &denial);
+        if let Some(draft) = draft {
+            draft.refuse(shared, &response);
+        }
+        return Err(response);
+    }
+    request.extensions_mut().insert(client);
+    request.extensions_mut().insert(who);
+    Ok(draft)
+}
+
+/// Runs the handler. A change that can't be recorded is not made.
+async fn perform(
+    shared: &Arc<Shared>,
+    draft: Option<trail::Draft>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let Some(draft) = draft else { return run(request, next).await };
+    if let Err(problem) = trail::check_ready(shared).await {
+        return problem.into_response();
+    }
+    let response = run(request, next).await;
+    let status = response.status().as_u16();
+    tracing::info!(%method, ?path, status, "change requested");
+    draft.record(shared, response).await
 }
 
 async fn run(request: Request, next: Next) -> Response {
@@ -64,57 +139,80 @@ async fn run(request: Request, next: Next) -> Response {
     }
 }
 
-fn check(request: &Request, address: IpAddr) -> Result<(), Problem> {
-    let refuse = |code, detail: String| {
-        Err(Problem::new(StatusCode::FORBIDDEN, code, "The request comes from elsewhere", detail))
-    };
+fn elsewhere(code: &'static str, detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, code, "The request comes from elsewhere", detail)
+}
+
+fn check(
+    request: &Request,
+    needs: Needs,
+    (address, client): (IpAddr, &Client),
+    access: &Access,
+) -> Result<(), Problem> {
     let headers = request.headers();
     let Some(host) = text(headers, header::HOST) else {
         return Err(Problem::bad_request("the request names no host"));
     };
-    if request.method() == Method::POST && request.uri().path() == hooks::PATH {
+    if needs == Needs::Signature {
         // Git servers name this machine as they know it. What they say is signed; what a browser
         // says is never heard here.
         let is_browser = |name: &HeaderName| headers.contains_key(name);
         if [header::ORIGIN, SEC_FETCH_SITE].iter().any(is_browser) {
-            return refuse("request.origin", "a browser can't send webhooks".to_owned());
+            return Err(elsewhere("request.origin", "a browser can't send webhooks"));
         }
         return Ok(());
     }
     let target = request.uri().authority().map(axum::http::uri::Authority::as_str);
     for name in [Some(host), target].into_iter().flatten() {
-        if !is_local(name, address) {
+        if !is_local(name, address, &access.host_names) {
             let detail = format!("`{name}` is not a name of this machine: use localhost");
-            return refuse("request.host", detail);
+            return Err(elsewhere("request.host", detail));
         }
     }
     if request.method().is_safe() && request.method() != Method::TRACE {
         return Ok(());
     }
-    if let Some(origin) = headers.get(header::ORIGIN)
-        && origin.as_bytes() != format!("http://{host}").as_bytes()
-    {
-        return refuse("request.origin", "another site may not change anything here".to_owned());
+    let other = || elsewhere("request.origin", "another site may not change anything here");
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let schemes: &[&str] = if client.is_tls { &["http", "https"] } else { &["http"] };
+        let is_own = |scheme: &&str| origin.as_bytes() == format!("{scheme}://{host}").as_bytes();
+        if !schemes.iter().any(is_own) {
+            return Err(other());
+        }
     }
     match text(headers, SEC_FETCH_SITE) {
         None | Some("same-origin" | "none") => Ok(()),
-        Some(_) => refuse("request.origin", "another site may not change anything here".to_owned()),
+        Some(_) => Err(other()),
     }
+}
+
+/// What a browser adds by itself is no will: a change by a session, or by a proxy's word, must
+/// also say that it comes from this site (fault H02).
+fn check_ambient(request: &Request, who: &Identity) -> Result<(), Response> {
+    let is_ambient = matches!(who.kind, Kind::Session | Kind::Proxy);
+    let says = |name: &HeaderName| request.headers().contains_key(name);
+    if !is_ambient || request.method().is_safe() || says(&header::ORIGIN) || says(&SEC_FETCH_SITE) {
+        return Ok(());
+    }
+    let detail = "the request does not say which site it comes from: send `Origin`, or a token";
+    Err(elsewhere("request.origin", detail).into_response())
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Whether `authority` (`host` or `host:port`) names this machine.
-fn is_local(authority: &str, address: IpAddr) -> bool {
+/// Whether `authority` (`host` or `host:port`) names this machine. Where every address is listened
+/// on, each of them does: only a name can be made to point here by others.
+fn is_local(authority: &str, address: IpAddr, names: &[String]) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(""),
         None => authority.split(':').next().unwrap_or(""),
     };
-    let named = ["localhost", "127.0.0.1", "::1"];
-    named.iter().any(|name| host.eq_ignore_ascii_case(name))
-        || host.parse::<IpAddr>().is_ok_and(|host| host == address)
+    let named = ["localhost", "127.0.0.1", "::1"].into_iter();
+    let mut named = named.chain(names.iter().map(String::as_str));
+    named.any(|name| host.eq_ignore_ascii_case(name))
+        || host.parse::<IpAddr>().is_ok_and(|host| host == address || address.is_unspecified())
 }
 
 #[cfg(test)]
@@ -126,10 +224,15 @@ mod tests {
     fn only_names_of_this_machine_are_local() {
         let bound: IpAddr = "127.0.0.2".parse().unwrap();
         for good in ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000", "127.0.0.2:8000"] {
-            assert!(is_local(good, bound), "{good}");
+            assert!(is_local(good, bound, &[]), "{good}");
         }
         for bad in ["", "evil.example:8000", "localhost.evil.example", "127.0.0.3", "[::2]:8000"] {
-            assert!(!is_local(bad, bound), "{bad}");
+            assert!(!is_local(bad, bound, &[]), "{bad}");
         }
+        let names = ["berth.example.com".to_owned()];
+        assert!(is_local("Berth.example.com:443", bound, &names));
+        assert!(!is_local("x.berth.example.com", bound, &names));
+        let all: IpAddr = "0.0.0.0".parse().unwrap();
+        assert!(is_local("192.0.2.7:8000", all, &[]) && !is_local("evil.example", all, &[]));
     }
 }

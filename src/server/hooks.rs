@@ -21,16 +21,13 @@ use axum::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Shared, actions, listen::Peer, problem::Problem};
+use super::{Shared, access::Client, actions, problem::Problem};
 use crate::forge::{
     push::{Event, Push},
     signature::Signature,
 };
 use crate::model::{AppName, Digest};
 use crate::record::Command;
-
-/// The only path that takes webhooks.
-pub(super) const PATH: &str = "/api/v1/hooks/git";
 
 /// The largest body that is taken.
 const BODY_MAX: usize = 1024 * 1024;
@@ -89,11 +86,11 @@ impl Gate {
 /// `POST /api/v1/hooks/git`
 pub(super) async fn git(
     State(shared): State<Arc<Shared>>,
-    Peer(client): Peer,
+    client: Client,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let (outcome, response) = match answer(&shared, client, &headers, body).await {
+    let (outcome, response) = match answer(&shared, client.address, &headers, body).await {
         Ok((outcome, response)) => (outcome, response),
         Err((outcome, problem)) => (outcome, problem.into_response()),
     };

@@ -4,7 +4,9 @@
 //! writes is the manifest folder, and only on request.
 //!
 //! # Guarantees
-//! - It listens on loopback only, and answers only requests that name this machine (fault H01).
+//! - It listens on loopback only, unless those that ask sign in, and answers only requests that name
+//!   this machine (fault H01).
+//! - Every route declares what it needs; what declares nothing is refused (fault H05).
 //! - The path of webhooks is the exception: any host may be named there, but only who signs with
 //!   the operator's secret is heard, and no browser at all.
 //! - A page of another site can't change anything (fault H02).
@@ -12,6 +14,7 @@
 //! - A client that is slow, silent or gone costs a bounded amount of memory and time (H08, H14).
 //! - Environment values and build arguments are never shown (fault H10).
 
+mod access;
 mod actions;
 mod apps;
 pub mod client;
@@ -33,8 +36,11 @@ mod reading;
 mod request;
 mod rollouts;
 mod routes;
+mod sign_in;
+mod socket;
 mod stream;
 mod targets;
+mod trail;
 mod usage;
 mod view;
 
@@ -45,8 +51,12 @@ use std::{
     time::Duration,
 };
 
+pub use access::Access;
+pub use routes::routes;
+pub use socket::Socket;
+
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, UnixListener},
     sync::{Mutex, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
@@ -73,8 +83,14 @@ pub struct Settings {
     pub keep_alive: Duration,
     /// How many connections may be open.
     pub connections_max: usize,
+    /// How many of them one address may have, those of trusted proxies aside.
+    pub connections_per_address: Option<usize>,
     /// How many of them may be event streams or followed logs.
     pub streams_max: usize,
+    /// Who may ask.
+    pub access: Access,
+    /// Where it listens for users of this machine.
+    pub socket: Option<Socket>,
 }
 
 impl Settings {
@@ -86,7 +102,10 @@ impl Settings {
             drain_timeout: Duration::from_millis(800),
             keep_alive: Duration::from_secs(15),
             connections_max: 256,
+            connections_per_address: (!listen.ip().is_loopback()).then_some(64),
             streams_max: 64,
+            access: Access::default(),
+            socket: None,
         }
     }
 }
@@ -128,9 +147,20 @@ pub struct Parts {
 pub enum Error {
     /// The address can be reached by others.
     #[error(
-        "refusing to listen on {0}: whoever reaches it could run anything on this machine; without sign-in only loopback addresses such as 127.0.0.1 are allowed"
+        "refusing to listen on {0}: whoever reaches it could run anything on this machine; without sign-in only loopback addresses such as 127.0.0.1 are allowed: make a token first (`berth token create NAME --role admin`), or say `--allow-unauthenticated`"
     )]
     NotLoopback(SocketAddr),
+    /// The socket can't be listened on.
+    #[error("can't listen on the socket {}", .path.display())]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The kernel gives no random numbers.
+    #[error("no random numbers can be had")]
+    Random(#[source] std::io::Error),
     /// The address can't be listened on.
     #[error("can't listen on {address}")]
     Bind {
@@ -146,6 +176,8 @@ pub struct Server {
     settings: Settings,
     parts: Parts,
     listener: TcpListener,
+    socket: Option<UnixListener>,
+    door: access::Door,
     address: SocketAddr,
 }
 
@@ -161,21 +193,28 @@ struct Shared {
     gate: hooks::Gate,
     /// Held while a page of figures is made.
     scraping: Mutex<()>,
+    door: access::Door,
+    refusals: trail::Refusals,
 }
 
-/// Whether the server may listen there.
-pub fn check_address(address: SocketAddr) -> Result<(), Error> {
-    if address.ip().is_loopback() { Ok(()) } else { Err(Error::NotLoopback(address)) }
+/// Whether the server may listen there. `is_guarded` says that those that ask sign in, or that the
+/// operator wants it so.
+pub fn check_address(address: SocketAddr, is_guarded: bool) -> Result<(), Error> {
+    if is_guarded || address.ip().is_loopback() { Ok(()) } else { Err(Error::NotLoopback(address)) }
 }
 
 impl Server {
     /// Listens, without serving yet.
     pub async fn bind(settings: Settings, parts: Parts) -> Result<Self, Error> {
-        check_address(settings.listen)?;
+        let access = &settings.access;
+        check_address(settings.listen, access.is_open_allowed || access.is_used())?;
         let wrong = |source| Error::Bind { address: settings.listen, source };
         let listener = TcpListener::bind(settings.listen).await.map_err(wrong)?;
         let address = listener.local_addr().map_err(wrong)?;
-        Ok(Self { settings, parts, listener, address })
+        let door = access::Door::new(access.clone(), address.ip().is_loopback());
+        let door = door.map_err(Error::Random)?;
+        let socket = settings.socket.as_ref().map(Socket::listen).transpose()?.flatten();
+        Ok(Self { settings, parts, listener, socket, door, address })
     }
 
     /// Where it listens.
@@ -183,9 +222,20 @@ impl Server {
         self.address
     }
 
+    /// The socket that it listens on.
+    pub fn socket(&self) -> Option<&std::path::Path> {
+        let socket = self.settings.socket.as_ref().filter(|_| self.socket.is_some());
+        socket.map(|socket| socket.path.as_path())
+    }
+
+    /// Whether those that ask must sign in, at present.
+    pub fn is_sign_in_needed(&self) -> bool {
+        !self.door.is_open()
+    }
+
     /// Serves until `stop`, then ends streams at once and lets other requests finish for a moment.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { settings, parts, listener, address } = self;
+        let Self { settings, parts, listener, socket, door, address } = self;
         let boot = format!("{:x}-{:x}", parts.clock.now().as_millis(), std::process::id());
         let shared = Shared {
             parts,
@@ -197,8 +247,14 @@ impl Server {
             writes: Mutex::new(()),
             gate: hooks::Gate::default(),
             scraping: Mutex::default(),
+            door,
+            refusals: trail::Refusals::default(),
         };
         tracing::info!(%address, "listening");
-        listen::serve(listener, routes::router(Arc::new(shared)), &settings, stop).await;
+        let router = routes::router(Arc::new(shared));
+        listen::serve(listener, socket, router, &settings, stop).await;
+        if let Some(socket) = &settings.socket {
+            socket.remove();
+        }
     }
 }

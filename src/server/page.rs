@@ -5,13 +5,17 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     Json,
-    extract::State,
+    extract::{Extension, State},
     http::{HeaderMap, StatusCode, header},
     response::{Html, IntoResponse as _, Response},
 };
 use serde_json::json;
 
-use super::{Shared, problem::Problem, reading::severity, request::wants, routes::ENDPOINTS};
+use super::{
+    Shared, access::Client, problem::Problem, reading::severity, request::wants, routes::routes,
+    sign_in,
+};
+use crate::auth::{Identity, Kind, Role};
 use crate::manifest::Diagnostic;
 use crate::model::{Phase, Timestamp, format_duration};
 use crate::record::{Entry, Event, Overview};
@@ -33,6 +37,17 @@ struct Page {
     source: String,
     source_age: String,
     engine: String,
+    visitor: Option<Visitor>,
+}
+
+/// Who looks at the page.
+struct Visitor {
+    name: String,
+    role: &'static str,
+    /// Whether this one may see who changed what.
+    may_see_audit: bool,
+    /// What the form for signing out holds; none for who has no session.
+    sign_out: Option<String>,
 }
 
 struct Alert {
@@ -69,9 +84,15 @@ struct EventRow {
 }
 
 /// `GET /`: the page for a browser, else what there is.
-pub(super) async fn root(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+pub(super) async fn root(
+    State(shared): State<Arc<Shared>>,
+    Extension(who): Extension<Identity>,
+    client: Client,
+    headers: HeaderMap,
+) -> Response {
     if wants(&headers, "text/html") {
-        return match page(&shared).render() {
+        let sign_out = sign_in::sign_out_token(&shared, &who, &client, &headers);
+        return match page(&shared, visitor(who, sign_out)).render() {
             Ok(page) => Html(page).into_response(),
             Err(error) => {
                 tracing::error!(%error, "the page could not be made");
@@ -79,11 +100,12 @@ pub(super) async fn root(State(shared): State<Arc<Shared>>, headers: HeaderMap) 
             }
         };
     }
+    let endpoints: Vec<_> = routes().map(|(method, path, _)| format!("{method} {path}")).collect();
     let body = json!({
         "message": "Berth is running",
         "service": "berth",
         "version": shared.parts.version,
-        "endpoints": ENDPOINTS,
+        "endpoints": endpoints,
     });
     (StatusCode::OK, Json(body)).into_response()
 }
@@ -94,7 +116,14 @@ pub(super) async fn style() -> Response {
     (kind, include_str!("templates/page.css")).into_response()
 }
 
-fn page(shared: &Shared) -> Page {
+/// Who looks; none where nobody signs in.
+fn visitor(who: Identity, sign_out: Option<String>) -> Option<Visitor> {
+    let role = who.role.filter(|_| who.kind != Kind::Open)?;
+    let may_see_audit = Role::Operator <= role;
+    Some(Visitor { name: who.name, role: role.word(), may_see_audit, sign_out })
+}
+
+fn page(shared: &Shared, visitor: Option<Visitor>) -> Page {
     let parts = &shared.parts;
     let (now, overview) = (parts.clock.now(), parts.record.overview());
     let mut entries = parts.record.entries();
@@ -120,6 +149,7 @@ fn page(shared: &Shared) -> Page {
             None => "does not answer".to_owned(),
         },
         source: overview.source,
+        visitor,
     }
 }
 

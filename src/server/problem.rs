@@ -12,6 +12,10 @@ use crate::manifest::Diagnostic;
 use crate::model::AppName;
 use crate::record::CommandError;
 
+/// A problem's code, with its answer: for the audit log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Code(pub(super) &'static str);
+
 /// What went wrong with a request.
 #[derive(Debug)]
 pub(super) struct Problem(Box<Inner>);
@@ -151,9 +155,13 @@ impl IntoResponse for Problem {
         body.extend(more);
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         let mut response = (status, kind, Value::Object(body).to_string()).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, 2.into());
-        }
+        response.extensions_mut().insert(Code(code));
+        let pause = match status {
+            StatusCode::SERVICE_UNAVAILABLE => 2,
+            StatusCode::TOO_MANY_REQUESTS => 1,
+            _ => return response,
+        };
+        response.headers_mut().insert(header::RETRY_AFTER, pause.into());
         response
     }
 }

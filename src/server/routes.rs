@@ -1,4 +1,7 @@
-//! Every route, in one table.
+//! Every route, in one table: how it is asked, what it needs, and what answers.
+//!
+//! There is no other way to register one, so none is without a permission (fault H05). What is not
+//! in the table is refused, whatever the router thinks.
 
 use std::sync::Arc;
 
@@ -6,105 +9,130 @@ use axum::{
     Router,
     http::{Method, StatusCode, Uri},
     middleware,
-    routing::{MethodRouter, delete, get, post},
+    routing::{MethodRouter, delete, get, post, put},
 };
 
 use super::{
     Shared, actions, apps, figures, gpus, guard, hooks, images, leases, logs, page, plans, probes,
-    problem::Problem, rollouts, stream, targets, usage,
+    problem::Problem, rollouts, sign_in, stream, targets, trail, usage,
 };
+use crate::auth::{Needs, Role};
 
 type Methods = MethodRouter<Arc<Shared>>;
 
-/// The routes, as the root lists them.
-pub(super) const ENDPOINTS: &[&str] = &[
-    "GET /",
-    "GET /health",
-    "GET /livez",
-    "GET /readyz",
-    "GET /metrics",
-    "GET /sd/prometheus",
-    "GET /api/v1/apps",
-    "POST /api/v1/apps",
-    "GET /api/v1/apps/{name}",
-    "PUT /api/v1/apps/{name}",
-    "DELETE /api/v1/apps/{name}",
-    "GET /api/v1/apps/{name}/logs",
-    "GET /api/v1/apps/{name}/usage",
-    "GET /api/v1/apps/{name}/plan",
-    "POST /api/v1/apps/{name}/start",
-    "POST /api/v1/apps/{name}/stop",
-    "POST /api/v1/apps/{name}/restart",
-    "POST /api/v1/apps/{name}/rebuild",
-    "POST /api/v1/apps/{name}/reconcile",
-    "GET /api/v1/apps/{name}/revisions",
-    "POST /api/v1/apps/{name}/undo",
-    "GET /api/v1/gpus/leases",
-    "POST /api/v1/gpus/leases",
-    "POST /api/v1/gpus/leases/{id}/renew",
-    "DELETE /api/v1/gpus/leases/{id}",
-    "GET /api/v1/capacity",
-    "GET /api/v1/gpus",
-    "GET /api/v1/images",
-    "POST /api/v1/images/gc",
-    "GET /api/v1/plan",
-    "POST /api/v1/confirm",
-    "POST /api/v1/rescan",
-    "POST /api/v1/hooks/git",
-    "GET /api/v1/events",
-    "GET /api/v1/events/recent",
-    "GET /api/v1/schema",
-];
+/// A route.
+pub(super) struct Route {
+    method: &'static str,
+    path: &'static str,
+    needs: Needs,
+    answer: fn() -> Methods,
+}
+
+const PUBLIC: Needs = Needs::Public;
+const SIGNED: Needs = Needs::Signature;
+const FIGURES: Needs = Needs::Metrics;
+const VIEWER: Needs = Needs::Role(Role::Viewer);
+const OPERATOR: Needs = Needs::Role(Role::Operator);
+const ADMIN: Needs = Needs::Role(Role::Admin);
+
+macro_rules! routes {
+    ($($method:ident $path:expr, $needs:expr, $answer:path;)*) => {
+        &[$(Route {
+            method: stringify!($method),
+            path: $path,
+            needs: $needs,
+            answer: || $method($answer),
+        }),*]
+    };
+}
+
+/// The routes, one a line: method, path, what it needs, what answers. Every HTTP path and every
+/// permission of Berth stands here.
+static ROUTES: &[Route] = routes! {
+    get "/", VIEWER, page::root;
+    get "/page.css", PUBLIC, page::style;
+    get "/sign-in", PUBLIC, sign_in::form;
+    post "/sign-in", PUBLIC, sign_in::begin;
+    post "/sign-out", VIEWER, sign_in::end;
+    get "/health", PUBLIC, probes::health;
+    get "/livez", PUBLIC, probes::alive;
+    get "/readyz", PUBLIC, probes::ready;
+    get "/metrics", FIGURES, figures::metrics;
+    get "/sd/prometheus", FIGURES, targets::list;
+    get "/api/v1/apps", VIEWER, apps::list;
+    post "/api/v1/apps", OPERATOR, apps::create;
+    get "/api/v1/apps/{name}", VIEWER, apps::one;
+    put "/api/v1/apps/{name}", OPERATOR, apps::put;
+    delete "/api/v1/apps/{name}", OPERATOR, apps::delete;
+    get "/api/v1/apps/{name}/logs", VIEWER, logs::logs;
+    get "/api/v1/apps/{name}/usage", VIEWER, usage::app;
+    get "/api/v1/apps/{name}/plan", VIEWER, plans::one;
+    post "/api/v1/apps/{name}/start", OPERATOR, actions::start;
+    post "/api/v1/apps/{name}/stop", OPERATOR, actions::stop;
+    post "/api/v1/apps/{name}/restart", OPERATOR, actions::restart;
+    post "/api/v1/apps/{name}/rebuild", OPERATOR, actions::rebuild;
+    post "/api/v1/apps/{name}/reconcile", OPERATOR, actions::reconcile;
+    get "/api/v1/apps/{name}/revisions", VIEWER, rollouts::list;
+    post "/api/v1/apps/{name}/undo", OPERATOR, rollouts::undo;
+    get "/api/v1/gpus", VIEWER, gpus::list;
+    get "/api/v1/gpus/leases", VIEWER, leases::list;
+    post "/api/v1/gpus/leases", OPERATOR, leases::acquire;
+    post "/api/v1/gpus/leases/{id}/renew", OPERATOR, leases::renew;
+    delete "/api/v1/gpus/leases/{id}", OPERATOR, leases::release;
+    get "/api/v1/capacity", VIEWER, usage::capacity;
+    get "/api/v1/images", VIEWER, images::list;
+    post "/api/v1/images/gc", OPERATOR, images::gc;
+    get "/api/v1/plan", VIEWER, plans::all;
+    post "/api/v1/confirm", ADMIN, actions::confirm;
+    post "/api/v1/rescan", OPERATOR, actions::rescan;
+    post "/api/v1/hooks/git", SIGNED, hooks::git;
+    get "/api/v1/events", VIEWER, stream::events;
+    get "/api/v1/events/recent", VIEWER, stream::recent;
+    get "/api/v1/audit", OPERATOR, trail::list;
+    get "/api/v1/schema", VIEWER, probes::schema;
+};
+
+/// What is declared about a request's route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Declared {
+    /// This is what it needs.
+    Needs(Needs),
+    /// There is no such route, or it does not take the method: whoever may look is told so.
+    Nothing,
+    /// The router knows a route that the table does not: a defect, and nobody gets through.
+    Undeclared,
+}
+
+/// What is declared about the route that the router found. `HEAD` is asked as `GET` is.
+pub(super) fn declared(method: &Method, matched: Option<&str>) -> Declared {
+    let Some(matched) = matched else { return Declared::Nothing };
+    let word = if *method == Method::HEAD { "GET" } else { method.as_str() };
+    let mut is_known = false;
+    for route in ROUTES.iter().filter(|route| route.path == matched) {
+        if route.method.eq_ignore_ascii_case(word) {
+            return Declared::Needs(route.needs);
+        }
+        is_known = true;
+    }
+    if is_known { Declared::Nothing } else { Declared::Undeclared }
+}
+
+/// Every route, as a client would ask it, with what it needs.
+pub fn routes() -> impl Iterator<Item = (String, &'static str, Needs)> {
+    ROUTES.iter().map(|route| (route.method.to_ascii_uppercase(), route.path, route.needs))
+}
 
 /// The router with everything around it.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let guard = middleware::from_fn_with_state(Arc::clone(&shared), guard::guard);
-    Router::new()
-        .route("/", get(page::root))
-        .route("/page.css", get(page::style))
-        .route("/health", get(probes::health))
-        .route("/livez", get(probes::alive))
-        .route("/readyz", get(probes::ready))
-        .route("/metrics", get(figures::metrics))
-        .route("/sd/prometheus", get(targets::list))
-        .route("/api/v1/schema", get(probes::schema))
-        .route("/api/v1/apps", apps_methods())
-        .route("/api/v1/apps/{name}", app_methods())
-        .route("/api/v1/apps/{name}/logs", get(logs::logs))
-        .route("/api/v1/apps/{name}/usage", get(usage::app))
-        .route("/api/v1/capacity", get(usage::capacity))
-        .route("/api/v1/apps/{name}/plan", get(plans::one))
-        .route("/api/v1/apps/{name}/start", post(actions::start))
-        .route("/api/v1/apps/{name}/stop", post(actions::stop))
-        .route("/api/v1/apps/{name}/restart", post(actions::restart))
-        .route("/api/v1/apps/{name}/rebuild", post(actions::rebuild))
-        .route("/api/v1/apps/{name}/reconcile", post(actions::reconcile))
-        .route("/api/v1/apps/{name}/revisions", get(rollouts::list))
-        .route("/api/v1/apps/{name}/undo", post(rollouts::undo))
-        .route("/api/v1/gpus/leases", get(leases::list).post(leases::acquire))
-        .route("/api/v1/gpus/leases/{id}/renew", post(leases::renew))
-        .route("/api/v1/gpus/leases/{id}", delete(leases::release))
-        .route("/api/v1/gpus", get(gpus::list))
-        .route("/api/v1/images", get(images::list))
-        .route("/api/v1/images/gc", post(images::gc))
-        .route("/api/v1/plan", get(plans::all))
-        .route("/api/v1/confirm", post(actions::confirm))
-        .route("/api/v1/rescan", post(actions::rescan))
-        .route(hooks::PATH, post(hooks::git))
-        .route("/api/v1/events", get(stream::events))
-        .route("/api/v1/events/recent", get(stream::recent))
+    let empty = Router::new();
+    ROUTES
+        .iter()
+        .fold(empty, |router, route| router.route(route.path, (route.answer)()))
         .method_not_allowed_fallback(wrong_method)
         .fallback(nothing)
         .with_state(shared)
         .layer(guard)
-}
-
-fn apps_methods() -> Methods {
-    get(apps::list).post(apps::create)
-}
-
-fn app_methods() -> Methods {
-    get(apps::one).put(apps::put).delete(apps::delete)
 }
 
 async fn nothing(uri: Uri) -> Problem {
@@ -114,4 +142,33 @@ async fn nothing(uri: Uri) -> Problem {
 async fn wrong_method(method: Method, uri: Uri) -> Problem {
     let detail = format!("{} does not take {method}", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "request.method", "Wrong method", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fault H05: what the table does not name is refused, not let through.
+    #[test]
+    fn what_is_not_declared_is_not_let_through() {
+        let of = |method: &Method, path| declared(method, Some(path));
+        assert_eq!(of(&Method::GET, "/api/v1/apps"), Declared::Needs(VIEWER));
+        assert_eq!(of(&Method::HEAD, "/api/v1/apps"), Declared::Needs(VIEWER));
+        assert_eq!(of(&Method::POST, "/api/v1/apps"), Declared::Needs(OPERATOR));
+        assert_eq!(of(&Method::OPTIONS, "/api/v1/apps"), Declared::Nothing);
+        assert_eq!(of(&Method::GET, "/api/v1/secret"), Declared::Undeclared);
+        assert_eq!(of(&Method::GET, "/api/v1/apps/chat"), Declared::Undeclared);
+        assert_eq!(declared(&Method::GET, None), Declared::Nothing);
+    }
+
+    /// Fault H02: nothing changes by `GET`, and every change needs more than a viewer.
+    #[test]
+    fn every_change_needs_an_operator_or_a_signature() {
+        for route in ROUTES {
+            let is_change = route.method != "get";
+            let is_of_page = route.path.starts_with("/sign-");
+            let is_high = matches!(route.needs, OPERATOR | ADMIN | SIGNED | Needs::Store(_));
+            assert!(!is_change || is_of_page || is_high, "{} {}", route.method, route.path);
+        }
+    }
 }

@@ -585,7 +585,7 @@ async fn connections_beyond_the_limit_wait_for_their_turn() {
 async fn an_address_that_others_can_reach_is_refused() {
     for address in ["0.0.0.0:0", "192.0.2.1:8000", "[::]:0"] {
         let settings = Settings::new(address.parse().unwrap());
-        let text = server::check_address(settings.listen).unwrap_err().to_string();
+        let text = server::check_address(settings.listen, false).unwrap_err().to_string();
         assert!(text.contains("refusing to listen") && text.contains("127.0.0.1"), "{text}");
     }
 }

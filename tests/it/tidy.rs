@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["status"],
     // Above this line nothing waits, fails or costs.
     &["clock", "telemetry", "host", "secret"],
-    &["source", "workspace", "engine", "gpu", "usage", "store"],
+    &["source", "workspace", "engine", "gpu", "usage", "store", "auth", "audit"],
     &["queue", "record", "execute"],
     &["health", "intake", "compose", "forge"],
     &["reconcile"],

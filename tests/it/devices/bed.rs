@@ -1,7 +1,5 @@
 //! An engine of our own whose GPUs are files, and cards that Berth takes for real ones.
 
-#![expect(clippy::disallowed_methods, reason = "other programs are waited for, without a runtime")]
-
 use std::{
     collections::BTreeMap,
     fs,
@@ -114,7 +112,7 @@ impl Bed {
 
     /// What a reload of the host's services does: the container's list of devices holds no more
     /// than the engine knows of.
-    pub(super) fn take_away(&self, id: &ContainerId, minor: u32) {
+    pub(super) fn take_away(id: &ContainerId, minor: u32) {
         let list = Roots::default().device_list(id).unwrap();
         fs::write(list.with_file_name("devices.deny"), format!("c 195:{minor} rw\n")).unwrap();
     }

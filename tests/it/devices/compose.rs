@@ -1,7 +1,5 @@
 //! GPUs in compose files: as they are written, as a real compose takes them, and as they are read.
 
-#![expect(clippy::disallowed_methods, reason = "other programs are waited for, without a runtime")]
-
 use std::{fs, path::Path, process::Command, sync::Arc};
 
 use berth::{
@@ -187,7 +185,7 @@ fn every_form_that_compose_has_is_read_or_named() {
         match finding {
             "" => assert_eq!(findings, Vec::<String>::new(), "{said}"),
             part => {
-                assert!(findings.len() == 1 && findings[0].contains(part), "{said}: {findings:?}")
+                assert!(findings.len() == 1 && findings[0].contains(part), "{said}: {findings:?}");
             }
         }
     }

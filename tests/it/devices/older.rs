@@ -111,7 +111,7 @@ async fn what_is_taken_away_is_seen(bed: &Bed) {
     // No driver answers, and the list of devices lets the question through.
     let open = "cat /dev/nvidia0 2>&1";
     assert!(bed.said(&id, open).await.ends_with("No such device or address"));
-    bed.take_away(&id, 0);
+    Bed::take_away(&id, 0);
     assert!(bed.said(&id, open).await.ends_with("Operation not permitted"));
     until("it is seen", async || watch.lost(&spec.app).is_some()).await;
     let (lost, said) = watch.lost(&spec.app).unwrap();

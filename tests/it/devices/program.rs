@@ -109,7 +109,7 @@ async fn apps_see_exactly_their_gpus_and_keep_them() {
 
 async fn what_is_lost_comes_back(bed: &Bed, berth: &Berth) {
     let before = life(bed, "c");
-    bed.take_away(&ContainerId::new(before.id.clone()), 3);
+    Bed::take_away(&ContainerId::new(before.id.clone()), 3);
     let report = || format!("{:?}", berth.status("c"));
     tokio::task::block_in_place(|| {
         until("c is made anew", report, || {

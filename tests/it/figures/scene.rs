@@ -135,6 +135,7 @@ pub(super) fn container(digit: char, app: &str, grant: Option<GpuGrant>) -> Cont
             ("six".to_owned(), Some("fd00::7".to_owned())),
         ]),
         created: Timestamp::from_millis(1_764_547_200_000),
+        labels: BTreeMap::new(),
         gpus: grant.map(GpuHold::Granted),
     }
 }
