@@ -22,7 +22,7 @@ use crate::manifest::{Severity, Snapshot};
 use crate::model::{AppName, Reason};
 use crate::queue::Turn;
 use crate::reconcile::Reconciler;
-use crate::record::{Command, CommandEnvelope, CommandError, Event};
+use crate::record::{Command, CommandEnvelope, CommandError, Event, ledger::Facts};
 use crate::source::Source;
 use crate::state::{Desired, Request, Want, WorkKind};
 
@@ -435,13 +435,7 @@ impl Controller {
             }
             Command::Reconcile(app) => {
                 self.must_exist(&app)?;
-                ledger.update(&app, |facts| {
-                    let has_failed = !facts.failures.is_empty() || facts.bad_revision.is_some();
-                    facts.failures.clear();
-                    let ask = if has_failed { Request::Retry } else { Request::Fetch };
-                    facts.request = Some(ask);
-                    facts.bad_revision = None;
-                });
+                ledger.update(&app, Facts::try_again);
                 (app, "looking at it now")
             }
             Command::Pushed(apps) => return Ok(self.look_at_pushed(&apps)),

@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{ContainerSpec, Input, Refusal, Shape};
-use crate::model::{App, Digest, Mount, MountSource, Reason, Resources, SpecHash};
+use crate::model::{App, Digest, Mount, MountSource, Reason, SpecHash};
 use crate::state::container_name;
-
-/// Shared memory of an app with GPUs that does not say how much it needs.
-const GPU_SHM: u64 = 8 << 30;
 
 /// The image that a container runs, and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +36,7 @@ pub fn container_spec(input: &Input<'_>, app: &App, image: &Image) -> ContainerS
         env: env(app),
         ports: input.state.placement.bindings.clone(),
         mounts: mounts(input, app),
-        resources: resources(input, app),
+        resources: app.spec.resources.clone(),
         restart: app.spec.restart,
         network: input.policy.network.clone(),
         gpus: input.state.gpus.grant.clone(),
@@ -71,16 +68,6 @@ fn env(app: &App) -> BTreeMap<String, String> {
     let mut env = app.spec.env.clone();
     env.insert("WORKSPACE".to_owned(), app.spec.workspace.path.clone());
     env
-}
-
-/// The app's limits. What computes on GPUs hands data over in shared memory: the engine's 64 MiB are
-/// soon full.
-fn resources(input: &Input<'_>, app: &App) -> Resources {
-    let mut resources = app.spec.resources.clone();
-    if input.state.gpus.grant.is_some() {
-        resources.shm_bytes = resources.shm_bytes.or(Some(GPU_SHM));
-    }
-    resources
 }
 
 fn mounts(input: &Input<'_>, app: &App) -> Vec<Mount> {

@@ -96,7 +96,7 @@ impl Reconciler {
                 return Err(refused("gpu.no-lease", message));
             };
             if lease.token != token {
-                let message = format!("the token of `{id}` is another one: whoever has this one has lost the lease");
+                let message = format!("the fence of `{id}` is another one: whoever has this one has lost the lease");
                 return Err(refused("gpu.fenced", message));
             }
             change(lease);
@@ -183,7 +183,7 @@ fn document(lease: &GpuLease) -> Value {
     json!({
         "id": lease.id,
         "holder": lease.holder,
-        "token": lease.token,
+        "fence": lease.token,
         "vendor": lease.grant.vendor,
         "devices": lease.grant.devices,
         "share": lease.grant.share,

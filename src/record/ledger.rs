@@ -69,6 +69,14 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// What failed is tried again; where nothing did, the repository is looked at.
+    pub fn try_again(&mut self) {
+        let has_failed = !self.failures.is_empty() || self.bad_revision.is_some();
+        self.failures.clear();
+        self.request = Some(if has_failed { Request::Retry } else { Request::Fetch });
+        self.bad_revision = None;
+    }
+
     /// What the name of the app's image means is looked up again.
     pub fn look_up_again(&mut self) {
         if let Some(known) = self.resolved.as_mut() {

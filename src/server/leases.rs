@@ -48,7 +48,7 @@ struct Acquire {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Renew {
-    token: u64,
+    fence: u64,
     ttl: String,
 }
 
@@ -56,7 +56,7 @@ struct Renew {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Release {
-    token: u64,
+    fence: u64,
 }
 
 fn one() -> u32 {
@@ -88,16 +88,16 @@ pub(super) async fn renew(
     Path(id): Path<String>,
     body: Body,
 ) -> Answer {
-    let Renew { token, ttl: text } = read(body).await?;
+    let Renew { fence: token, ttl: text } = read(body).await?;
     let order = LeaseOrder::Renew { id, token, ttl: ttl(&text)? };
     Ok((StatusCode::OK, Json(ask(&shared, order).await?)).into_response())
 }
 
-/// `DELETE /api/v1/gpus/leases/{id}?token=N`
+/// `DELETE /api/v1/gpus/leases/{id}?fence=N`
 pub(super) async fn release(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
-    Asked(Release { token }): Asked<Release>,
+    Asked(Release { fence: token }): Asked<Release>,
 ) -> Answer {
     let order = LeaseOrder::Release { id, token };
     Ok((StatusCode::OK, Json(ask(&shared, order).await?)).into_response())

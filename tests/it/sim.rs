@@ -212,31 +212,7 @@ impl Sim {
                 let id = ContainerId::new(format!("{:064x}", self.next_id));
                 self.next_id += 1;
                 *created = Some(id.clone());
-                let fields = spec.fields.split(',').filter_map(|pair| pair.split_once('='));
-                let owner = Owner {
-                    app: spec.app.clone(),
-                    generation: spec.generation,
-                    spec_hash: spec.spec_hash.clone(),
-                    build: spec.build.clone(),
-                    commit: spec.commit.clone(),
-                    fields: fields.map(|(a, b)| (a.to_owned(), b.to_owned())).collect(),
-                };
-                self.now = self.now + Duration::from_millis(10);
-                self.note_way(&id, spec);
-                self.world.containers.push(Container {
-                    id,
-                    name: spec.name.clone(),
-                    ownership: Ownership::Ours(owner),
-                    image: spec.shape.image.clone(),
-                    image_id: self.world.images[&spec.shape.image].clone(),
-                    state: ContainerState::Created,
-                    exit_code: None,
-                    ports: spec.shape.ports.clone(),
-                    networks: BTreeMap::from([(spec.shape.network.clone(), None)]),
-                    created: self.now,
-                    gpus: spec.shape.gpus.clone().map(GpuHold::Granted),
-                    labels: BTreeMap::new(),
-                });
+                self.make(id, spec);
             }
             Call::Start(to) => {
                 let id = target(to, created);
@@ -270,6 +246,34 @@ impl Sim {
                 self.world.own_images.retain(|image| image.id != *id);
             }
         }
+    }
+
+    fn make(&mut self, id: ContainerId, spec: &ContainerSpec) {
+        let fields = spec.fields.split(',').filter_map(|pair| pair.split_once('='));
+        let owner = Owner {
+            app: spec.app.clone(),
+            generation: spec.generation,
+            spec_hash: spec.spec_hash.clone(),
+            build: spec.build.clone(),
+            commit: spec.commit.clone(),
+            fields: fields.map(|(a, b)| (a.to_owned(), b.to_owned())).collect(),
+        };
+        self.now = self.now + Duration::from_millis(10);
+        self.note_way(&id, spec);
+        self.world.containers.push(Container {
+            id,
+            name: spec.name.clone(),
+            ownership: Ownership::Ours(owner),
+            image: spec.shape.image.clone(),
+            image_id: self.world.images[&spec.shape.image].clone(),
+            state: ContainerState::Created,
+            exit_code: None,
+            ports: spec.shape.ports.clone(),
+            networks: BTreeMap::from([(spec.shape.network.clone(), None)]),
+            created: self.now,
+            gpus: spec.shape.gpus.clone().map(GpuHold::Granted),
+            labels: BTreeMap::new(),
+        });
     }
 
     fn note_way(&mut self, id: &ContainerId, spec: &ContainerSpec) {

@@ -23,6 +23,7 @@ mod pull;
 mod room;
 mod shell;
 mod streams;
+mod timing;
 mod transport;
 
 use std::sync::Arc;

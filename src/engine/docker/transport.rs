@@ -31,6 +31,7 @@ use tokio::sync::watch;
 
 use super::super::{CallCounts, Error};
 use super::errors::{chain, is_version_refused, of_status, within};
+use super::timing::{Timed, outcome_of};
 use crate::telemetry::Metrics;
 
 /// The lowest API version that Berth can work with: Docker Engine 20.10.
@@ -454,39 +455,6 @@ impl Transport {
 }
 
 /// One exchange on a connection of its own.
-/// A request that is counted when it ends, however it ends.
-struct Timed<'a> {
-    kind: &'static str,
-    outcome: &'static str,
-    start: tokio::time::Instant,
-    metrics: Option<&'a Metrics>,
-}
-
-impl<'a> Timed<'a> {
-    fn begin(kind: &'static str, metrics: Option<&'a Metrics>) -> Self {
-        // Whoever gives a request up, for its deadline or because it is no longer wanted, drops it.
-        Self { kind, outcome: "given_up", start: tokio::time::Instant::now(), metrics }
-    }
-}
-
-impl Drop for Timed<'_> {
-    fn drop(&mut self) {
-        if let Some(metrics) = self.metrics {
-            metrics.engine_call(self.kind, self.outcome, self.start.elapsed());
-        }
-    }
-}
-
-fn outcome_of(answer: &Result<Response<Incoming>, Error>) -> &'static str {
-    match answer {
-        Ok(answer) if answer.status().is_server_error() => "failed",
-        Ok(answer) if answer.status().is_client_error() => "refused",
-        Ok(_) => "ok",
-        Err(Error::Unreachable { .. }) => "unreachable",
-        Err(_) => "broken",
-    }
-}
-
 async fn talk<S>(stream: S, request: BollardRequest) -> hyper::Result<Response<Incoming>>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,

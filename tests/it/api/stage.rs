@@ -88,7 +88,7 @@ impl Stage {
     async fn of(
         change: impl FnOnce(&mut Settings),
         repositories: Repositories,
-        figures: Figures,
+        mut figures: Figures,
     ) -> Self {
         let metrics = Arc::new(Metrics::new("0.0.0").unwrap());
         let folder = tempfile::tempdir().unwrap();
@@ -100,16 +100,16 @@ impl Stage {
         settings.header_timeout = Duration::from_millis(300);
         change(&mut settings);
         let collector = crate::usage::of(&record);
+        if figures.sources.is_empty() {
+            figures.sources.push(Arc::clone(&collector) as Arc<dyn berth::telemetry::Exposed>);
+        }
         let parts = Parts {
             record: Arc::clone(&record),
             engine: Arc::new(Logs),
             commands,
             metrics: Arc::clone(&metrics),
             usage: crate::usage::history(&collector),
-            figures: Figures {
-                sources: vec![Arc::clone(&collector) as Arc<dyn berth::telemetry::Exposed>],
-                ..figures
-            },
+            figures,
             clock: Clock::System,
             manifests,
             repositories,
@@ -383,7 +383,7 @@ async fn answer(
 /// One GPU that one program has.
 fn lease(order: LeaseOrder) -> Result<String, CommandError> {
     let refused = |code, message: &str| CommandError::Gpu { code, message: message.to_owned() };
-    let lease = serde_json::json!({"id": "gpu-1", "token": 7, "devices": ["GPU-a"]});
+    let lease = serde_json::json!({"id": "gpu-1", "fence": 7, "devices": ["GPU-a"]});
     match order {
         LeaseOrder::List => Ok(serde_json::json!({ "items": [lease] }).to_string()),
         LeaseOrder::Acquire { ask, .. } if 1 < ask.count => {

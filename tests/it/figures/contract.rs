@@ -1,9 +1,8 @@
 //! The dashboard contract: a real Prometheus scrapes Berth, and no query of our dashboard, of our
 //! alerts, or of the public dashboards that people use is without data.
 
-use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+use std::{collections::BTreeSet, fs, path::Path};
 
-use berth::telemetry::Exposed;
 use serde_json::Value;
 
 use super::{
@@ -15,65 +14,58 @@ use super::{
 /// Whose figures a query is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Of {
-    /// Berth's own and the cards'.
-    Berth,
-    /// The containers', under cAdvisor's names.
-    Containers,
+    /// What Berth gives: its own, the cards', the containers'.
+    Shown,
     /// What dcgm-exporter itself gives only where the profiling interface is.
     Profiling,
 }
 
 /// The queries of public dashboards, as they reach Prometheus: every variable stands for all.
 const PUBLIC: &[(&str, Of, &str)] = &[
-    ("12239", Of::Berth, "DCGM_FI_DEV_GPU_TEMP{instance=~\".*\",gpu=~\".*\"}"),
-    ("12239", Of::Berth, "avg(DCGM_FI_DEV_GPU_TEMP{instance=~\".*\",gpu=~\".*\"})"),
-    ("12239", Of::Berth, "DCGM_FI_DEV_POWER_USAGE{instance=~\".*\",gpu=~\".*\"}"),
-    ("12239", Of::Berth, "sum(DCGM_FI_DEV_POWER_USAGE{instance=~\".*\",gpu=~\".*\"})"),
-    ("12239", Of::Berth, "DCGM_FI_DEV_SM_CLOCK{instance=~\".*\",gpu=~\".*\"} * 1000000"),
-    ("12239", Of::Berth, "DCGM_FI_DEV_GPU_UTIL{instance=~\".*\",gpu=~\".*\"}"),
-    ("12239", Of::Berth, "DCGM_FI_DEV_FB_USED{instance=~\".*\",gpu=~\".*\"}"),
+    ("12239", Of::Shown, "DCGM_FI_DEV_GPU_TEMP{instance=~\".*\",gpu=~\".*\"}"),
+    ("12239", Of::Shown, "avg(DCGM_FI_DEV_GPU_TEMP{instance=~\".*\",gpu=~\".*\"})"),
+    ("12239", Of::Shown, "DCGM_FI_DEV_POWER_USAGE{instance=~\".*\",gpu=~\".*\"}"),
+    ("12239", Of::Shown, "sum(DCGM_FI_DEV_POWER_USAGE{instance=~\".*\",gpu=~\".*\"})"),
+    ("12239", Of::Shown, "DCGM_FI_DEV_SM_CLOCK{instance=~\".*\",gpu=~\".*\"} * 1000000"),
+    ("12239", Of::Shown, "DCGM_FI_DEV_GPU_UTIL{instance=~\".*\",gpu=~\".*\"}"),
+    ("12239", Of::Shown, "DCGM_FI_DEV_FB_USED{instance=~\".*\",gpu=~\".*\"}"),
     ("12239", Of::Profiling, "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{instance=~\".*\",gpu=~\".*\"}"),
-    ("193", Of::Containers, "count(container_last_seen{image!=\"\"})"),
-    ("193", Of::Containers, "container_memory_usage_bytes{image!=\"\"}"),
-    ("193", Of::Containers, "rate(container_cpu_user_seconds_total{image!=\"\"}[5m]) * 100"),
-    ("193", Of::Containers, "irate(container_network_receive_bytes_total{image!=\"\"}[5m])"),
-    ("193", Of::Containers, "irate(container_network_transmit_bytes_total{image!=\"\"}[5m])"),
+    ("193", Of::Shown, "count(container_last_seen{image!=\"\"})"),
+    ("193", Of::Shown, "container_memory_usage_bytes{image!=\"\"}"),
+    ("193", Of::Shown, "rate(container_cpu_user_seconds_total{image!=\"\"}[5m]) * 100"),
+    ("193", Of::Shown, "irate(container_network_receive_bytes_total{image!=\"\"}[5m])"),
+    ("193", Of::Shown, "irate(container_network_transmit_bytes_total{image!=\"\"}[5m])"),
     (
         "14282",
-        Of::Containers,
+        Of::Shown,
         "sum(rate(container_cpu_usage_seconds_total{instance=~\".*\",name=~\".*\",name=~\".+\"}[5m])) by (name) * 100",
     ),
     (
         "14282",
-        Of::Containers,
+        Of::Shown,
         "sum(container_memory_rss{instance=~\".*\",name=~\".*\",name=~\".+\"}) by (name)",
     ),
     (
         "14282",
-        Of::Containers,
+        Of::Shown,
         "sum(container_memory_cache{instance=~\".*\",name=~\".*\",name=~\".+\"}) by (name)",
     ),
     (
         "14282",
-        Of::Containers,
+        Of::Shown,
         "sum(rate(container_network_receive_bytes_total{instance=~\".*\",name=~\".*\",name=~\".+\"}[5m])) by (name)",
     ),
     (
         "14282",
-        Of::Containers,
+        Of::Shown,
         "sum(rate(container_network_transmit_bytes_total{instance=~\".*\",name=~\".*\",name=~\".+\"}[5m])) by (name)",
     ),
     (
         "14282",
-        Of::Containers,
+        Of::Shown,
         "(time() - container_start_time_seconds{instance=~\".*\",name=~\".*\",name=~\".+\"}) / 86400",
     ),
 ];
-
-/// What shows containers. None where the module that reads them is not part of Berth.
-fn containers() -> Option<Arc<dyn Exposed>> {
-    None
-}
 
 fn project(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -130,10 +122,9 @@ async fn watched(scene: &Scene) -> Prometheus {
 
 #[tokio::test]
 async fn a_real_prometheus_finds_data_for_every_query() {
-    let containers = containers();
-    let has_containers = containers.is_some();
     let app = prometheus::app().await;
-    let scene = Scene::start(|figures| figures.sources.extend(containers), app.port()).await;
+    let shop = crate::usage::shop();
+    let scene = Scene::start(|figures| figures.sources.push(shop), app.port()).await;
     let prometheus = watched(&scene).await;
     count_again(&scene.stage);
     prometheus
@@ -151,16 +142,11 @@ async fn a_real_prometheus_finds_data_for_every_query() {
     queries(&serde_json::from_str(&project("examples/grafana/berth.json")).unwrap(), &mut own);
     assert!(30 <= own.len(), "our dashboard has shrunk to {} queries", own.len());
     for query in own {
-        let is_containers = metrics(&query).iter().any(|name| name.starts_with("container_"));
-        asked.push(("ours", if is_containers { Of::Containers } else { Of::Berth }, query));
+        asked.push(("ours", Of::Shown, query));
     }
     let mut empty = Vec::new();
     for (board, of, query) in &asked {
-        let must_be = match of {
-            Of::Berth => true,
-            Of::Containers => has_containers,
-            Of::Profiling => false,
-        };
+        let must_be = *of != Of::Profiling;
         let found = prometheus.query(query).await;
         if found.as_ref().map_or(true, |all| must_be && all.is_empty()) {
             empty.push(format!("{board}: {query}: {found:?}"));
@@ -206,17 +192,6 @@ async fn types_are_right(prometheus: &Prometheus) {
     ] {
         assert_eq!(prometheus.value(query).await, Some(value), "{query}");
     }
-}
-
-/// The queries about containers are asked as soon as there is something that shows containers.
-#[test]
-fn containers_are_asked_about_once_they_are_shown() {
-    let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/usage");
-    assert_eq!(
-        reader.exists(),
-        containers().is_some(),
-        "`containers()` above must give what `src/usage` shows, from a tree of its tests"
-    );
 }
 
 /// `promtool check metrics` is the judge of names, units and helps of Berth's own families.

@@ -31,7 +31,7 @@ async fn order(berth: &Berth, order: LeaseOrder) -> Result<Value, &'static str> 
 async fn acquire(berth: &Berth, ask: GpuAsk) -> Result<(String, u64), &'static str> {
     let holder = "trainer".to_owned();
     let lease = order(berth, LeaseOrder::Acquire { holder, ask, ttl: TTL }).await?;
-    Ok((lease["id"].as_str().unwrap().to_owned(), lease["token"].as_u64().unwrap()))
+    Ok((lease["id"].as_str().unwrap().to_owned(), lease["fence"].as_u64().unwrap()))
 }
 
 async fn release(berth: &Berth, (id, token): (String, u64)) -> Result<Value, &'static str> {
@@ -72,7 +72,7 @@ async fn a_lease_ends_by_itself_unless_it_is_renewed() {
     for _ in 0..3 {
         tokio::time::sleep(TTL / 2).await;
         let renewed = order(&berth, LeaseOrder::Renew { id: id.clone(), token, ttl: TTL }).await;
-        assert_eq!(renewed.unwrap()["token"], token);
+        assert_eq!(renewed.unwrap()["fence"], token);
     }
     assert_eq!(rig.count("create", "chat"), 0);
     let begin = Instant::now();

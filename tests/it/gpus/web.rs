@@ -13,14 +13,14 @@ async fn leases_are_given_renewed_and_released() {
     let answer = stage.ask("POST", LEASES, &[], &body.to_string()).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     assert!(answer.has("location: /api/v1/gpus/leases/gpu-1"), "{answer:?}");
-    assert_eq!(answer.json()["token"], 7);
+    assert_eq!(answer.json()["fence"], 7);
     let listed = stage.get(LEASES).await.json();
     assert_eq!(listed["items"][0]["devices"], json!(["GPU-a"]));
     let one = format!("{LEASES}/gpu-1");
-    let renew = json!({"token": 7, "ttl": "5m"}).to_string();
+    let renew = json!({"fence": 7, "ttl": "5m"}).to_string();
     let renewed = stage.ask("POST", &format!("{one}/renew"), &[], &renew).await;
     assert_eq!(renewed.status, 200, "{renewed:?}");
-    let released = stage.ask("DELETE", &format!("{one}?token=7"), &[], "").await;
+    let released = stage.ask("DELETE", &format!("{one}?fence=7"), &[], "").await;
     assert_eq!(released.status, 200, "{released:?}");
 }
 
@@ -55,8 +55,8 @@ async fn what_makes_no_sense_is_a_problem_document() {
     }
     for (path, status, code) in [
         ("gpu-1", 400, invalid),
-        ("gpu-1?token=6", 409, "gpu.fenced"),
-        ("gpu-2?token=7", 404, "gpu.no-lease"),
+        ("gpu-1?fence=6", 409, "gpu.fenced"),
+        ("gpu-2?fence=7", 404, "gpu.no-lease"),
     ] {
         let answer = stage.ask("DELETE", &format!("{LEASES}/{path}"), &[], "").await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (status, Some(code)), "{path}");

@@ -7,7 +7,7 @@ use berth::{
     model::{AppName, SpecHash, Timestamp},
     record::Record,
     state::{Container, ContainerId, ContainerState, Owner, Ownership, World},
-    telemetry::exposed::Exposed as _,
+    telemetry::Exposed,
     usage::{Collector, Settings},
 };
 use tempfile::TempDir;
@@ -94,6 +94,12 @@ impl Tree {
 
     pub(super) fn put(&self, path: &str, content: &str) {
         fs::write(self.folder.path().join(path), content).unwrap();
+    }
+}
+
+impl Exposed for Tree {
+    fn write(&self, out: &mut String) {
+        self.collector.write(out);
     }
 }
 

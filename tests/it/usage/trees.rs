@@ -6,7 +6,7 @@ use berth::state::{Container, ContainerState};
 
 use super::tree::{Tree, container, id, of};
 
-fn two() -> Vec<Container> {
+pub(super) fn two() -> Vec<Container> {
     let mut host = container(&id("b2"), "plain", None);
     host.networks = [("host".to_owned(), None)].into_iter().collect();
     vec![container(&id("a1"), "web-01234567", Some("web")), host]
