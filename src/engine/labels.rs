@@ -115,6 +115,7 @@ mod tests {
             ca_bundle: None,
             secrets: Vec::new(),
             rebuilds: 0,
+            is_from_scratch: false,
             from: None,
             why: String::new(),
         }

@@ -86,8 +86,8 @@ pub struct Finished {
 pub enum Done {
     /// The checkout is in place.
     Fetched(Box<Checkout>),
-    /// The image is there.
-    Built,
+    /// The image is there; how often it was asked for from scratch by then.
+    Built(u64),
     /// The image with this id is there.
     Pulled(String),
 }
@@ -297,7 +297,9 @@ impl Jobs {
                 let taken = self.workspace.take(app, source, manifests, news, log).await;
                 Ok(Done::Fetched(Box::new(taken?)))
             }
-            Work::Build(recipe) => self.build(recipe, log).await.map(|()| Done::Built),
+            Work::Build(recipe) => {
+                self.build(recipe, log).await.map(|()| Done::Built(recipe.rebuilds))
+            }
             Work::Pull { reference } => {
                 let pulled = self.engine.pull(reference, log).await;
                 pulled.map(Done::Pulled).map_err(|error| JobError {

@@ -166,6 +166,8 @@ fn from_git(input: &Input<'_>, app: &App, git: &GitSource, plan: &mut Plan) -> A
                 return Acquired::Ready(image);
             }
             let cause = format!("{tag} does not exist; {}", recipe.why);
+            let is_from_scratch = input.state.rebuilt < recipe.rebuilds;
+            let recipe = Recipe { is_from_scratch, ..recipe };
             begin(input, Work::Build(Box::new(recipe)), &cause, plan);
         }
         Err(refusal) if refusal.reason == Reason::BaseImageMissing => {

@@ -148,6 +148,10 @@ pub struct Recipe {
     pub secrets: Vec<BuildSecret>,
     /// How often a person asked for a build from scratch.
     pub rebuilds: u64,
+    /// Whether that build is still to come, so that nothing of earlier ones is taken; not part of
+    /// the identity.
+    #[serde(skip)]
+    pub is_from_scratch: bool,
     /// What a generated Dockerfile was made from. It stands for the text in the identity: a Berth
     /// that words the same Dockerfile in another way builds nothing anew.
     #[serde(skip)]

@@ -38,7 +38,7 @@ impl Reconciler {
             Done::Fetched(checkout) => {
                 (Reason::Fetched, format!("fetched commit {}", checkout.commit))
             }
-            Done::Built => (Reason::ImagePresent, "the image was built".to_owned()),
+            Done::Built(_) => (Reason::ImagePresent, "the image was built".to_owned()),
             Done::Pulled(_) => (Reason::ImagePresent, "the image was pulled".to_owned()),
         };
         let is_news = self.ledger.update(app, |facts| {
@@ -55,7 +55,11 @@ impl Reconciler {
                         facts.resolved = Some(pulled(facts, input, id));
                     }
                 }
-                WorkKind::Build => {}
+                WorkKind::Build => {
+                    if let Done::Built(rebuilds) = done {
+                        facts.rebuilt = facts.rebuilt.max(*rebuilds);
+                    }
+                }
             }
             true
         });

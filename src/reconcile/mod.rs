@@ -200,8 +200,10 @@ impl Reconciler {
         let rebuilds = source.zip(checkout.as_ref()).map_or(facts.rebuilds, |(app, checkout)| {
             rebuilds(app, checkout, world, facts.rebuilds, &self.policy_now())
         });
+        // What was found out of is built.
+        let rebuilt = if rebuilds == facts.rebuilds { facts.rebuilt } else { rebuilds };
         if rebuilds != facts.rebuilds {
-            self.ledger.update(app, |facts| facts.rebuilds = rebuilds);
+            self.ledger.update(app, |facts| (facts.rebuilds, facts.rebuilt) = (rebuilds, rebuilt));
         }
         AppState {
             is_network_lost: facts.is_network_lost,
@@ -222,6 +224,7 @@ impl Reconciler {
             is_paused: facts.is_paused,
             bad_revision: facts.bad_revision,
             rebuilds,
+            rebuilt,
             pulled_generation: facts.pulled_generation,
             pin: facts.pin,
             resolved: facts.resolved,

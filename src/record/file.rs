@@ -55,6 +55,8 @@ pub struct KeptApp {
     pub is_paused: bool,
     /// How often a person asked for a build from scratch.
     pub rebuilds: u64,
+    /// Up to which of these it was built.
+    pub rebuilt: u64,
     /// The generation for which its image was pulled.
     pub pulled_generation: Option<u64>,
     /// The version that failed last.

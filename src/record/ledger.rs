@@ -31,6 +31,8 @@ pub struct Facts {
     pub is_paused: bool,
     /// How often a person asked for a build from scratch.
     pub rebuilds: u64,
+    /// Up to which of these it was built.
+    pub rebuilt: u64,
     /// The generation for which its image was pulled.
     pub pulled_generation: Option<u64>,
     /// The version that failed last.
@@ -329,6 +331,7 @@ fn facts(kept: KeptApp) -> Facts {
         spec_digest: kept.spec_digest,
         is_paused: kept.is_paused,
         rebuilds: kept.rebuilds,
+        rebuilt: kept.rebuilt,
         pulled_generation: kept.pulled_generation,
         bad_revision: kept.bad_revision.map(|bad| BadRevision {
             spec_hash: SpecHash::from_label(&bad.spec_hash),
@@ -357,6 +360,7 @@ fn kept(facts: &Facts) -> KeptApp {
         spec_digest: facts.spec_digest.clone(),
         is_paused: facts.is_paused,
         rebuilds: facts.rebuilds,
+        rebuilt: facts.rebuilt,
         pulled_generation: facts.pulled_generation,
         bad_revision: facts.bad_revision.as_ref().map(|bad| KeptBadRevision {
             spec_hash: bad.spec_hash.as_str().to_owned(),

@@ -492,6 +492,8 @@ pub struct AppState {
     pub bad_revision: Option<BadRevision>,
     /// How often a person asked for a build from scratch.
     pub rebuilds: u64,
+    /// Up to which of these it was built.
+    pub rebuilt: u64,
     /// The generation for which the image was pulled (`pullPolicy: Always`).
     pub pulled_generation: Option<u64>,
     /// The earlier revision that it is held at.

@@ -196,6 +196,7 @@ fn bare(
         ca_bundle: policy.ca_bundle.clone().filter(|_| build.ca_bundle),
         secrets: build.secrets.clone(),
         rebuilds,
+        is_from_scratch: false,
         from: None,
         why,
     }

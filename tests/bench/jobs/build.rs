@@ -243,6 +243,7 @@ fn bare(bed: &Bed, app: &App, tree: &str) -> Recipe {
         ca_bundle: None,
         secrets: Vec::new(),
         rebuilds: 0,
+        is_from_scratch: false,
         from: None,
         why: String::new(),
     }

@@ -271,6 +271,7 @@ impl Bench {
             ca_bundle: None,
             secrets: Vec::new(),
             rebuilds: 0,
+            is_from_scratch: false,
             from: None,
             why: String::new(),
         }

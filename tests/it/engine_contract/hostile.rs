@@ -338,6 +338,7 @@ fn recipe() -> Recipe {
         ca_bundle: None,
         secrets: Vec::new(),
         rebuilds: 0,
+        is_from_scratch: false,
         from: None,
         why: String::new(),
     }

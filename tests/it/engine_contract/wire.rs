@@ -222,16 +222,20 @@ fn recipe() -> Recipe {
         ca_bundle: None,
         secrets: Vec::new(),
         rebuilds: 0,
+        is_from_scratch: false,
         from: None,
         why: String::new(),
     }
 }
 
 async fn build(stub: &Stub) -> Result<String, Error> {
-    let recipe = recipe();
+    build_of(stub, &recipe()).await
+}
+
+async fn build_of(stub: &Stub, recipe: &Recipe) -> Result<String, Error> {
     let (log, _lines) = tokio::sync::mpsc::channel(10);
     let request = BuildRequest {
-        recipe: &recipe,
+        recipe,
         instance: "home",
         dockerfile: "Dockerfile".to_owned(),
         context: stream::iter([Ok(Bytes::from_static(b"tar"))]).boxed(),
@@ -273,6 +277,20 @@ async fn a_build_without_its_image_has_failed() {
     assert!(matches!(foreign, Err(Error::Work(_))), "{foreign:?}");
     let ours = image_labelled(recipe().digest().as_str());
     assert_eq!(build(&stub_that_builds(ends, ours)).await.unwrap(), "sha256:1");
+}
+
+/// What a person asked for from scratch takes nothing of earlier builds; what is built later does.
+#[tokio::test]
+async fn only_a_build_from_scratch_takes_nothing_of_earlier_ones() {
+    for is_from_scratch in [false, true] {
+        let recipe = Recipe { rebuilds: 1, is_from_scratch, ..recipe() };
+        let ours = image_labelled(recipe.digest().as_str());
+        let stub = stub_that_builds(|| say(200, "{\"stream\":\"a\\n\"}\n"), ours);
+        assert_eq!(build_of(&stub, &recipe).await.unwrap(), "sha256:1");
+        let asked = stub.asked();
+        let build = asked.iter().find(|line| line.contains("/build?")).unwrap();
+        assert_eq!(build.contains("nocache=1"), is_from_scratch, "{build}");
+    }
 }
 
 /// faults.md §4.1.6: a line break that comes in two pieces is no error.

@@ -429,3 +429,19 @@ fn a_poll_is_told_from_what_somebody_asked_for() {
     sim.now = due;
     assert_eq!(look(&mut sim), Look::Polled);
 }
+
+/// What was asked for from scratch is built so once: what is built after that takes what it left.
+#[test]
+fn only_the_build_that_was_asked_for_is_from_scratch() {
+    let is_from_scratch = |rebuilds: u64, rebuilt: u64| {
+        let mut sim = fetched(&plain()).has_image(BASE);
+        (sim.state.rebuilds, sim.state.rebuilt) = (rebuilds, rebuilt);
+        let plan = sim.plan();
+        let Work::Build(recipe) = work(&plan) else { panic!("{:?}", steps(&plan)) };
+        recipe.is_from_scratch
+    };
+    assert!(!is_from_scratch(0, 0));
+    assert!(is_from_scratch(1, 0));
+    assert!(!is_from_scratch(1, 1));
+    assert!(is_from_scratch(2, 1));
+}

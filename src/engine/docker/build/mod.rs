@@ -190,7 +190,7 @@ impl Query<'_> {
             // Ours come last in the engine too: a LABEL of the Dockerfile can't change them (D21).
             ("labels", json(&image_labels(instance, recipe))),
         ];
-        if 0 < recipe.rebuilds {
+        if recipe.is_from_scratch {
             pairs.push(("nocache", "1".to_owned()));
         }
         pairs.extend(recipe.target.clone().map(|target| ("target", target)));
