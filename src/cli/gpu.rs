@@ -102,7 +102,9 @@ fn holders(gpu: &Value) -> String {
     let name = |holder: &Value| {
         let name = text(holder, "/name");
         match (text(holder, "/kind"), number(holder, "/pid")) {
+            ("app", _) if holder.get("isWaited").is_some() => format!("{name} (not running)"),
             ("app", _) => name.to_owned(),
+            ("lease", _) => format!("{name} (lease)"),
             (_, Some(pid)) if name.is_empty() => format!("process {pid}"),
             (_, Some(pid)) => format!("{name} (process {pid})"),
             _ => format!("{name} (container)"),

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde_json::{Map, Value, json};
 
 use super::Reconciler;
-use crate::model::GpuShare;
+use crate::model::{AppName, GpuGrant, GpuShare};
 use crate::state::{
     Container, ContainerId, ContainerState, Gpu, GpuHold, GpuLease, GpuMemory, GpuProcess,
     Inventory, Ownership, Policy, World,
@@ -22,6 +22,12 @@ impl Reconciler {
         Cow::Owned(Policy { gpu_driver: driver.clone(), ..self.policy.clone() })
     }
 
+    /// What apps were given, running or not.
+    fn assigned(&self) -> Vec<(AppName, GpuGrant)> {
+        let given = |app: AppName| Some((app.clone(), self.ledger.facts(&app)?.gpus?));
+        self.ledger.apps().into_iter().filter_map(given).collect()
+    }
+
     /// The GPUs and who holds them, as a document. It waits neither for the engine nor for a driver:
     /// it is what both said last.
     pub(crate) fn list_gpus(&self) -> String {
@@ -30,6 +36,7 @@ impl Reconciler {
         let book = Book {
             queue: self.gpu_queue(&world, &inventory),
             leases: self.ledger.leases(),
+            assigned: self.assigned(),
             world: is_known.then_some(&world),
         };
         document(&inventory, &book).to_string()
@@ -42,6 +49,8 @@ struct Book<'a> {
     /// The apps that wait, first come first.
     queue: Vec<Value>,
     leases: Vec<GpuLease>,
+    /// What apps were given, running or not.
+    assigned: Vec<(AppName, GpuGrant)>,
     /// What the engine listed; without it nobody knows which containers hold what.
     world: Option<&'a World>,
 }
@@ -164,21 +173,30 @@ fn holders(gpu: &Gpu, inventory: &Inventory, book: &Book<'_>) -> (Vec<Value>, u6
         asked = asked.saturating_add(promised.unwrap_or_default());
         rows.push(holder(container, hold, promised, &processes.unwrap_or_default()));
     }
-    for lease in &book.leases {
-        let hold = GpuHold::Granted(lease.grant.clone());
+    let runs = |app: &AppName| rows.iter().any(|row| row["name"] == app.as_str());
+    let assigned = book.assigned.iter().filter(|(app, _)| !runs(app)).map(|(app, grant)| {
+        // Its container is not there yet, or does not start.
+        (grant, json!({"kind": "app", "name": app, "isWaited": true}))
+    });
+    let leases = book.leases.iter().map(|lease| {
+        let row = json!({
+            "kind": "lease",
+            "name": lease.holder,
+            "lease": lease.id,
+            "expiresAt": lease.expires_at,
+        });
+        (&lease.grant, row)
+    });
+    for (grant, mut row) in assigned.chain(leases).collect::<Vec<_>>() {
+        let hold = GpuHold::Granted(grant.clone());
         if !holds(&hold, gpu, inventory) {
             continue;
         }
         let promised = promised(&hold, gpu);
         asked = asked.saturating_add(promised.unwrap_or_default());
-        rows.push(slim(json!({
-            "kind": "lease",
-            "name": lease.holder,
-            "lease": lease.id,
-            "share": lease.grant.share,
-            "promisedBytes": promised,
-            "expiresAt": lease.expires_at,
-        })));
+        row["share"] = json!(grant.share);
+        row["promisedBytes"] = json!(promised);
+        rows.push(slim(row));
     }
     for process in by_container.into_values().flatten() {
         rows.push(slim(json!({
@@ -275,7 +293,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::{GpuGrant, GpuVendor, Timestamp};
+    use crate::model::{GpuVendor, Timestamp};
     use crate::state::GpuPart;
 
     const GIB: u64 = 1 << 30;
@@ -362,6 +380,34 @@ mod tests {
             (9 * GIB, of(&["container d", "container e"])),
         ];
         assert_eq!(held(cards, containers), expected);
+    }
+
+    /// Who waits is told that the card is held: it is shown by whom, also before that one runs.
+    #[test]
+    fn what_was_given_and_does_not_run_is_shown() {
+        let GpuHold::Granted(grant) = grant("GPU-a", GpuShare::Exclusive, None) else { panic!() };
+        let inventory = Inventory { gpus: vec![card("GPU-a", 0)], ..Inventory::default() };
+        let lease = |id: &str| GpuLease {
+            id: id.to_owned(),
+            holder: "train.py".to_owned(),
+            token: 1,
+            grant: grant.clone(),
+            acquired_at: Timestamp::from_millis(0),
+            expires_at: Timestamp::from_millis(1),
+        };
+        let book = Book {
+            assigned: vec![(AppName::new("chat").unwrap(), grant.clone())],
+            leases: vec![lease("gpu-1")],
+            ..Book::default()
+        };
+        let document = document(&inventory, &book);
+        let holders = &document["gpus"][0]["holders"];
+        assert_eq!((&holders[0]["name"], &holders[0]["isWaited"]), (&json!("chat"), &json!(true)));
+        assert_eq!(
+            (&holders[1]["kind"], &holders[1]["name"]),
+            (&json!("lease"), &json!("train.py"))
+        );
+        assert_eq!(document["gpus"][0]["memory"]["asked"], json!(2 * 79 * GIB));
     }
 
     #[test]
