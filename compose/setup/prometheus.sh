@@ -14,14 +14,4 @@ is_debian_root || fail "prometheus is missing" \
   "tests scrape Berth with a real Prometheus on the loopback" \
   "on Debian: apt-get install prometheus"
 
-# Debian starts what it installs, unless this file says no.
-policy=/usr/sbin/policy-rc.d
-if [[ ! -e "$policy" ]]; then
-  trap 'rm -f "$policy"' EXIT
-  printf '#!/bin/sh\nexit 101\n' >"$policy"
-  chmod 755 "$policy"
-fi
-apt_install prometheus
-if command -v systemctl >/dev/null; then
-  systemctl disable prometheus.service prometheus-node-exporter.service >/dev/null 2>&1 || true
-fi
+apt_install_off prometheus -- prometheus.service prometheus-node-exporter.service

@@ -45,3 +45,24 @@ apt_install() {
     fail "could not install ${missing[*]}" "apt-get said no (see above)" \
       "check that the package mirror in /etc/apt can be reached, then run this again"
 }
+
+# apt_install_off PACKAGE... -- SERVICE...: installs programs whose own services stay off.
+apt_install_off() {
+  local packages=()
+  while [[ $# -gt 0 && "$1" != -- ]]; do
+    packages+=("$1")
+    shift
+  done
+  shift
+  # Debian starts what it installs, unless this file says no.
+  local policy=/usr/sbin/policy-rc.d
+  if [[ ! -e "$policy" ]]; then
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+  fi
+  apt_install "${packages[@]}"
+  if command -v systemctl >/dev/null; then
+    systemctl disable "$@" >/dev/null 2>&1 || true
+  fi
+}

@@ -14,14 +14,4 @@ is_debian_root || fail "sshd is missing" \
   "tests fetch repositories from a real ssh server on the loopback" \
   "on Debian: apt-get install openssh-server"
 
-# Debian starts what it installs, unless this file says no.
-policy=/usr/sbin/policy-rc.d
-if [[ ! -e "$policy" ]]; then
-  trap 'rm -f "$policy"' EXIT
-  printf '#!/bin/sh\nexit 101\n' >"$policy"
-  chmod 755 "$policy"
-fi
-apt_install openssh-server openssh-client
-if command -v systemctl >/dev/null; then
-  systemctl disable ssh.service ssh.socket >/dev/null 2>&1 || true
-fi
+apt_install_off openssh-server openssh-client -- ssh.service ssh.socket
