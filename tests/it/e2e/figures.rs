@@ -20,14 +20,7 @@ async fn an_app_that_tells_figures_is_found_and_scraped() {
     stage.write("mute.yaml", &tiny("mute", "[sleep, \"1000\"]", ""));
     let mut program = Program::start(&stage);
     let address = program.address().await;
-    let config = format!(
-        "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\n\
-         scrape_configs:\n\
-         - {{job_name: berth, static_configs: [{{targets: ['{address}']}}]}}\n\
-         - job_name: berth-apps\n  \
-           http_sd_configs: [{{url: 'http://{address}/sd/prometheus', refresh_interval: 1s}}]\n"
-    );
-    let prometheus = Prometheus::start(&config).await;
+    let prometheus = Prometheus::watching(&address, "500ms").await;
     prometheus
         .until("the app's own figure is there", async || {
             prometheus.value("chat_up{app=\"chat\"}").await == Some(1.0)

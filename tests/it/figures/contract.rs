@@ -102,15 +102,7 @@ fn metrics(query: &str) -> BTreeSet<String> {
 }
 
 async fn watched(scene: &Scene) -> Prometheus {
-    let address = scene.stage.address;
-    let config = format!(
-        "global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}\n\
-         scrape_configs:\n\
-         - {{job_name: berth, static_configs: [{{targets: ['{address}']}}]}}\n\
-         - job_name: berth-apps\n  \
-           http_sd_configs: [{{url: 'http://{address}/sd/prometheus', refresh_interval: 1s}}]\n"
-    );
-    let prometheus = Prometheus::start(&config).await;
+    let prometheus = Prometheus::watching(&scene.stage.address.to_string(), "250ms").await;
     prometheus
         .until("Berth and its app are scraped several times", async || {
             let scrapes = "min(count_over_time(up[1m])) >= 4 and count(up == 1) == 2";

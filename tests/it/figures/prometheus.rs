@@ -35,6 +35,18 @@ impl Drop for Prometheus {
 }
 
 impl Prometheus {
+    /// One that scrapes this Berth, and the apps that it names, so often.
+    pub(crate) async fn watching(address: &str, interval: &str) -> Self {
+        let config = format!(
+            "global: {{scrape_interval: {interval}, scrape_timeout: {interval}}}\n\
+             scrape_configs:\n\
+             - {{job_name: berth, static_configs: [{{targets: ['{address}']}}]}}\n\
+             - job_name: berth-apps\n  \
+               http_sd_configs: [{{url: 'http://{address}/sd/prometheus', refresh_interval: 1s}}]\n"
+        );
+        Self::start(&config).await
+    }
+
     /// One that scrapes as `config` says.
     pub(crate) async fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
