@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 use super::{
     Shared, access,
     access::{Access, Client},
+    family,
     listen::Peer,
     problem::Problem,
     request::wants,
@@ -43,10 +44,12 @@ pub(super) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match admit(&shared, &mut request) {
+    let path = request.uri().path().to_owned();
+    let response = match admit(&shared, &mut request) {
         Ok(deed) => perform(&shared, deed, request, next).await,
         Err(response) => response,
     };
+    let mut response = family::translate(&path, response);
     for (name, value) in SECURITY {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }

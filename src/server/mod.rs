@@ -18,6 +18,7 @@ mod access;
 mod actions;
 mod apps;
 pub mod client;
+mod family;
 mod figures;
 mod folder;
 mod gpus;

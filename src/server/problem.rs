@@ -12,9 +12,14 @@ use crate::manifest::Diagnostic;
 use crate::model::AppName;
 use crate::record::CommandError;
 
-/// A problem's code, with its answer: for the audit log.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Code(pub(super) &'static str);
+/// What an answer's problem is: for the audit log, and for families that say it in their own way.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    /// Its code.
+    pub(super) code: &'static str,
+    /// What it says.
+    pub(super) detail: String,
+}
 
 /// What went wrong with a request.
 #[derive(Debug)]
@@ -150,12 +155,12 @@ impl IntoResponse for Problem {
         body.insert("type".to_owned(), format!("urn:berth:problem:{code}").into());
         body.insert("title".to_owned(), title.into());
         body.insert("status".to_owned(), json!(status.as_u16()));
-        body.insert("detail".to_owned(), detail.into());
+        body.insert("detail".to_owned(), detail.clone().into());
         body.insert("code".to_owned(), code.into());
         body.extend(more);
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         let mut response = (status, kind, Value::Object(body).to_string()).into_response();
-        response.extensions_mut().insert(Code(code));
+        response.extensions_mut().insert(Told { code, detail });
         let pause = match status {
             StatusCode::SERVICE_UNAVAILABLE => 2,
             StatusCode::TOO_MANY_REQUESTS => 1,

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{
     Shared,
     access::Client,
-    problem::{Code, Problem},
+    problem::{Problem, Told},
     request::{Asked, app_name},
 };
 use crate::audit::{self, Deed, Who};
@@ -139,8 +139,8 @@ fn object(shared: &Shared, matched: &str, path: &str) -> (String, Value) {
 }
 
 fn outcome(response: &Response) -> String {
-    match response.extensions().get::<Code>() {
-        Some(Code(code)) => (*code).to_owned(),
+    match response.extensions().get::<Told>() {
+        Some(told) => told.code.to_owned(),
         None if response.status() < StatusCode::BAD_REQUEST => "done".to_owned(),
         None => response.status().as_str().to_owned(),
     }

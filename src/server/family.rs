@@ -1,0 +1,67 @@
+//! The families of routes that clients of other systems know: their errors are `{"detail": …}`, as
+//! those systems answered them, whoever refused the request.
+//!
+//! Handlers of a family answer a [`Problem`](super::problem::Problem) as all others do; its detail
+//! is what the client reads. A handler that must answer another shape writes it itself.
+
+use axum::{Json, response::IntoResponse as _, response::Response};
+use serde_json::json;
+
+use super::problem::Told;
+
+/// The first part of the paths of each family.
+const FAMILIES: [&str; 4] = ["containers", "models", "ports", "system"];
+
+/// Whether a path belongs to a family of another system.
+pub(super) fn is_compatible(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or("");
+    FAMILIES.contains(&first)
+}
+
+/// Says a problem as the family of the path says it.
+pub(super) fn translate(path: &str, mut response: Response) -> Response {
+    if !is_compatible(path) {
+        return response;
+    }
+    let Some(told) = response.extensions_mut().remove::<Told>() else { return response };
+    let mut answer = Json(json!({ "detail": told.detail })).into_response();
+    *answer.status_mut() = response.status();
+    for (name, value) in response.headers() {
+        answer.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
+    answer.extensions_mut().insert(told);
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{StatusCode, header};
+
+    use super::*;
+    use crate::server::problem::Problem;
+
+    #[tokio::test]
+    async fn only_a_family_says_detail() {
+        let problem =
+            || Problem::unavailable("docker.down", "No engine", "no engine".into()).into_response();
+        let native = translate("/api/v1/containers", problem());
+        assert_eq!(native.headers()[header::CONTENT_TYPE], "application/problem+json");
+        let told = translate("/containers/x", problem());
+        assert_eq!(told.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(told.headers()[header::CONTENT_TYPE], "application/json");
+        assert_eq!(told.headers()[header::RETRY_AFTER], "2");
+        assert_eq!(told.extensions().get::<Told>().unwrap().code, "docker.down");
+        let body = axum::body::to_bytes(told.into_body(), 100).await.unwrap();
+        assert_eq!(&body[..], br#"{"detail":"no engine"}"#);
+    }
+
+    #[test]
+    fn a_family_is_known_by_its_first_part() {
+        for path in ["/containers", "/containers/", "/models/a/b", "/system/stats", "/ports"] {
+            assert!(is_compatible(path), "{path}");
+        }
+        for path in ["/", "/api/v1/apps", "/portsmouth", "/hf/models"] {
+            assert!(!is_compatible(path), "{path}");
+        }
+    }
+}
