@@ -1,6 +1,6 @@
 //! The `berth` program as a process that can be killed.
 
-use std::{process::Stdio, sync::Arc, time::Duration};
+use std::{os::unix::process::ExitStatusExt as _, process::Stdio, sync::Arc, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -88,9 +88,11 @@ impl Program {
         })
     }
 
-    /// Whether it has ended.
-    pub(super) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+    /// Whether it was killed. That it ends by itself is never right.
+    pub(super) fn was_killed(&mut self) -> bool {
+        let Some(status) = self.child.try_wait().unwrap() else { return false };
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "it ended by itself: {status}");
+        true
     }
 
     /// Ends it, unless it has ended.
