@@ -25,9 +25,10 @@ pub mod plan;
 // The verdict.
 pub mod status;
 
-// The time, the machine, secrets, logs and figures.
+// The time, the machine, secrets, logs and figures; what is inside model files.
 pub mod clock;
 pub mod host;
+pub mod inspect;
 pub mod secret;
 pub mod telemetry;
 

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["status"],
     // Above this line nothing waits, fails or costs.
-    &["clock", "telemetry", "host", "secret"],
+    &["clock", "telemetry", "host", "secret", "inspect"],
     &["source", "workspace", "engine", "gpu", "usage", "store", "auth", "audit"],
     &["queue", "record", "execute"],
     &["health", "intake", "compose", "forge"],
@@ -77,6 +77,7 @@ const PLACES: &[Place] = &[
             "src/cli/document.rs",
             "src/compose/import/",
             "src/engine/docker/cdi.rs",
+            "src/inspect/text.rs",
             "src/plan/recipe/read/",
         ],
     },
