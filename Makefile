@@ -18,7 +18,7 @@ export BERTH_TEST_ENGINE ?= $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bless bench bench-metrics crash-pairs crash-real faults model engine-failures engines gpu-engines soak mutants seeded fuzz lint docs setup toolchain engine sshd prometheus large-files compose-tool base-image tiny-image clean
+.PHONY: help run build test bless bench bench-metrics crash-pairs crash-real store-crash faults model engine-failures engines gpu-engines soak mutants seeded fuzz lint docs setup toolchain engine sshd prometheus large-files compose-tool base-image tiny-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ gpu-engines: setup tiny-image ## GPUs into containers: by a hook on this engine,
 soak: setup tiny-image ## 1,000 kills of Berth at random (KILLS, SEED)
 	BERTH_TEST_KILLS='$(or $(KILLS),1000)' BERTH_TEST_SEED='$(or $(SEED),7)' \
 	  cargo nextest run -P long -E 'test(/^engine_failure::kills/)' $(ARGS)
+
+store-crash: toolchain ## the model store: crashes and failures at every change of its disk, 10,000 and more (SEEDS)
+	BERTH_STORE_SEEDS='$(or $(SEEDS),3)' cargo nextest run -P long -E 'test(/^store::crash::/)' $(ARGS)
 
 faults: setup base-image tiny-image ## every fault at every call: in memory, then on the real engine (long)
 	BERTH_MATRIX=all cargo nextest run --profile long -E 'test(/^matrix::/)' $(ARGS)

@@ -2,6 +2,7 @@
 
 pub mod access;
 mod cards;
+mod models;
 pub mod repositories;
 mod usage;
 
@@ -38,7 +39,7 @@ use crate::secret::Secrets;
 use crate::server::{Figures, Parts, Server};
 use crate::source::Source;
 use crate::state::{ContainerId, Desired, Policy};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Exposed, Metrics};
 use crate::workspace::{Access, Settings as WorkspaceSettings, Workspace, network_environment};
 
 /// How many commands may wait.
@@ -227,18 +228,20 @@ pub async fn run(config: Config) -> Result<(), Error> {
     cards::watch(&config, &cards, daemon.record(), &clock, &stop);
     repositories::report(&config, (daemon.record(), workspace), Arc::clone(&metrics), &stop);
     let (collector, history) = usage::usage(&config, &daemon.record(), cards.follow(), &clock);
+    let models = models::depot(&config);
+    let sources: Vec<Arc<dyn Exposed>> = vec![collector, Arc::clone(models.figures()) as _];
     let parts = Parts {
         record: daemon.record(),
         usage: Arc::clone(&history),
         engine,
         commands: daemon.commands(),
         metrics,
-        figures: Figures { cards, sources: vec![collector], ..figures(&config) },
+        figures: Figures { cards, sources, ..figures(&config) },
         clock: clock.clone(),
         manifests: config.manifests.clone(),
         repositories,
         workspaces: config.workspaces.clone(),
-        model_store: config.model_store.clone(),
+        models: Arc::clone(&models),
         resync: config.resync,
         version: version.to_owned(),
         schema: manifest::schema,
@@ -250,6 +253,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let is_over = CancellationToken::new();
     let keeping = tokio::spawn(Keeper::new(folder, ledger).run(is_over.clone()));
     tokio::spawn(history.run(stop.clone()));
+    tokio::spawn(models::tend(models, clock, stop.clone()));
     let serving = tokio::spawn(server.run(stop.clone()));
     let writing = tokio::spawn(daemon.compose_writer(&config.compose_dir).run(stop.clone()));
     let noting = tokio::spawn(daemon.changes(log).run(stop.clone()));

@@ -36,10 +36,11 @@ pub mod telemetry;
 pub mod audit;
 pub mod auth;
 
-// The edges: manifests, git, the engine.
+// The edges: manifests, git, the engine, the model store.
 pub mod engine;
 pub mod gpu;
 pub mod source;
+pub mod store;
 pub mod usage;
 pub mod workspace;
 

@@ -152,8 +152,10 @@ pub enum Needs {
     Role(Role),
     /// To look at figures: a viewer, or anybody when the operator says so.
     Metrics,
-    /// The model store.
+    /// The part of the model store that the path names.
     Store(Mode),
+    /// Some part of the model store; the handler asks which.
+    StorePart(Mode),
 }
 
 /// How somebody is known.
@@ -218,16 +220,32 @@ impl Identity {
             Needs::Public | Needs::Signature => return Ok(()),
             Needs::Role(role) => (role, None),
             Needs::Metrics => (Role::Viewer, None),
-            Needs::Store(Mode::Read) => (Role::Viewer, Some(Mode::Read)),
-            Needs::Store(Mode::Write) => (Role::Operator, Some(Mode::Write)),
+            Needs::Store(mode @ Mode::Read) | Needs::StorePart(mode @ Mode::Read) => {
+                (Role::Viewer, Some(mode))
+            }
+            Needs::Store(mode @ Mode::Write) | Needs::StorePart(mode @ Mode::Write) => {
+                (Role::Operator, Some(mode))
+            }
         };
         let Some(own) = self.role else { return Err(Denial::SignIn) };
         if !self.scopes.is_empty() {
-            let is_in = mode
-                .is_some_and(|mode| self.scopes.iter().any(|scope| scope.admits(project, mode)));
+            let is_some = matches!(needs, Needs::StorePart(_));
+            let admits = |scope: &Scope, mode| {
+                if is_some { mode <= scope.mode } else { scope.admits(project, mode) }
+            };
+            let is_in =
+                mode.is_some_and(|mode| self.scopes.iter().any(|scope| admits(scope, mode)));
             return if is_in { Ok(()) } else { Err(Denial::Scope) };
         }
         if own < role { Err(Denial::Role(role)) } else { Ok(()) }
+    }
+
+    /// The projects whose models this one may see; none is every one.
+    pub fn projects(&self) -> Option<Vec<String>> {
+        if self.scopes.is_empty() {
+            return None;
+        }
+        self.scopes.iter().map(|scope| scope.project.clone()).collect()
     }
 }
 
@@ -272,6 +290,12 @@ mod tests {
             assert_eq!(scoped.may(needs, None), Err(Denial::Scope));
         }
         assert_eq!(with(Role::Viewer, &["store:*:read"]).may(read, None), Ok(()));
+        // Of some part, the handler asks which.
+        assert_eq!(scoped.may(Needs::StorePart(Mode::Write), None), Ok(()));
+        let reader = with(Role::Admin, &["store:vision/*:read"]);
+        assert_eq!(reader.may(Needs::StorePart(Mode::Write), None), Err(Denial::Scope));
+        assert_eq!(reader.projects(), Some(vec!["vision".to_owned()]));
+        assert_eq!(with(Role::Viewer, &["store:vision/*:read", "store:*:read"]).projects(), None);
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Error {
     pub(super) fn of_answer(status: u16, body: &[u8]) -> Self {
         let exit = match status {
             404 => Exit::NotFound,
-            401 | 403 | 409 | 421 | 429 => Exit::Refused,
+            401 | 403 | 409 | 412 | 421 | 429 => Exit::Refused,
             400..500 => Exit::Trouble,
             502..505 => Exit::Unreachable,
             _ => Exit::NotSo,

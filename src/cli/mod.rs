@@ -18,6 +18,7 @@ mod gpu;
 mod images;
 mod import;
 mod logs;
+mod models;
 mod output;
 mod plan;
 mod rollout;
@@ -109,6 +110,8 @@ enum Verb {
     Gpu(gpu::Args),
     /// List the images that Berth built, or remove those that nothing needs.
     Images(images::Args),
+    /// Store, fetch, list and delete models.
+    Models(models::Args),
     /// Make manifests from what ran otherwise.
     Import(import::Args),
     /// Wait until an app is ready, or gone.
@@ -169,6 +172,7 @@ async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
         Verb::Rollout(verb) => rollout::run(&verb, &server()?, output).await,
         Verb::Confirm => confirm::run(&server()?, output).await,
         Verb::Images(args) => images::run(&args, &server()?, output).await,
+        Verb::Models(args) => models::run(&args, &server()?, output).await,
         Verb::Wait(args) => wait::run(&args, &server()?, output).await,
         Verb::Validate(args) => validate::run(&args, output),
         Verb::Gpu(args) => gpu::run(&args, &server()?, output).await,

@@ -22,10 +22,6 @@ pub(super) fn run(args: Args, _output: &mut Output) -> Result<Exit, Error> {
     let config = read(args.flags)?;
     let log = logging::init(config.log_format, &config.log)
         .map_err(|error| Error::new(Exit::NotSo, error.to_string()))?;
-    if config.is_set("model-store") {
-        let path = config.model_store.display();
-        tracing::info!(%path, "the model store is not used by this version");
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ran = runtime.block_on(daemon::run(config));
     // A look at a slow folder may still be under way: nothing of it is needed any more.

@@ -9,6 +9,7 @@ use std::{
 use serde_json::Value;
 
 use super::error::{Error, Exit};
+use super::models::Blocks;
 use crate::auth::Secret;
 use crate::config::{Config, Layers};
 use crate::model::AppName;
@@ -53,6 +54,17 @@ impl Server {
     /// Creates or replaces an app.
     pub(super) async fn put(&self, path: &str, content: Content) -> Result<Value, Error> {
         document(&self.0.ask(Method::PUT, path, Some(content)).await?)
+    }
+
+    /// Stores a file whose blocks are these; `is_new` says that none of this name may be there.
+    pub(super) async fn upload(
+        &self,
+        path: &str,
+        size: u64,
+        is_new: bool,
+        blocks: impl Blocks,
+    ) -> Result<Value, Error> {
+        document(&self.0.upload(path, size, is_new, blocks).await?)
     }
 
     /// Removes something.

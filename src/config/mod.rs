@@ -9,6 +9,7 @@ mod git;
 mod gitops;
 mod gpus;
 mod layers;
+mod models;
 mod options;
 mod usage;
 
@@ -25,6 +26,7 @@ pub use git::Git;
 pub use gitops::GitOps;
 pub use gpus::Gpus;
 pub use layers::{File, Layers, Origin};
+pub use models::Models;
 pub use options::{Kind, OPTIONS, OptionRow};
 pub use usage::Usage;
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub compose_dir: PathBuf,
     /// The folder of the model store.
     pub model_store: PathBuf,
+    /// How models are kept.
+    pub models: Models,
     /// Where the server listens.
     pub listen: SocketAddr,
     /// The base of generated Dockerfiles.
@@ -164,7 +168,8 @@ impl Reader {
         let state_dir = self.path("state-dir");
         let workspaces = self.absolute("workspaces");
         let compose_dir = self.list("compose-dir", absolute_path);
-        let model_store = self.path("model-store");
+        let model_store = self.absolute("model-store");
+        let models = self.models();
         let auth = self.auth(state_dir.as_deref());
         let is_guarded = auth.as_ref().is_none_or(Auth::is_guarded);
         let listen = self.one("listen", |text| listen(text, is_guarded));
@@ -202,6 +207,7 @@ impl Reader {
             state_dir,
             workspaces: workspaces?,
             model_store: model_store?,
+            models: models?,
             listen: listen?,
             base_image: base_image?,
             base_images: base_images?,

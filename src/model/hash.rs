@@ -13,8 +13,13 @@ pub struct Digest(String);
 impl Digest {
     /// The digest of raw bytes.
     pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self::of_hash(Sha256::digest(bytes).into())
+    }
+
+    /// The digest that a SHA-256 came to.
+    pub fn of_hash(hash: [u8; 32]) -> Self {
         let mut text = String::with_capacity(64);
-        for byte in Sha256::digest(bytes) {
+        for byte in hash {
             text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
             text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
         }

@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
-use axum::body::Bytes;
-use http_body_util::{BodyExt as _, Full};
+use axum::body::{Body, Bytes};
+use futures_util::Stream;
+use http_body_util::BodyExt as _;
 pub use hyper::Method;
 use hyper::{Request, Response, Uri, body::Incoming, client::conn::http1, header};
 use hyper_util::{
@@ -36,7 +37,7 @@ pub struct Client {
 /// How a server is reached.
 #[derive(Clone, Debug)]
 enum Way {
-    Http(Box<legacy::Client<HttpConnector, Full<Bytes>>>),
+    Http(Box<legacy::Client<HttpConnector, Body>>),
     Socket(PathBuf),
 }
 
@@ -184,12 +185,41 @@ impl Client {
             .uri(format!("{}{path}", self.base))
             .header(header::ACCEPT, accept);
         let body = match content {
-            None => Full::default(),
+            None => Body::empty(),
             Some((kind, bytes)) => {
                 request = request.header(header::CONTENT_TYPE, kind);
-                Full::from(bytes)
+                Body::from(bytes)
             }
         };
+        self.deliver(request, body).await
+    }
+
+    /// Sends a file whose blocks are these, however long that takes.
+    pub async fn upload(
+        &self,
+        path: &str,
+        size: u64,
+        is_new: bool,
+        blocks: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<Answer, Error> {
+        let mut request = Request::builder()
+            .method(Method::PUT)
+            .uri(format!("{}{path}", self.base))
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .header(header::CONTENT_LENGTH, size);
+        if is_new {
+            request = request.header(header::IF_NONE_MATCH, "*");
+        }
+        let response = self.deliver(request, Body::from_stream(blocks)).await?;
+        let status = response.status().as_u16();
+        Parts { status, base: self.base.clone(), body: response.into_body() }.whole().await
+    }
+
+    async fn deliver(
+        &self,
+        mut request: hyper::http::request::Builder,
+        body: Body,
+    ) -> Result<Response<Incoming>, Error> {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
         }
@@ -207,10 +237,7 @@ impl Client {
     }
 }
 
-async fn send_by_socket(
-    path: &Path,
-    mut request: Request<Full<Bytes>>,
-) -> io::Result<Response<Incoming>> {
+async fn send_by_socket(path: &Path, mut request: Request<Body>) -> io::Result<Response<Incoming>> {
     let connecting = tokio::time::timeout(CONNECT_PATIENCE, UnixStream::connect(path));
     let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let broken = |error: hyper::Error| io::Error::other(error.to_string());

@@ -4,7 +4,8 @@
 //! Handlers of a family answer a [`Problem`](super::problem::Problem) as all others do; its detail
 //! is what the client reads. A handler that must answer another shape writes it itself.
 
-use axum::{Json, response::IntoResponse as _, response::Response};
+use axum::{Json, http::Uri, response::IntoResponse as _, response::Response};
+use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::problem::Told;
@@ -16,6 +17,19 @@ const FAMILIES: [&str; 4] = ["containers", "models", "ports", "system"];
 pub(super) fn is_compatible(path: &str) -> bool {
     let first = path.trim_start_matches('/').split('/').next().unwrap_or("");
     FAMILIES.contains(&first)
+}
+
+/// The address without the slash at its end, where a family's clients are used to be sent there.
+pub(super) fn without_slash(uri: &Uri) -> Option<String> {
+    let bare = uri.path().strip_suffix('/').filter(|bare| bare.starts_with("/models/"))?;
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Some(format!("{bare}{query}"))
+}
+
+/// The project of the model store that a path names.
+pub(super) fn project(path: &str) -> Option<String> {
+    let name = path.strip_prefix("/models/")?.split('/').next().filter(|name| !name.is_empty())?;
+    percent_decode_str(name).decode_utf8().ok().map(Into::into)
 }
 
 /// Says a problem as the family of the path says it.
@@ -53,6 +67,25 @@ mod tests {
         assert_eq!(told.extensions().get::<Told>().unwrap().code, "docker.down");
         let body = axum::body::to_bytes(told.into_body(), 100).await.unwrap();
         assert_eq!(&body[..], br#"{"detail":"no engine"}"#);
+    }
+
+    #[test]
+    fn a_project_is_the_one_that_the_handler_sees() {
+        assert_eq!(project("/models/vision/x").as_deref(), Some("vision"));
+        assert_eq!(project("/models/visi%6Fn").as_deref(), Some("vision"));
+        assert_eq!(project("/models/a%2Fb/c").as_deref(), Some("a/b"));
+        for none in ["/models", "/models/", "/models//vision", "/api/v1/models/x", "/models/%ff"] {
+            assert_eq!(project(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn only_a_slash_at_the_end_is_taken_off() {
+        let of = |text: &str| without_slash(&text.parse().unwrap());
+        assert_eq!(of("/models/list/?a=1").as_deref(), Some("/models/list?a=1"));
+        for none in ["/models/list", "/models/", "/api/v1/apps/", "//models/list/", "/"] {
+            assert_eq!(of(none), None, "{none}");
+        }
     }
 
     #[test]

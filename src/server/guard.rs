@@ -21,7 +21,7 @@ use super::{
     routes::{Declared, declared},
     sign_in, trail,
 };
-use crate::auth::{Identity, Kind, Needs, Role};
+use crate::auth::{Identity, Kind, Mode, Needs, Role};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -72,6 +72,7 @@ fn admit(shared: &Shared, request: &mut Request) -> Result<Option<trail::Draft>,
     let needs = match declared(&method, matched.as_deref()) {
         Declared::Needs(Needs::Metrics) if door.access.are_metrics_public => Needs::Public,
         Declared::Needs(needs) => needs,
+        Declared::Nothing if family::project(&path).is_some() => Needs::Store(Mode::Read),
         Declared::Nothing => Needs::Role(Role::Viewer),
         Declared::Undeclared => {
             tracing::error!(%method, matched, "a route without a permission was asked");
@@ -95,7 +96,7 @@ fn admit(shared: &Shared, request: &mut Request) -> Result<Option<trail::Draft>,
         who
     };
     let draft = trail::Draft::new(shared, &who, &client, request, matched.as_deref());
-    if let Err(denial) = who.may(needs, None) {
+    if let Err(denial) = who.may(needs, family::project(&path).as_deref()) {
         if who.kind == Kind::Nobody && method.is_safe() && wants(request.headers(), "text/html") {
             return Err(Redirect::to(sign_in::PATH).into_response());
         }

@@ -28,6 +28,7 @@ mod images;
 mod leases;
 mod listen;
 mod logs;
+mod models;
 mod page;
 mod patience;
 mod plans;
@@ -68,6 +69,7 @@ use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::forge::Repositories;
 use crate::record::{CommandSender, Record};
+use crate::store::Depot;
 use crate::telemetry::Metrics;
 use crate::usage::History;
 
@@ -133,8 +135,8 @@ pub struct Parts {
     pub repositories: Repositories,
     /// The folder of workspaces.
     pub workspaces: PathBuf,
-    /// The folder of the model store.
-    pub model_store: PathBuf,
+    /// The model store.
+    pub models: Arc<Depot>,
     /// How often everything is looked at.
     pub resync: Duration,
     /// Berth's version.
@@ -196,6 +198,8 @@ struct Shared {
     scraping: Mutex<()>,
     door: access::Door,
     refusals: trail::Refusals,
+    /// Places for uploads that are under way.
+    uploads: Arc<Semaphore>,
 }
 
 /// Whether the server may listen there. `is_guarded` says that those that ask sign in, or that the
@@ -238,6 +242,7 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) {
         let Self { settings, parts, listener, socket, door, address } = self;
         let boot = format!("{:x}-{:x}", parts.clock.now().as_millis(), std::process::id());
+        let uploads = Arc::new(Semaphore::new(parts.models.settings().uploads_max));
         let shared = Shared {
             parts,
             address: address.ip(),
@@ -250,6 +255,7 @@ impl Server {
             scraping: Mutex::default(),
             door,
             refusals: trail::Refusals::default(),
+            uploads,
         };
         tracing::info!(%address, "listening");
         let router = routes::router(Arc::new(shared));

@@ -28,7 +28,7 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Json<Value> {
         "docker": if is_up { "healthy" } else { "unhealthy" },
         "timestamp": unix,
         "time": now,
-        "storage_path": parts.model_store,
+        "storage_path": parts.models.settings().root,
         "version": parts.version,
     }))
 }

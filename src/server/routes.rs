@@ -7,16 +7,17 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    http::{Method, StatusCode, Uri},
+    http::{Method, StatusCode, Uri, header},
     middleware,
+    response::{IntoResponse as _, Response},
     routing::{MethodRouter, delete, get, post, put},
 };
 
 use super::{
-    Shared, actions, apps, figures, gpus, guard, hooks, images, leases, logs, page, plans, probes,
-    problem::Problem, rollouts, sign_in, stream, targets, trail, usage,
+    Shared, actions, apps, family, figures, gpus, guard, hooks, images, leases, logs, models, page,
+    plans, probes, problem::Problem, rollouts, sign_in, stream, targets, trail, usage,
 };
-use crate::auth::{Needs, Role};
+use crate::auth::{Mode, Needs, Role};
 
 type Methods = MethodRouter<Arc<Shared>>;
 
@@ -34,6 +35,10 @@ const FIGURES: Needs = Needs::Metrics;
 const VIEWER: Needs = Needs::Role(Role::Viewer);
 const OPERATOR: Needs = Needs::Role(Role::Operator);
 const ADMIN: Needs = Needs::Role(Role::Admin);
+const READ: Needs = Needs::Store(Mode::Read);
+const WRITE: Needs = Needs::Store(Mode::Write);
+const READ_SOME: Needs = Needs::StorePart(Mode::Read);
+const WRITE_SOME: Needs = Needs::StorePart(Mode::Write);
 
 macro_rules! routes {
     ($($method:ident $path:expr, $needs:expr, $answer:path;)*) => {
@@ -90,6 +95,23 @@ static ROUTES: &[Route] = routes! {
     get "/api/v1/events/recent", VIEWER, stream::recent;
     get "/api/v1/audit", OPERATOR, trail::list;
     get "/api/v1/schema", VIEWER, probes::schema;
+    get "/api/v1/models/trash", OPERATOR, models::trash;
+    post "/api/v1/models/trash/{id}/restore", OPERATOR, models::restore;
+    post "/api/v1/models/gc", OPERATOR, models::gc;
+    post "/models/upload", WRITE_SOME, models::upload;
+    get "/models/list", READ_SOME, models::all;
+    get "/models/{project}", READ, models::of_project;
+    get "/models/{project}/{app}", READ, models::of_app;
+    get "/models/{project}/{app}/aliases", READ, models::aliases;
+    get "/models/{project}/{app}/aliases/{alias}", READ, models::alias;
+    put "/models/{project}/{app}/aliases/{alias}", WRITE, models::set_alias;
+    delete "/models/{project}/{app}/aliases/{alias}", WRITE, models::remove_alias;
+    get "/models/{project}/{app}/{version}", READ, models::of_version;
+    get "/models/{project}/{app}/{version}/{model}", READ, models::download;
+    put "/models/{project}/{app}/{version}/{model}", WRITE, models::put;
+    post "/models/{project}/{app}/{version}/{model}", WRITE, models::freeze;
+    delete "/models/{project}/{app}/{version}/{model}", WRITE, models::delete;
+    get "/models/{project}/{app}/{version}/{model}/info", READ, models::info;
 };
 
 /// What is declared about a request's route.
@@ -135,8 +157,16 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .layer(guard)
 }
 
-async fn nothing(uri: Uri) -> Problem {
-    Problem::no_route(uri.path())
+async fn nothing(uri: Uri) -> Response {
+    if let Some(bare) = family::without_slash(&uri) {
+        return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, bare)]).into_response();
+    }
+    if uri.path().starts_with("/models/") {
+        let status = StatusCode::NOT_FOUND;
+        return Problem::new(status, "request.not-found", "No such route", "Not Found")
+            .into_response();
+    }
+    Problem::no_route(uri.path()).into_response()
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {
@@ -167,7 +197,10 @@ mod tests {
         for route in ROUTES {
             let is_change = route.method != "get";
             let is_of_page = route.path.starts_with("/sign-");
-            let is_high = matches!(route.needs, OPERATOR | ADMIN | SIGNED | Needs::Store(_));
+            let is_high = matches!(
+                route.needs,
+                OPERATOR | ADMIN | SIGNED | Needs::Store(_) | Needs::StorePart(_)
+            );
             assert!(!is_change || is_of_page || is_high, "{} {}", route.method, route.path);
         }
     }

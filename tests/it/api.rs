@@ -51,7 +51,8 @@ async fn every_route_to_read_answers_in_its_form() {
     assert_eq!((&root["service"], &root["version"]), (&json!("berth"), &json!("0.0.0")));
     let health = stage.get("/health").await.json();
     assert_eq!((&health["status"], &health["docker"]), (&json!("healthy"), &json!("healthy")));
-    assert_eq!(health["storage_path"], "/models");
+    let models = stage.folder.path().join("models");
+    assert_eq!(health["storage_path"], models.to_str().unwrap());
     assert!(health["timestamp"].is_f64() && health["time"].is_string());
 }
 

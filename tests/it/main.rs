@@ -36,6 +36,7 @@ mod seeded;
 mod sim;
 mod source;
 mod state_files;
+mod store;
 mod tidy;
 mod usage;
 mod workspace;

@@ -3,6 +3,7 @@
 mod proxies;
 mod session;
 mod socket;
+mod store;
 mod trail;
 mod walk;
 

@@ -21,6 +21,7 @@ use berth::{
     server::{Figures, Parts, Server, Settings},
     state::{Container, ContainerId, ContainerState, Detail, Owner, Ownership, World},
     status::Status,
+    store::{self, Depot},
     telemetry::Metrics,
 };
 use bytes::Bytes;
@@ -73,22 +74,28 @@ impl Stage {
 
     /// One with repositories of manifests, or with webhooks.
     pub(crate) async fn with_repositories(repositories: Repositories) -> Self {
-        Self::of(|_| (), repositories, Figures::default()).await
+        Self::of(|_| (), repositories, Figures::default(), None).await
+    }
+
+    /// One with another model store.
+    pub(crate) async fn with_models(models: Depot) -> Self {
+        Self::of(|_| (), Repositories::default(), Figures::default(), Some(models)).await
     }
 
     /// One with more to show at `/metrics`.
     pub(crate) async fn with_figures(figures: Figures) -> Self {
-        Self::of(|_| (), Repositories::default(), figures).await
+        Self::of(|_| (), Repositories::default(), figures, None).await
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        Self::of(change, Repositories::default(), Figures::default()).await
+        Self::of(change, Repositories::default(), Figures::default(), None).await
     }
 
     async fn of(
         change: impl FnOnce(&mut Settings),
         repositories: Repositories,
         mut figures: Figures,
+        models: Option<Depot>,
     ) -> Self {
         let metrics = Arc::new(Metrics::new("0.0.0").unwrap());
         let folder = tempfile::tempdir().unwrap();
@@ -103,6 +110,7 @@ impl Stage {
         if figures.sources.is_empty() {
             figures.sources.push(Arc::clone(&collector) as Arc<dyn berth::telemetry::Exposed>);
         }
+        let usual = store::Settings::new(folder.path().join("models"));
         let parts = Parts {
             record: Arc::clone(&record),
             engine: Arc::new(Logs),
@@ -114,7 +122,7 @@ impl Stage {
             manifests,
             repositories,
             workspaces,
-            model_store: "/models".into(),
+            models: Arc::new(models.unwrap_or_else(|| Depot::new(usual))),
             resync: Duration::from_secs(30),
             version: "0.0.0".to_owned(),
             schema: manifest::schema,

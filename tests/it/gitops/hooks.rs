@@ -326,7 +326,9 @@ async fn serve(grove: &Grove, berth: &Berth) -> (String, CancellationToken, Join
             ..repositories(&["hook"])
         },
         workspaces: folder.join("workspaces"),
-        model_store: folder.join("models"),
+        models: Arc::new(berth::store::Depot::new(berth::store::Settings::new(
+            folder.join("models"),
+        ))),
         resync: Duration::from_secs(30),
         version: "0.0.0".to_owned(),
         schema: manifest::schema,

@@ -1,0 +1,309 @@
+//! `berth models`: the models that the controller keeps.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::io::ReaderStream;
+
+use super::{
+    document::{self, Format, ago, list, text},
+    error::{Error, Exit},
+    output::{Output, plain},
+    server::Server,
+    table,
+};
+use crate::model::{Digest, format_bytes};
+use crate::store::Key;
+
+/// How much is read at once.
+const BLOCK: usize = 256 * 1024;
+
+/// What it takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// List the models.
+    Ls {
+        /// Only those whose names or descriptions hold these words.
+        words: Vec<String>,
+        /// How the answer is written.
+        #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+        output: Format,
+    },
+    /// Store a file.
+    Push {
+        /// The file.
+        file: PathBuf,
+        /// Where to: project/app/version/model.
+        #[arg(value_parser = name, value_name = "NAME")]
+        name: Key,
+        /// Only if there is none of this name.
+        #[arg(long)]
+        create_only: bool,
+        /// A description.
+        #[arg(long, value_name = "TEXT")]
+        description: Option<String>,
+        /// What it was made with.
+        #[arg(long, value_name = "TEXT")]
+        framework: Option<String>,
+    },
+    /// Fetch a model into a file; its digest is checked.
+    Pull {
+        /// Which: project/app/version/model; the version may be `latest`, an alias, or `@^1.2`.
+        #[arg(value_parser = name, value_name = "NAME")]
+        name: Key,
+        /// The file [default: the model's name].
+        file: Option<PathBuf>,
+    },
+    /// Check that a file is the same as a stored model.
+    Verify {
+        /// Which.
+        #[arg(value_parser = name, value_name = "NAME")]
+        name: Key,
+        /// The file.
+        file: PathBuf,
+    },
+    /// Delete models; for a while, they can be brought back.
+    Rm {
+        /// Which.
+        #[arg(required = true, value_parser = name, value_name = "NAME")]
+        names: Vec<Key>,
+    },
+    /// Remove what nothing needs any more.
+    Gc {
+        /// Only say what.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Reads `project/app/version/model`. Whether these are names is for the controller to say.
+fn name(text: &str) -> Result<Key, String> {
+    let parts: Vec<_> = text.split('/').filter(|part| !part.is_empty()).collect();
+    let [project, app, version, model] = parts.as_slice() else {
+        return Err("write project/app/version/model".to_owned());
+    };
+    let [project, app, version, model] =
+        [project, app, version, model].map(|part| (*part).to_owned());
+    Ok(Key { project, app, version, model })
+}
+
+pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
+    match &args.verb {
+        Verb::Ls { words, output: format } => ls(&words.join(" "), *format, server, output).await,
+        Verb::Push { file, name, create_only, description, framework } => {
+            let about = [("description", description), ("framework", framework)];
+            push(file, name, *create_only, &about, (server, output)).await
+        }
+        Verb::Pull { name, file } => {
+            let file = file.clone().unwrap_or_else(|| PathBuf::from(&name.model));
+            pull(name, &file, server, output).await
+        }
+        Verb::Verify { name, file } => verify(name, file, server, output).await,
+        Verb::Rm { names } => {
+            for name in names {
+                server.delete(&name.path()).await?;
+                output.line(&plain(&format!("model/{name} deleted")))?;
+            }
+            Ok(Exit::Done)
+        }
+        Verb::Gc { dry_run } => {
+            let path = format!("/api/v1/models/gc?dryRun={dry_run}");
+            let done = server.post(&path).await?;
+            let number = |name: &str| done[name].as_u64().unwrap_or_default();
+            let (trashed, blobs) = (number("trashed"), number("blobs"));
+            let freed = format_bytes(number("bytes"));
+            let verb = if *dry_run { "would be freed" } else { "freed" };
+            output.line(&format!("{trashed} from the trash, {blobs} contents: {freed} {verb}"))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+async fn ls(
+    words: &str,
+    format: Format,
+    server: &Server,
+    output: &mut Output,
+) -> Result<Exit, Error> {
+    let words = percent_encoding::utf8_percent_encode(words, percent_encoding::NON_ALPHANUMERIC);
+    let all = server.get(&format!("/models/list?search={words}")).await?;
+    let names = |model: &Value| {
+        let parts = ["/project_id", "/app_name", "/version", "/model_name"];
+        parts.map(|part| text(model, part)).join("/")
+    };
+    match format {
+        Format::Json => document::write(output, &all, false)?,
+        Format::Yaml => document::write(output, &all, true)?,
+        Format::Name => {
+            for model in list(&all, "/models") {
+                output.line(&plain(&names(model)))?;
+            }
+        }
+        Format::Table | Format::Wide => {
+            let row = |model: &Value| {
+                let size = format_bytes(model["size"].as_u64().unwrap_or_default());
+                let digest = text(model, "/sha256").get(..12).unwrap_or_default().to_owned();
+                let came = text(model, "/upload_timestamp");
+                vec![
+                    plain(&names(model)),
+                    size,
+                    digest,
+                    ago(came),
+                    plain(text(model, "/framework")),
+                ]
+            };
+            let rows: Vec<_> = list(&all, "/models").iter().map(row).collect();
+            for line in table::lines(&["NAME", "SIZE", "SHA256", "AGE", "FRAMEWORK"], &rows) {
+                output.line(&line)?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn unreadable(path: &Path) -> impl Fn(io::Error) -> Error {
+    move |error| {
+        Error::new(Exit::Trouble, format!("{} can't be used", path.display()))
+            .why(error.to_string())
+    }
+}
+
+fn other(name: &Key) -> Error {
+    Error::new(Exit::NotSo, format!("the file and model/{name} have different contents"))
+}
+
+async fn push(
+    file: &Path,
+    name: &Key,
+    is_new: bool,
+    about: &[(&str, &Option<String>)],
+    (server, output): (&Server, &mut Output),
+) -> Result<Exit, Error> {
+    let opened = tokio::fs::File::open(file).await.map_err(unreadable(file))?;
+    let size = opened.metadata().await.map_err(unreadable(file))?.len();
+    let encode =
+        |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
+    let said = about.iter().filter_map(|(name, text)| Some((name, text.as_deref()?)));
+    let query: Vec<_> = said.map(|(name, text)| format!("{name}={}", encode(text))).collect();
+    let path = format!("{}?{}", name.path(), query.join("&"));
+    let (sender, seen) = tokio::sync::oneshot::channel();
+    let hashing = Hashing { hasher: Sha256::new(), done: Some(sender) };
+    let blocks = ReaderStream::with_capacity(opened, BLOCK);
+    let blocks =
+        futures_util::stream::unfold((blocks, hashing), |(mut blocks, mut hashing)| async {
+            let block = blocks.next().await?;
+            if let Ok(block) = &block {
+                hashing.hasher.update(block);
+            }
+            Some((block, (blocks, hashing)))
+        });
+    let stored = server.upload(&path, size, is_new, blocks).await?;
+    let sent = seen.await.ok();
+    if sent.as_ref().map(Digest::as_str) != stored["sha256"].as_str() {
+        return Err(other(name));
+    }
+    output.line(&plain(&format!(
+        "model/{name} stored: {}, {}",
+        format_bytes(size),
+        text(&stored, "/sha256")
+    )))?;
+    Ok(Exit::Done)
+}
+
+/// Hashes what is sent; tells the digest when all is.
+struct Hashing {
+    hasher: Sha256,
+    done: Option<tokio::sync::oneshot::Sender<Digest>>,
+}
+
+impl Drop for Hashing {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            let hasher = std::mem::take(&mut self.hasher);
+            let _ = done.send(Digest::of_hash(hasher.finalize().into()));
+        }
+    }
+}
+
+async fn pull(
+    name: &Key,
+    file: &Path,
+    server: &Server,
+    output: &mut Output,
+) -> Result<Exit, Error> {
+    let info = server.get(&format!("{}/info", name.path())).await?;
+    let found = Key { version: text(&info, "/version").to_owned(), ..name.clone() };
+    let mut parts = server.follow(&found.path(), "application/octet-stream").await?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let wanted = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let part = folder.unwrap_or_else(|| Path::new(".")).join(format!(".{wanted}.part"));
+    let written = async {
+        let mut new = tokio::fs::File::create(&part).await?;
+        let mut hasher = Sha256::new();
+        while let Some(block) = parts.next().await.map_err(io::Error::other)? {
+            hasher.update(&block);
+            new.write_all(&block).await?;
+        }
+        new.sync_all().await?;
+        io::Result::Ok(Digest::of_hash(hasher.finalize().into()))
+    };
+    let digest = match written.await {
+        Ok(digest)
+            if text(&info, "/sha256").is_empty() || text(&info, "/sha256") == digest.as_str() =>
+        {
+            digest
+        }
+        failed => {
+            let _ = tokio::fs::remove_file(&part).await;
+            failed.map_err(unreadable(file))?;
+            return Err(other(&found));
+        }
+    };
+    tokio::fs::rename(&part, file).await.map_err(unreadable(file))?;
+    output.line(&plain(&format!("{} is model/{found}: {digest}", file.display())))?;
+    Ok(Exit::Done)
+}
+
+async fn verify(
+    name: &Key,
+    file: &Path,
+    server: &Server,
+    output: &mut Output,
+) -> Result<Exit, Error> {
+    let info = server.get(&format!("{}/info", name.path())).await?;
+    let mut opened = tokio::fs::File::open(file).await.map_err(unreadable(file))?;
+    let (mut hasher, mut block) = (Sha256::new(), vec![0; BLOCK]);
+    loop {
+        match opened.read(&mut block).await.map_err(unreadable(file))? {
+            0 => break,
+            length => hasher.update(&block[..length]),
+        }
+    }
+    let digest = Digest::of_hash(hasher.finalize().into());
+    if text(&info, "/sha256") != digest.as_str() {
+        return Err(other(name));
+    }
+    output.line(&plain(&format!("{} is model/{name}: {digest}", file.display())))?;
+    Ok(Exit::Done)
+}
+
+/// Blocks of a file.
+pub(super) trait Blocks:
+    futures_util::Stream<Item = io::Result<Bytes>> + Send + 'static
+{
+}
+
+impl<T: futures_util::Stream<Item = io::Result<Bytes>> + Send + 'static> Blocks for T {}

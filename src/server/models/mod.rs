@@ -1,0 +1,86 @@
+//! The model store, as programs that store and load models know it: the paths, documents and errors
+//! of the server that it takes the place of, and what that one had not.
+
+mod aliases;
+mod body;
+mod download;
+mod fields;
+mod list;
+mod own;
+mod range;
+mod refusal;
+mod upload;
+
+use std::sync::Arc;
+
+pub(super) use aliases::{alias, aliases, freeze, remove_alias, set_alias};
+pub(super) use download::{download, info};
+pub(super) use list::{all, of_app, of_project, of_version};
+pub(super) use own::{gc, restore, trash};
+pub(super) use upload::{delete, put, upload};
+
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+    response::{IntoResponse, Response},
+};
+use serde::de::DeserializeOwned;
+
+use super::{Shared, access, problem::Problem};
+use crate::auth::{Identity, Mode, Needs};
+use crate::store::{Error, Store};
+use refusal::{Refused, Verb};
+
+/// Who asks.
+pub(super) struct Asker(Identity);
+
+impl<S: Send + Sync> FromRequestParts<S> for Asker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Identity>().cloned().map(Self).ok_or_else(Problem::failed)
+    }
+}
+
+impl Asker {
+    /// Whether this one may do that in a project.
+    fn check(&self, mode: Mode, project: &str) -> Result<(), Refused> {
+        let may = self.0.may(Needs::Store(mode), Some(project));
+        may.map_err(|denial| Refused::from(access::denied(&self.0, &denial)))
+    }
+}
+
+/// The names in a path, decoded.
+pub(super) struct Named<T>(T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<T>::from_request_parts(parts, state).await;
+        path.map(|Path(names)| Self(names)).map_err(|_| Problem::no_route(parts.uri.path()))
+    }
+}
+
+type Answer = Result<Response, Refused>;
+
+/// The store; the first request opens it.
+async fn store(shared: &Arc<Shared>, verb: Verb) -> Result<Arc<Store>, Refused> {
+    let models = &shared.parts.models;
+    if let Some(store) = models.opened() {
+        return Ok(Arc::clone(store));
+    }
+    let models = Arc::clone(models);
+    blocking(verb, move || models.store().map(Arc::clone)).await
+}
+
+/// Runs what waits for the disk.
+async fn blocking<T: Send + 'static>(
+    verb: Verb,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Refused> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|error| verb.refuse(&error)),
+        Err(_) => Err(Problem::failed().into_response().into()),
+    }
+}

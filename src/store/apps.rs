@@ -1,0 +1,170 @@
+//! What is kept of an app: its aliases, and the versions that are frozen.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Key, Query, Store, name, resolve::LATEST};
+use crate::model::Digest;
+
+/// What is kept of an app.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppRecord {
+    /// The project.
+    pub project_id: String,
+    /// The app.
+    pub app_name: String,
+    /// Names for versions.
+    #[serde(default)]
+    pub aliases: BTreeMap<String, String>,
+    /// The versions that may not be changed.
+    #[serde(default)]
+    pub frozen: BTreeSet<String>,
+}
+
+impl Store {
+    /// What is kept of an app.
+    pub fn app(&self, project: &str, app: &str) -> AppRecord {
+        let found = self.apps().get(&(project.to_owned(), app.to_owned())).cloned();
+        let (project_id, app_name) = (project.to_owned(), app.to_owned());
+        found.unwrap_or_else(|| AppRecord { project_id, app_name, ..AppRecord::default() })
+    }
+
+    /// Lets an alias stand for a version. What it stood for before is answered.
+    pub fn set_alias(
+        &self,
+        (project, app): (&str, &str),
+        alias: &str,
+        version: &str,
+    ) -> Result<Option<String>, Error> {
+        let alias = name::version_name(alias)?;
+        if alias == LATEST {
+            return Err(Error::Conflict("`latest` is always the newest version".to_owned()));
+        }
+        let _project = self.lock(project);
+        if self.has_version(project, app, &alias) {
+            return Err(Error::Conflict(format!("`{alias}` is a version of this app")));
+        }
+        if !self.has_version(project, app, version) {
+            return Err(Error::Nothing(format!("this app has no version `{version}`")));
+        }
+        let mut record = self.app(project, app);
+        let before = record.aliases.insert(alias, version.to_owned());
+        self.keep(record)?;
+        Ok(before)
+    }
+
+    /// Removes an alias. What it stood for is answered.
+    pub fn remove_alias(&self, (project, app): (&str, &str), alias: &str) -> Result<String, Error> {
+        let _project = self.lock(project);
+        let mut record = self.app(project, app);
+        let before = record.aliases.remove(alias);
+        let before = before.ok_or_else(|| Error::Nothing(format!("no alias is `{alias}`")))?;
+        self.keep(record)?;
+        Ok(before)
+    }
+
+    /// Freezes a version, or lets it be changed again. Whether that is new.
+    pub fn freeze(
+        &self,
+        (project, app): (&str, &str),
+        version: &str,
+        is_frozen: bool,
+    ) -> Result<bool, Error> {
+        let _project = self.lock(project);
+        let mut record = self.app(project, app);
+        if is_frozen && !self.has_version(project, app, version) {
+            return Err(Error::Nothing(format!("this app has no version `{version}`")));
+        }
+        let is_new = if is_frozen {
+            record.frozen.insert(version.to_owned())
+        } else {
+            record.frozen.remove(version)
+        };
+        if is_new {
+            self.keep(record)?;
+        }
+        Ok(is_new)
+    }
+
+    /// Whether the version of a model is frozen.
+    pub fn is_frozen(&self, key: &Key) -> bool {
+        let apps = self.apps();
+        let record = apps.get(&(key.project.clone(), key.app.clone()));
+        record.is_some_and(|record| record.frozen.contains(&key.version))
+    }
+
+    /// Whether nothing else is called as the version of a model is.
+    pub(super) fn check_alias(&self, key: &Key) -> Result<(), Error> {
+        let apps = self.apps();
+        let record = apps.get(&(key.project.clone(), key.app.clone()));
+        if record.is_some_and(|record| record.aliases.contains_key(&key.version)) {
+            let detail = format!("`{}` is an alias of this app: upload a version", key.version);
+            return Err(Error::Conflict(detail));
+        }
+        Ok(())
+    }
+
+    fn has_version(&self, project: &str, app: &str, version: &str) -> bool {
+        let [project, app, version] = [project, app, version].map(|name| Some(name.to_owned()));
+        let query = Query { project, app, version, limit: Some(1), ..Query::default() };
+        0 < self.list(&query).total
+    }
+
+    fn keep(&self, record: AppRecord) -> Result<(), Error> {
+        let names = (record.project_id.clone(), record.app_name.clone());
+        self.write_app(&record).map_err(Error::disk("the app can't be written"))?;
+        self.apps().insert(names, record);
+        Ok(())
+    }
+
+    fn write_app(&self, record: &AppRecord) -> io::Result<()> {
+        let path = self.app_file(record);
+        let new = self.own("uploads").join(format!("app-{}", self.number()));
+        let apps = self.own("apps");
+        let old = self.disk.read(&path).ok();
+        let mut text = serde_json::to_vec_pretty(record)?;
+        text.push(b'\n');
+        let written = self.disk.write_file(&new, &text);
+        if let Err(error) = written.and_then(|()| self.disk.rename(&new, &path)) {
+            let _ = self.disk.remove_file(&new);
+            return Err(error);
+        }
+        self.disk.sync_dir(&apps).inspect_err(|_| {
+            // What was not made to last is not said to be there.
+            let back = old.map(|old| self.disk.write_file(&new, &old));
+            let _ = match back {
+                Some(Ok(())) => self.disk.rename(&new, &path),
+                Some(Err(error)) => Err(error),
+                None => self.disk.remove_file(&path),
+            };
+        })
+    }
+
+    fn app_file(&self, record: &AppRecord) -> PathBuf {
+        let names = (&record.project_id, &record.app_name);
+        self.own("apps").join(format!("{}.json", Digest::of_value(&names).short(32)))
+    }
+
+    /// Reads what is kept of all apps.
+    pub(super) fn load_apps(&self) -> io::Result<()> {
+        let folder = self.own("apps");
+        for name in self.disk.list(&folder)? {
+            let bytes = self.disk.read(&folder.join(&name))?;
+            match serde_json::from_slice::<AppRecord>(&bytes) {
+                Ok(record) => {
+                    let names = (record.project_id.clone(), record.app_name.clone());
+                    self.apps().insert(names, record);
+                }
+                Err(error) => {
+                    tracing::warn!(file = ?name, %error, "what is kept of an app makes no sense");
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! The content of a model, as it is read.
+//!
+//! A slice of one of our own files is a mapping of its pages: nothing is copied before the kernel
+//! sends it. Nobody may write to these files, and none is ever made shorter. Should somebody do so
+//! all the same, the slices that are mapped afterwards fail, and a send of those that were mapped
+//! already fails in the kernel, as long as nothing of Berth looks into them. What is not ours, and
+//! what is encrypted on its way, is therefore read into memory instead.
+
+use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use super::{Entry, Error, Figures, Key, Store, disk::stat_of};
+use crate::model::Digest;
+
+/// How long a slice is, at most.
+pub const SLICE: usize = 1 << 20;
+/// Shorter slices are read: a mapping of them costs more.
+const MAPPED_MIN: usize = 64 << 10;
+
+/// How slices are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Mapped.
+    Map,
+    /// Read into memory.
+    Read,
+}
+
+/// A content that is open. It stays what it is, whatever happens to the model's name.
+#[derive(Clone, Debug)]
+pub struct Content {
+    file: Arc<File>,
+    /// How long it is.
+    pub size: u64,
+    /// How its slices are best taken.
+    pub way: Way,
+}
+
+impl Content {
+    /// A slice, at most [`SLICE`] long, all of it in memory. It may wait for the disk.
+    pub fn slice(&self, from: u64, length: usize) -> io::Result<Bytes> {
+        let length = length.min(SLICE);
+        if self.way == Way::Map && MAPPED_MIN <= length {
+            return map(&self.file, from, length);
+        }
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, from)?;
+        Ok(bytes.into())
+    }
+}
+
+#[expect(unsafe_code, reason = "a mapping is sound as long as nobody writes to the file")]
+fn map(file: &File, from: u64, length: usize) -> io::Result<Bytes> {
+    // SAFETY: the file is a blob: it has mode 0444, and Berth never writes to one or makes it
+    // shorter once it has a name.
+    let map = unsafe { memmap2::MmapOptions::new().offset(from).len(length).map(file)? };
+    // No page is waited for later, by a thread that others wait for; and a file that has become
+    // too short is found out here.
+    match map.advise(memmap2::Advice::PopulateRead) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
+            // Kernels before 5.14 can't be asked.
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, from)?;
+            Ok(bytes.into())
+        }
+        populated => populated.map(|()| Bytes::from_owner(map)),
+    }
+}
+
+impl Store {
+    /// Opens the content of a model. One that somebody else has changed is looked at again.
+    pub fn open_content(&self, entry: &Arc<Entry>) -> Result<(Arc<Entry>, Content), Error> {
+        let mut entry = Arc::clone(entry);
+        for _ in 0..3 {
+            let opened = self.disk.open(&entry.file);
+            let opened = opened.and_then(|file| Ok((stat_of(&file.metadata()?), file)));
+            match opened {
+                Ok((stat, _)) if !stat.is_file => return Err(Error::NotAFile),
+                Ok((stat, file)) if (stat.inode, stat.size) == (entry.inode, entry.size) => {
+                    let way = if entry.is_ours { Way::Map } else { Way::Read };
+                    let content = Content { file: Arc::new(file), size: stat.size, way };
+                    return Ok((entry, content));
+                }
+                Err(error) if !super::scan::is_absent(&error) => {
+                    return Err(Error::disk("the model can't be read")(error));
+                }
+                _ => entry = self.refresh(&entry.key)?,
+            }
+        }
+        Err(Error::not_found(&entry.key))
+    }
+
+    /// Reads a model, and says what its digest is; `go_on` is asked after each slice.
+    pub fn hash(&self, key: &Key, mut go_on: impl FnMut() -> bool) -> Result<Digest, Error> {
+        let (entry, content) = self.open_content(&self.get(key)?)?;
+        let content = Content { way: Way::Read, ..content };
+        let mut hasher = Sha256::new();
+        let mut at = 0;
+        while at < content.size {
+            let length = usize::try_from(content.size - at).unwrap_or(SLICE).min(SLICE);
+            let slice = content.slice(at, length);
+            let slice = slice.map_err(Error::disk("the model can't be read"))?;
+            hasher.update(&slice);
+            at += u64::try_from(length).unwrap_or(u64::MAX);
+            if !go_on() {
+                return Err(Error::Conflict("given up".to_owned()));
+            }
+        }
+        let digest = Digest::of_hash(hasher.finalize().into());
+        if entry.sha256.is_none() {
+            let stat = self.disk.stat(&entry.file);
+            let stat = stat.map_err(Error::disk("the model can't be read"))?;
+            self.remember(&entry.file, &stat, digest.clone());
+            self.refresh(key)?;
+        }
+        Ok(digest)
+    }
+
+    /// The models whose digest nobody knows yet.
+    pub fn unread(&self) -> Vec<Key> {
+        let all = self.index.all();
+        all.iter().filter(|e| e.sha256.is_none()).map(|e| e.key.clone()).collect()
+    }
+
+    /// Counts what was sent.
+    pub fn count_sent(&self, bytes: u64) {
+        Figures::add(&self.figures.sent, bytes);
+    }
+}

@@ -1,0 +1,287 @@
+//! What goes: deleted models, which wait in the trash for a while, and contents without a name.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Figures, OWN, Require, Store, entry::Entry, name::Key, scan::is_absent};
+use crate::model::Timestamp;
+
+/// How long a content without a model is kept: an upload of the same content may be under way.
+const GRACE: Duration = Duration::from_hours(1);
+/// What a model's folder has; whatever else is in one is somebody's, and is never removed.
+const PARTS: [&str; 3] = ["model", "model.onnx", "metadata.json"];
+
+/// A model in the trash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trashed {
+    /// What it is called there.
+    pub id: String,
+    /// What it was called.
+    pub project_id: String,
+    /// What it was called.
+    pub app_name: String,
+    /// What it was called.
+    pub version: String,
+    /// What it was called.
+    pub model_name: String,
+    /// How long it is.
+    pub size: u64,
+    /// When it was deleted.
+    pub deleted: Timestamp,
+}
+
+/// What was swept, or would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// How many models left the trash.
+    pub trashed: usize,
+    /// How many contents went.
+    pub blobs: usize,
+    /// How many bytes that frees.
+    pub bytes: u64,
+}
+
+impl Trashed {
+    fn key(&self) -> Result<Key, Error> {
+        Ok(Key::new(&self.project_id, &self.app_name, &self.version, &self.model_name)?)
+    }
+}
+
+/// Removes from the trash what a kill left there without a model.
+pub(super) fn recover(store: &Store) -> io::Result<()> {
+    let trash = store.own("trash");
+    for name in store.disk.list(&trash)? {
+        let folder = trash.join(&name);
+        if store.disk.stat(&folder.join("model")).is_err() {
+            store.discard(&folder);
+        }
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Deletes a model; for a while, it can be brought back.
+    pub fn delete(
+        &self,
+        key: &Key,
+        require: &Require,
+        now: Timestamp,
+    ) -> Result<Arc<Entry>, Error> {
+        let _project = self.lock(&key.project);
+        let entry = self.get(key)?;
+        require.check(Some(&entry))?;
+        if self.is_frozen(key) {
+            return Err(Error::Immutable);
+        }
+        let done = if self.settings.trash_ttl.is_zero() {
+            let gone = self.own("uploads").join(format!("gone-{}", self.number()));
+            self.take_away(&entry, &gone, None).map(|()| self.discard(&gone))
+        } else {
+            self.throw(&entry, now)
+        };
+        match done {
+            Err(error) if is_absent(&error) => {
+                // Somebody else has removed it already.
+                self.index.remove(key);
+                self.recount();
+                return Err(Error::not_found(key));
+            }
+            done => done.map_err(Error::disk("the model can't be deleted"))?,
+        }
+        self.index.remove(key);
+        self.recount();
+        if let Some(above) = entry.folder.parent() {
+            self.prune(above);
+        }
+        Figures::add(&self.figures.deletions, 1);
+        Ok(entry)
+    }
+
+    fn throw(&self, entry: &Entry, now: Timestamp) -> io::Result<()> {
+        let Key { project, app, version, model } = entry.key.clone();
+        let (id, folder) = loop {
+            let id = format!("{:x}-{:x}", now.as_millis(), self.number());
+            let folder = self.own("trash").join(&id);
+            match self.disk.create_dir(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => break made.map(|()| (id, folder))?,
+            }
+        };
+        let trashed = Trashed {
+            id,
+            project_id: project,
+            app_name: app,
+            version,
+            model_name: model,
+            size: entry.size,
+            deleted: now,
+        };
+        let text = serde_json::to_vec_pretty(&trashed)?;
+        let thrown = self
+            .disk
+            .write_file(&folder.join("trash.json"), &text)
+            .and_then(|()| self.disk.sync_dir(&self.own("trash")))
+            .and_then(|()| self.take_away(entry, &folder.join("model"), Some(&folder)));
+        if thrown.is_err() {
+            self.discard(&folder);
+        }
+        thrown
+    }
+
+    /// Moves a model's folder; when that can't be made to last, back.
+    fn take_away(&self, entry: &Entry, to: &Path, holder: Option<&Path>) -> io::Result<()> {
+        let above = entry.folder.parent().unwrap_or(&entry.folder);
+        self.disk.rename(&entry.folder, to)?;
+        let lasting = holder.map_or(Ok(()), |holder| self.disk.sync_dir(holder));
+        lasting.and_then(|()| self.disk.sync_dir(above)).inspect_err(|_| {
+            let _ = self.disk.rename(to, &entry.folder);
+            let _ = self.disk.sync_dir(above);
+        })
+    }
+
+    /// What is in the trash, the newest last.
+    pub fn trash(&self) -> Result<Vec<Trashed>, Error> {
+        let unreadable = || Error::disk("the trash can't be read");
+        let trash = self.own("trash");
+        let mut found: Vec<Trashed> = Vec::new();
+        for name in self.disk.list(&trash).map_err(unreadable())? {
+            let text = self.disk.read(&trash.join(&name).join("trash.json")).unwrap_or_default();
+            found.extend(serde_json::from_slice(&text).ok());
+        }
+        found.sort_by(|a, b| (a.deleted, &a.id).cmp(&(b.deleted, &b.id)));
+        Ok(found)
+    }
+
+    /// One thing in the trash.
+    pub fn trashed(&self, id: &str) -> Result<Trashed, Error> {
+        let found = self.trash()?.into_iter().find(|trashed| trashed.id == id);
+        found.ok_or_else(|| Error::Nothing(format!("nothing in the trash is called `{id}`")))
+    }
+
+    /// Brings a deleted model back.
+    pub fn restore(&self, id: &str) -> Result<Arc<Entry>, Error> {
+        let trashed = self.trashed(id)?;
+        let key = trashed.key()?;
+        let _project = self.lock(&key.project);
+        if self.index.get(&key).is_some() {
+            return Err(Error::Conflict(format!("{key} is there again: delete it first")));
+        }
+        self.check_mutable(&key, false)?;
+        let folder = self.own("trash").join(&trashed.id);
+        let target = self.settings.root.join(key.folder());
+        let above = target.parent().map(Path::to_owned).unwrap_or_default();
+        let moved = self.make_parents(&key, &above).and_then(|()| {
+            self.disk.rename(&folder.join("model"), &target)?;
+            self.disk.sync_dir(&above)
+        });
+        if let Err(error) = moved {
+            self.prune(&above);
+            return Err(Error::disk("the model can't be brought back")(error));
+        }
+        self.discard(&folder);
+        let looked = self.look(&key, &target).map_err(Error::disk("the model can't be read"))?;
+        self.index.put(Arc::new(looked.ok_or_else(|| Error::not_found(&key))?));
+        self.recount();
+        self.get(&key)
+    }
+
+    /// Empties the trash of what has been there for its time, and removes contents that no model
+    /// has; `is_dry` only says what that would be.
+    pub fn sweep(&self, now: Timestamp, is_dry: bool) -> Result<Swept, Error> {
+        let mut swept = Swept::default();
+        for trashed in self.trash()? {
+            if now.since(trashed.deleted) < self.settings.trash_ttl {
+                continue;
+            }
+            swept.trashed += 1;
+            if is_dry {
+                let model = self.own("trash").join(&trashed.id).join("model");
+                let stat = self.disk.stat(&model.join("model"));
+                // The blob's name and this one.
+                let is_last = stat.is_ok_and(|stat| stat.links <= 2);
+                swept.bytes += if is_last { trashed.size } else { 0 };
+            } else {
+                self.discard(&self.own("trash").join(&trashed.id));
+            }
+        }
+        let blobs = self.own("blobs/sha256");
+        let unreadable = || Error::disk("the contents can't be read");
+        for first in self.disk.list(&blobs).map_err(unreadable())? {
+            for rest in self.disk.list(&blobs.join(&first)).map_err(unreadable())? {
+                let path = blobs.join(&first).join(rest);
+                let Ok(stat) = self.disk.stat(&path) else { continue };
+                let changed = i64::try_from(stat.changed / 1_000_000).unwrap_or(0);
+                let is_old = GRACE <= now.since(Timestamp::from_millis(changed));
+                if stat.links == 1 && is_old && (is_dry || self.sweep_blob(&path)) {
+                    swept.blobs += 1;
+                    swept.bytes += stat.size;
+                }
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Removes a blob that has no other name. Whether it went.
+    pub(super) fn sweep_blob(&self, path: &Path) -> bool {
+        let _all = self.sweeping.write().unwrap_or_else(PoisonError::into_inner);
+        let is_last = self.disk.stat(path).is_ok_and(|stat| stat.links == 1);
+        let is_gone = is_last && self.disk.remove_file(path).is_ok();
+        if let Some(folder) = path.parent().filter(|_| is_gone) {
+            let _ = self.disk.remove_dir(folder);
+        }
+        is_gone
+    }
+
+    /// Removes a folder that is out of sight. What is in it beside a model's parts is somebody's:
+    /// then it goes to the trash.
+    pub(super) fn discard(&self, path: &Path) {
+        if !self.disk.stat(path).is_ok_and(|stat| stat.is_folder) {
+            let _ = self.disk.remove_file(path);
+            return;
+        }
+        let names = self.disk.list(path).unwrap_or_default();
+        let is_part = |name: &&std::ffi::OsString| {
+            PARTS.iter().chain(&["trash.json"]).any(|part| name.as_os_str() == *part)
+        };
+        if let Some(other) = names.iter().find(|name| !is_part(name)) {
+            tracing::warn!(path = %path.display(), other = ?other, "a folder that holds more than a model is kept in the trash");
+            let seen = self.disk.stat(path).map_or(0, |stat| stat.inode.1);
+            let kept: PathBuf = self.own("trash").join(format!("kept-{seen:x}-{}", self.number()));
+            if path.parent() == Some(&self.own("uploads")) {
+                let _ = self.disk.rename(path, &kept);
+            }
+            return;
+        }
+        for name in names {
+            let inner = path.join(name);
+            if self.disk.stat(&inner).is_ok_and(|stat| stat.is_folder) {
+                self.discard(&inner);
+            } else {
+                let _ = self.disk.remove_file(&inner);
+            }
+        }
+        let _ = self.disk.remove_dir(path);
+    }
+
+    /// Removes the folder of a version, an app, a project that has nothing any more.
+    pub(super) fn prune(&self, version: &Path) {
+        let mut folder = version;
+        for _ in 0..3 {
+            if folder == self.settings.root || folder.ends_with(OWN) {
+                return;
+            }
+            if self.disk.remove_dir(folder).is_err() {
+                return;
+            }
+            let Some(above) = folder.parent() else { return };
+            let _ = self.disk.sync_dir(above);
+            folder = above;
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Tokens that are for parts of the model store.
+
+use super::{Gate, code};
+use crate::api::stage::Answer;
+
+const FORM: &str = "multipart/form-data; boundary=X";
+
+fn form(parts: &[(&str, &str)]) -> String {
+    let mut body = String::new();
+    for (head, content) in parts {
+        body += &format!("--X\r\ncontent-disposition: form-data; {head}\r\n\r\n{content}\r\n");
+    }
+    body + "--X--\r\n"
+}
+
+impl Gate {
+    async fn upload(&self, query: &str, body: &str) -> Answer {
+        let bearer = format!("Bearer {}", self.scoped);
+        let headers = [("authorization", bearer.as_str()), ("content-type", FORM)];
+        self.ask("POST", &format!("/models/upload?{query}"), &headers, body).await
+    }
+}
+
+#[tokio::test]
+async fn a_scoped_token_reaches_its_own_projects_wherever_they_are_named() {
+    let gate = Gate::start().await;
+    let file = ("name=\"file\"; filename=\"f\"", "content");
+    let names = "app_name=a&version=1&model_name=m";
+    let field = |project| ("name=\"project_id\"", project);
+    for (project, status) in [("vision", 201), ("text", 403), ("visio", 403), ("vision2", 403)] {
+        let in_query = gate.upload(&format!("project_id={project}&{names}"), &form(&[file])).await;
+        assert_eq!(in_query.status, status, "{project}: {in_query:?}");
+        for parts in [[field(project), file], [file, field(project)]] {
+            let in_field = gate.upload(names, &form(&parts)).await;
+            assert_eq!(in_field.status, status, "{project}: {in_field:?}");
+        }
+        // The query wins: a field can't lead elsewhere.
+        let (query, body) =
+            (format!("project_id={project}&{names}"), form(&[field("vision"), file]));
+        assert_eq!(gate.upload(&query, &body).await.status, status);
+    }
+    for (method, path, status) in [
+        ("GET", "/models/vision", 200),
+        ("GET", "/models/visi%6Fn/a", 200),
+        ("GET", "/models/text", 403),
+        ("GET", "/models/vision%2F..%2Ftext", 403),
+        ("GET", "/models/text/a/1/m", 403),
+        ("GET", "/models/vision/a/1/m", 200),
+        ("DELETE", "/models/text/a/1/m", 403),
+        ("POST", "/models/text/a/1/freeze", 403),
+        ("POST", "/models/vision/a/1/freeze", 200),
+        ("POST", "/models/vision/a/1/unfreeze", 200),
+        ("GET", "/models/vision/", 307),
+        ("GET", "/api/v1/models/trash", 403),
+        ("GET", "/api/v1/apps", 403),
+    ] {
+        let answer = gate.by(&gate.scoped, method, path).await;
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+    }
+    let others = gate.by(&gate.admin, "PUT", "/models/text/a/1/m").await;
+    assert_eq!(others.status, 201, "{others:?}");
+    let list = |token| gate.by(token, "GET", "/models/list");
+    assert_eq!(list(&gate.scoped).await.json()["total_models"], 1);
+    assert_eq!(list(&gate.viewer).await.json()["total_models"], 2);
+    let denied = gate.by(&gate.viewer, "DELETE", "/models/text/a/1/m").await;
+    assert_eq!((denied.status, code(&denied).as_str()), (403, ""));
+    assert!(denied.body.starts_with("{\"detail\":\"this takes the role operator"), "{denied:?}");
+}
+
+#[tokio::test]
+async fn changes_of_models_are_in_the_audit_log_with_their_digests() {
+    let gate = Gate::start().await;
+    assert_eq!(gate.by(&gate.operator, "PUT", "/models/text/a/1/m").await.status, 201);
+    assert_eq!(gate.by(&gate.operator, "DELETE", "/models/text/a/1/m").await.status, 200);
+    let page = gate.by(&gate.operator, "GET", "/api/v1/audit").await.json();
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let (deleted, put) = (&page["items"][0], &page["items"][1]);
+    assert_eq!((&put["object"], &put["outcome"]), (&"model/text/a/1/m".into(), &"done".into()));
+    assert_eq!(put["after"]["sha256"], empty, "{put:#}");
+    assert_eq!((&deleted["before"]["sha256"], &deleted["after"]), (&empty.into(), &().into()));
+}
