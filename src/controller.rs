@@ -19,7 +19,7 @@ use crate::engine::Hint;
 use crate::execute::Finished;
 use crate::intake::{Intake, Taken};
 use crate::manifest::{Severity, Snapshot};
-use crate::model::{AppName, Reason};
+use crate::model::{AppName, Phase, Reason};
 use crate::queue::Turn;
 use crate::reconcile::Reconciler;
 use crate::record::{Command, CommandEnvelope, CommandError, Event, ledger::Facts};
@@ -399,7 +399,10 @@ impl Controller {
         let (app, told) = match command {
             Command::Start(app) => {
                 self.must_exist(&app)?;
-                ledger.update(&app, |facts| facts.is_paused = false);
+                ledger.update(&app, |facts| {
+                    facts.is_paused = false;
+                    facts.request.take_if(|request| *request == Request::Install);
+                });
                 (app, "starting")
             }
             Command::Stop(app) => {
@@ -414,6 +417,10 @@ impl Controller {
                     facts.restarting = None;
                 });
                 (app, "restarting")
+            }
+            Command::Install(app) => {
+                self.must_exist(&app)?;
+                (self.install(&app), "installing; it stays stopped until `berth start`")
             }
             Command::Rebuild(app) => {
                 self.must_exist(&app)?;
@@ -471,6 +478,20 @@ impl Controller {
             self.reconciler.queue.ask(app, Duration::ZERO);
         }
         "looking at what was pushed".to_owned()
+    }
+
+    /// Has an app's image made. What runs is installed, and is left as it is.
+    fn install(&self, app: &AppName) -> AppName {
+        let entry = self.reconciler.record.entry(app);
+        let runs = |phase| matches!(phase, Phase::Running | Phase::Degraded);
+        if !entry.is_some_and(|entry| runs(entry.status.phase)) {
+            self.reconciler.ledger.update(app, |facts| {
+                facts.is_paused = true;
+                facts.request = Some(Request::Install);
+                facts.failures.clear();
+            });
+        }
+        app.clone()
     }
 
     fn rebuild(&self, app: &AppName) {

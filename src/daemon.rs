@@ -22,7 +22,9 @@ use crate::clock::Clock;
 use crate::compose::Writer;
 use crate::config::{Config, EngineChoice};
 use crate::controller::Controller;
-use crate::engine::{Engine, docker::Docker, docker::Settings as DockerSettings, fake::Fake};
+use crate::engine::{
+    Dormant, Engine, Hands, docker::Docker, docker::Settings as DockerSettings, fake::Fake,
+};
 use crate::execute::{Executor, JobSettings, Jobs};
 use crate::gpu::{Cards, nodes::Roots};
 use crate::health::{
@@ -36,7 +38,7 @@ use crate::queue::Queue;
 use crate::reconcile::{Devices, Memory, Observer, Reconciler, Times};
 use crate::record::{Record, file::Folder, keeper::Keeper, ledger::Ledger};
 use crate::secret::Secrets;
-use crate::server::{Figures, Parts, Server};
+use crate::server::{Compat, Figures, Parts, Server};
 use crate::source::Source;
 use crate::state::{ContainerId, Desired, Policy};
 use crate::telemetry::{Exposed, Metrics};
@@ -165,6 +167,7 @@ impl Daemon {
             placing: tokio::sync::Mutex::default(),
             memory: Memory::default(),
             devices,
+            dormant: Dormant::default(),
         });
         let controller = Controller::new(Arc::clone(&reconciler), desired, resync, stop.clone());
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
@@ -216,7 +219,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let version = env!("CARGO_PKG_VERSION");
     let metrics = Metrics::new(version).map_err(|error| Error::Metrics(error.to_string()))?;
     let metrics = Arc::new(metrics);
-    let engine = engine(&config, &clock, Arc::clone(&metrics))?;
+    let (engine, hands) = engine(&config, &clock, Arc::clone(&metrics))?;
     let _lease = lease(&config, engine.as_ref()).await?;
     let settings = workspace_settings(&config);
     let (source, repositories) = repositories::source(&config, &settings);
@@ -240,6 +243,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         clock: clock.clone(),
         manifests: config.manifests.clone(),
         repositories,
+        compat: compat(&config, hands, Arc::clone(&ledger)),
         workspaces: config.workspaces.clone(),
         models: Arc::clone(&models),
         resync: config.resync,
@@ -302,7 +306,17 @@ fn manifests(config: &Config) -> String {
     folder.into_iter().chain(sources).collect::<Vec<_>>().join(", ")
 }
 
-fn engine(config: &Config, clock: &Clock, metrics: Arc<Metrics>) -> Result<Arc<dyn Engine>, Error> {
+/// What clients of other systems need.
+fn compat(config: &Config, hands: Arc<dyn Hands>, ledger: Arc<Ledger>) -> Compat {
+    let own_container = host::own_container().map(ContainerId::new);
+    let compat = Compat::new(hands, &config.instance, config.ports);
+    Compat { ledger, own_container, ..compat }
+}
+
+/// The engine, as passes have it and as people use it by hand.
+type Engines = (Arc<dyn Engine>, Arc<dyn Hands>);
+
+fn engine(config: &Config, clock: &Clock, metrics: Arc<Metrics>) -> Result<Engines, Error> {
     Ok(match config.engine {
         EngineChoice::Docker => {
             let builds = &config.builds;
@@ -315,9 +329,13 @@ fn engine(config: &Config, clock: &Clock, metrics: Arc<Metrics>) -> Result<Arc<d
                 metrics: Some(metrics),
                 ..DockerSettings::new(&config.docker_host, &config.instance)
             };
-            Arc::new(Docker::connect(settings)?)
+            let docker = Docker::connect(settings)?;
+            (Arc::new(docker.clone()), Arc::new(docker))
         }
-        EngineChoice::Fake => Arc::new(Fake::new(&config.instance, clock.clone())),
+        EngineChoice::Fake => {
+            let fake = Fake::new(&config.instance, clock.clone());
+            (Arc::new(fake.clone()), Arc::new(fake))
+        }
     })
 }
 
@@ -404,6 +422,7 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
         network: "berth".to_owned(),
         publish: config.publish,
         ports: config.ports,
+        port_quarantine: config.port_quarantine,
         base_image: config.base_image.clone(),
         is_local_git_allowed: config.is_local_git_allowed,
         workspaces: config.workspaces.display().to_string(),

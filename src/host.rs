@@ -48,6 +48,13 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
     Some(seen.f_bavail.saturating_mul(seen.f_frsize))
 }
 
+/// The bytes of the disk of `path` that are used, and all that may be; none when nobody can tell.
+pub fn disk(path: &Path) -> Option<(u64, u64)> {
+    let seen = path.ancestors().find_map(|path| rustix::fs::statvfs(path).ok())?;
+    let used = seen.f_blocks.saturating_sub(seen.f_bfree).saturating_mul(seen.f_frsize);
+    Some((used, used.saturating_add(seen.f_bavail.saturating_mul(seen.f_frsize))))
+}
+
 /// The full id of the container that this process runs in; none outside of containers.
 ///
 /// Sources: `/proc/self/cgroup` names it with cgroup v1 (cgroups(7)); with v2 the mounts that the

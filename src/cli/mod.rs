@@ -21,6 +21,7 @@ mod logs;
 mod models;
 mod output;
 mod plan;
+mod ports;
 mod rollout;
 mod run;
 mod schema;
@@ -97,6 +98,8 @@ enum Verb {
     Stop(act::Args),
     /// Stop and start an app.
     Restart(act::Args),
+    /// Get an app's image, and leave the app stopped.
+    Install(act::Args),
     /// Build an app from scratch, or look up what its image's name means now.
     Rebuild(act::Args),
     /// Show how versions took each other's place, or go back to an earlier one.
@@ -108,6 +111,8 @@ enum Verb {
     Confirm,
     /// List the GPUs of the controller's machine, and who holds them.
     Gpu(gpu::Args),
+    /// List the host ports, and who has them.
+    Ports(ports::Args),
     /// List the images that Berth built, or remove those that nothing needs.
     Images(images::Args),
     /// Store, fetch, list and delete models.
@@ -167,10 +172,12 @@ async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
         Verb::Start(args) => act::run("start", &args, &server()?, output).await,
         Verb::Stop(args) => act::run("stop", &args, &server()?, output).await,
         Verb::Restart(args) => act::run("restart", &args, &server()?, output).await,
+        Verb::Install(args) => act::run("install", &args, &server()?, output).await,
         Verb::Rebuild(args) => act::run("rebuild", &args, &server()?, output).await,
         Verb::Reconcile(args) => act::run("reconcile", &args, &server()?, output).await,
         Verb::Rollout(verb) => rollout::run(&verb, &server()?, output).await,
         Verb::Confirm => confirm::run(&server()?, output).await,
+        Verb::Ports(args) => ports::run(&args, &server()?, output).await,
         Verb::Images(args) => images::run(&args, &server()?, output).await,
         Verb::Models(args) => models::run(&args, &server()?, output).await,
         Verb::Wait(args) => wait::run(&args, &server()?, output).await,

@@ -70,6 +70,8 @@ pub struct Config {
     pub docker_host: String,
     /// The host ports that may be given out.
     pub ports: PortRange,
+    /// How long a host port that an app does not have any more is given to nobody else.
+    pub port_quarantine: Duration,
     /// How often everything is looked at.
     pub resync: Duration,
     /// Whether git repositories may be folders of this machine.
@@ -181,6 +183,7 @@ impl Reader {
         let ports = self.one("ports", |text| {
             PortRange::parse(text).ok_or_else(|| "write a range such as `8001-8999`".to_owned())
         });
+        let port_quarantine = self.one("port-quarantine", quarantine);
         let resync = self.one("resync", resync);
         let is_local_git_allowed = self.one("allow-local-git", flag);
         let git = git::read(self, state_dir.as_deref());
@@ -214,6 +217,7 @@ impl Reader {
             engine: engine?,
             docker_host: docker_host?,
             ports: ports?,
+            port_quarantine: port_quarantine?,
             resync: resync?,
             is_local_git_allowed: is_local_git_allowed?,
             git: git?,
@@ -322,6 +326,15 @@ fn resync(text: &str) -> Result<Duration, String> {
         Ok(duration)
     } else {
         Err("write a duration from `1s` to `24h`".to_owned())
+    }
+}
+
+fn quarantine(text: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text).map_err(|error| error.to_string())?;
+    if duration <= Duration::from_hours(24) {
+        Ok(duration)
+    } else {
+        Err("write a duration of at most `24h`".to_owned())
     }
 }
 

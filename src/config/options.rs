@@ -206,6 +206,13 @@ pub const OPTIONS: &[OptionRow] = &[
         "Where the engine listens",
     ),
     row("ports", "RANGE", &["BERTH_PORTS"], "8001-8999", "The host ports that apps are given"),
+    row(
+        "port-quarantine",
+        "DURATION",
+        &["BERTH_PORT_QUARANTINE"],
+        "1m",
+        "How long a host port that an app does not have any more is given to nobody else",
+    ),
     row("resync", "DURATION", &["BERTH_RESYNC"], "30s", "How often everything is looked at"),
     OptionRow {
         name: "allow-local-git",

@@ -18,7 +18,7 @@ use super::{
     About, Applied, BuildRequest, CallCounts, Engine, Error, Hint, LogOptions, LogSink,
     ResolvedCall,
 };
-use crate::model::ImageRef;
+use crate::model::{ImageRef, PortBinding};
 use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
 
 /// How many observations are kept to be shown again.
@@ -68,7 +68,10 @@ pub struct Occurrence {
 impl Occurrence {
     /// Whether the call may change the engine.
     pub fn is_change(&self) -> bool {
-        !matches!(self.kind, "describe" | "observe" | "inspect" | "exec" | "events" | "logs")
+        !matches!(
+            self.kind,
+            "describe" | "observe" | "inspect" | "exec" | "events" | "logs" | "ports_of"
+        )
     }
 }
 
@@ -375,6 +378,13 @@ impl Engine for Faulty {
 
     fn gpus_of<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<GpuHold>, Error>> {
         Box::pin(self.around("gpus_of", self.inner.gpus_of(id)))
+    }
+
+    fn ports_of<'a>(
+        &'a self,
+        id: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<Vec<PortBinding>, Error>> {
+        Box::pin(self.around("ports_of", self.inner.ports_of(id)))
     }
 
     fn exec<'a>(

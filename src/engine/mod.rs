@@ -10,9 +10,11 @@
 //! observes again and never repeats the call blindly (fault D01).
 
 pub mod docker;
+mod dormant;
 pub mod fake;
 pub mod fault;
 pub mod gpus;
+mod hands;
 mod labels;
 
 use std::collections::BTreeMap;
@@ -22,7 +24,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
-use crate::model::{AppName, ImageRef, Reason, Timestamp};
+pub use dormant::Dormant;
+pub use hands::{Deed, Hands, Load};
+
+use crate::model::{AppName, ImageRef, PortBinding, Reason, Timestamp};
 use crate::plan::{Call, Recipe};
 use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
 
@@ -72,6 +77,16 @@ pub trait Engine: Send + Sync + 'static {
     fn gpus_of<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<GpuHold>, Error>> {
         let _ = id;
         Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// The host ports that a container was made with, bound or not: for stopped containers of
+    /// others, of which the list does not tell them.
+    fn ports_of<'a>(
+        &'a self,
+        id: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<Vec<PortBinding>, Error>> {
+        let _ = id;
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     /// Pulls an image, and proves that it is there afterwards. Answers its id.

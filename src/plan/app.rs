@@ -10,7 +10,7 @@ use super::{
     times,
 };
 use crate::model::{App, AppName, PortBinding, Reason};
-use crate::state::{Container, ContainerState, Hold, Want};
+use crate::state::{Container, ContainerState, Hold, Request, Want};
 
 /// Decides what to do about one app.
 ///
@@ -140,16 +140,25 @@ fn pause(input: &Input<'_>, app: &App, plan: &mut Plan) {
     } else {
         (Reason::Paused, "stopped on request; `berth start` starts it again")
     };
-    if let Some(work) = &input.state.work {
+    let installs = input.state.request == Some(Request::Install);
+    // What is fetched, built or pulled says so itself, and why it is not.
+    if installs && matches!(acquire::image(input, app, plan), Acquired::NotYet) {
+        return stop_all(input, app, message, plan);
+    }
+    if let Some(work) = input.state.work.as_ref().filter(|_| !installs) {
         let cause = message.to_owned();
         plan.steps.push(PlannedStep { step: Step::Cancel(work.kind), cause });
     }
+    stop_all(input, app, message, plan);
+    plan.wait(reason, message, None);
+}
+
+fn stop_all(input: &Input<'_>, app: &App, cause: &str, plan: &mut Plan) {
     for container in input.containers().into_iter().filter(|container| is_up(container)) {
         plan.verb = Verb::Stop;
         let call = Call::Stop { target: target(container), grace_s: shape::grace_s(app) };
-        plan.call(message, call);
+        plan.call(cause, call);
     }
-    plan.wait(reason, message, None);
 }
 
 /// While the wanted container can't be made: what was there goes on running.

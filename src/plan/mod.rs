@@ -14,6 +14,7 @@ mod gpus;
 mod images;
 mod outcome;
 mod place;
+mod ports;
 mod preflight;
 mod prune;
 mod recipe;
@@ -40,6 +41,7 @@ pub use gpus::{
 pub use images::{Needed, Unneeded, unneeded};
 pub use outcome::{Outcome, StepFailure};
 pub use place::{Claims, place_ports};
+pub use ports::{PortFacts, PortState, PortUse, port_uses};
 pub use recipe::{is_telling, read_facts};
 pub use render::{render, render_step};
 pub use shape::container_spec;

@@ -1,6 +1,6 @@
 //! Placement of host ports: sticky, deterministic, never given twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{App, PortBinding, PortSpec, Protocol, Reason};
 use crate::state::{HostPort, Placement, PlacementProblem, Policy};
@@ -10,6 +10,8 @@ use crate::state::{HostPort, Placement, PlacementProblem, Policy};
 pub struct Claims {
     /// Ports that are not to be had, and who has them, in words for people.
     pub taken: BTreeMap<HostPort, String>,
+    /// Ports that others do not hold now and will want again: the last to be given out.
+    pub wanted: BTreeSet<HostPort>,
     /// What the app had, by container port: an automatic port stays with its app.
     pub own: BTreeMap<(Protocol, u16), u16>,
 }
@@ -67,17 +69,21 @@ fn automatic_port(
     };
     let kept = claims.own.get(&(port.protocol, port.container_port)).copied();
     let others: Vec<_> = claims.own.values().collect();
-    let lowest = || {
+    let lowest = |may_be_wanted: bool| {
+        let is_wanted = |candidate| claims.wanted.contains(&(port.protocol, candidate));
         let mut range = policy.ports.first..=policy.ports.last;
-        range.find(|candidate| is_free(*candidate) && !others.contains(&candidate))
+        range.find(|candidate| {
+            is_free(*candidate)
+                && !others.contains(&candidate)
+                && (may_be_wanted || !is_wanted(*candidate))
+        })
     };
-    kept.filter(|kept| policy.ports.contains(*kept) && is_free(*kept)).or_else(lowest).ok_or_else(
-        || PlacementProblem {
-            reason: Reason::NoPortFree,
-            message: format!(
-                "no host port of {} is free: widen `--ports` or remove apps",
-                policy.ports
-            ),
-        },
-    )
+    let kept = kept.filter(|kept| policy.ports.contains(*kept) && is_free(*kept));
+    kept.or_else(|| lowest(false)).or_else(|| lowest(true)).ok_or_else(|| PlacementProblem {
+        reason: Reason::NoPortFree,
+        message: format!(
+            "no host port of {} is free: widen `--ports` or remove apps",
+            policy.ports
+        ),
+    })
 }

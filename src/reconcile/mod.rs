@@ -12,6 +12,7 @@ mod leases;
 mod memory;
 mod observer;
 mod patience;
+mod ports;
 mod restart;
 mod times;
 
@@ -25,22 +26,17 @@ use futures_util::future::join_all;
 use tokio::{sync::watch, time::Instant};
 
 use crate::clock::Clock;
-use crate::engine::Engine;
+use crate::engine::{Dormant, Engine};
 use crate::execute::{Executor, Jobs, backoff};
 use crate::gpu::Cards;
 use crate::health::{Prober, Reach};
-use crate::host;
-use crate::model::{
-    App, AppName, ConditionStatus, ConditionType, Phase, PortBinding, Reason, Source,
-};
-use crate::plan::{
-    Claims, Input, Outcome, Plan, Step, Verb, Work, check, place_ports, rebuilds, render,
-};
+use crate::model::{App, AppName, ConditionStatus, ConditionType, Phase, Reason, Source};
+use crate::plan::{Input, Outcome, Plan, Step, Verb, Work, check, rebuilds, render};
 use crate::queue::{Queue, Turn};
-use crate::record::{Entry, Event, Record, ledger::Facts, ledger::Ledger};
+use crate::record::{Entry, Event, Record, ledger::Ledger};
 use crate::state::{
     AppState, BadRevision, Container, ContainerId, ContainerState, Desired, Detail, GpuDevices,
-    GpuPlacement, HealthSeen, Placement, Policy, Request, Want, World,
+    GpuPlacement, HealthSeen, Policy, Request, Want, World,
 };
 use crate::status::{Status, Summary, blind, summarize};
 use crate::telemetry::Metrics;
@@ -91,6 +87,8 @@ pub struct Reconciler {
     pub memory: Memory,
     /// GPUs on their way into containers.
     pub devices: Arc<Devices>,
+    /// The ports that stopped containers of others will want again.
+    pub dormant: Dormant,
 }
 
 impl Reconciler {
@@ -262,79 +260,6 @@ impl Reconciler {
         join_all(asked).await.into_iter().flatten().collect()
     }
 
-    /// Gives the app its host ports: those that it has, as long as nobody else holds them.
-    async fn place(&self, name: &AppName, want: &Want, world: &World, facts: &Facts) -> Placement {
-        let Some(app) = as_app(want).filter(|app| !app.spec.ports.is_empty()) else {
-            return Placement::default();
-        };
-        let _guard = self.placing.lock().await;
-        let mut claims = Claims::default();
-        let is_bound = |container: &Container| container.state == ContainerState::Running;
-        // What it runs on it has, whatever those that do not run were made for (fault P05).
-        let mut held = BTreeSet::new();
-        for container in world.containers_of(name) {
-            for port in &container.ports {
-                if is_bound(container) {
-                    held.insert((port.protocol, port.host_port));
-                }
-                claims.own.insert((port.protocol, port.container_port), port.host_port);
-            }
-        }
-        claims.own.extend(&facts.ports);
-        claims.taken = self.ledger.ports_of_others(name, self.clock.now());
-        self.claim_for_elders(app, &mut claims);
-        let (mut bound_by_engine, mut own) = (BTreeSet::new(), BTreeSet::new());
-        for container in &world.containers {
-            let is_own = container.ownership.app() == Some(name);
-            for port in &container.ports {
-                bound_by_engine.insert((port.protocol, port.host_port));
-                if is_own {
-                    own.insert((port.protocol, port.host_port));
-                } else if is_bound(container) || !held.contains(&(port.protocol, port.host_port)) {
-                    let holder = format!("container {}", container.name);
-                    claims.taken.insert((port.protocol, port.host_port), holder);
-                }
-            }
-        }
-        let mut placement = place_ports(app, &claims, &self.policy);
-        // The host is asked only when a port is to be bound anew: its answer costs milliseconds.
-        let holds = |b: &PortBinding| own.contains(&(b.protocol, b.host_port));
-        if placement.problem.is_some() || !placement.bindings.iter().all(holds) {
-            for port in host::listening_ports() {
-                if !bound_by_engine.contains(&port) {
-                    let holder = "a program of this host".to_owned();
-                    claims.taken.entry(port).or_insert(holder);
-                }
-            }
-            placement = place_ports(app, &claims, &self.policy);
-        }
-        let bindings = placement.bindings.iter();
-        let ports = bindings.map(|b| ((b.protocol, b.container_port), b.host_port)).collect();
-        self.ledger.update(name, |facts| {
-            facts.held = held;
-            if placement.problem.is_none() {
-                facts.ports = ports;
-            }
-        });
-        placement
-    }
-
-    /// Two apps that ask for the same fixed port: the one that has it keeps it, else the first by
-    /// name gets it, every time (fault P05).
-    fn claim_for_elders(&self, app: &App, claims: &mut Claims) {
-        let desired = Arc::clone(&self.desired.borrow());
-        let mine: BTreeSet<_> = claims.own.values().copied().collect();
-        for (name, _) in desired.apps.range(..app.name.clone()) {
-            let Some(elder) = desired.app(name) else { continue };
-            for port in &elder.spec.ports {
-                if let Some(fixed) = port.host_port.filter(|fixed| !mine.contains(fixed)) {
-                    let holder = format!("app {name}");
-                    claims.taken.entry((port.protocol, fixed)).or_insert(holder);
-                }
-            }
-        }
-    }
-
     fn ready(&self, want: &Want) -> BTreeSet<AppName> {
         let Some(app) = as_app(want) else { return BTreeSet::new() };
         let is_ready = |name: &&AppName| {
@@ -397,6 +322,9 @@ impl Reconciler {
             // lost must not be followed by another stop (fault D01).
             Some(Request::Restart) => {
                 outcome.failure.as_ref().is_none_or(|failure| failure.step.starts_with("start "))
+            }
+            Some(Request::Install) => {
+                [Reason::Paused, Reason::Suspended].iter().any(|rest| plan.says(*rest).is_some())
             }
             Some(Request::Fetch | Request::Take) => fetches || !is_git(input.want),
         };
@@ -511,7 +439,7 @@ impl Reconciler {
     fn forget(&self, app: &AppName) {
         self.prober.forget(app);
         self.devices.forget(app);
-        self.ledger.forget(app, self.clock.now());
+        self.ledger.forget(app, self.clock.now() + self.policy.port_quarantine);
         if self.record.entry(app).is_some() {
             let message = "removed; its workspace and volumes are kept".to_owned();
             self.tell(app, false, Reason::Removing, message);

@@ -14,8 +14,8 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::model::Timestamp;
-use crate::state::{Leases, Life, Pin, Request, Resolved, Revision};
+use crate::model::{AppName, Protocol, Timestamp};
+use crate::state::{HostPort, Leases, Life, Pin, Request, Resolved, Rest, Revision};
 
 /// The format that this Berth writes. A newer one is not read and not overwritten (fault T02).
 const FORMAT: u32 = 1;
@@ -35,6 +35,36 @@ pub struct Kept {
     /// The GPUs that programs outside hold.
     #[serde(skip_serializing_if = "Leases::is_unused")]
     pub leases: Leases,
+    /// Host ports that are given to nobody for a while.
+    #[serde(deserialize_with = "legible_rests", skip_serializing_if = "Vec::is_empty")]
+    pub resting: Vec<KeptRest>,
+}
+
+/// A host port that is given to nobody for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptRest {
+    protocol: Protocol,
+    port: u16,
+    until: Timestamp,
+    why: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    app: Option<String>,
+}
+
+impl KeptRest {
+    /// How it is kept.
+    pub(super) fn of(((protocol, port), rest): (&HostPort, &Rest)) -> Self {
+        let app = rest.app.as_ref().map(ToString::to_string);
+        let (until, why) = (rest.until, rest.why.clone());
+        Self { protocol: *protocol, port: *port, until, why, app }
+    }
+
+    /// What it is.
+    pub(super) fn read(self) -> (HostPort, Rest) {
+        let app = self.app.as_deref().and_then(|app| AppName::new(app).ok());
+        ((self.protocol, self.port), Rest { until: self.until, why: self.why, app })
+    }
 }
 
 /// What every format has.
@@ -95,6 +125,11 @@ pub struct KeptApp {
 fn legible<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Revision>, D::Error> {
     let values = Vec::<Value>::deserialize(from)?;
     Ok(values.into_iter().filter_map(read).collect())
+}
+
+fn legible_rests<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<KeptRest>, D::Error> {
+    let values = Vec::<Value>::deserialize(from)?;
+    Ok(values.into_iter().filter_map(|value| serde_json::from_value(value).ok()).collect())
 }
 
 fn legible_one<'de, D: Deserializer<'de>, T: DeserializeOwned>(

@@ -9,14 +9,12 @@ use std::{
 use tokio::sync::Notify;
 
 use super::durable::{Durable, NotKept};
-use super::file::{Kept, KeptApp, KeptBadRevision};
+use super::file::{Kept, KeptApp, KeptBadRevision, KeptRest};
 use crate::model::{AppName, Digest, GpuGrant, PortBinding, Protocol, Reason, SpecHash, Timestamp};
 use crate::state::{
-    BadRevision, Failure, HostPort, Leases, Life, Pin, Request, Resolved, Revision, WorkKind,
+    BadRevision, Failure, HostPort, Leases, Life, Pin, Request, Resolved, Rest, Revision, WorkKind,
 };
 
-/// How long a host port stays with nobody after its app is gone (fault P10).
-const QUARANTINE: Duration = Duration::from_secs(60);
 /// How long a host port that somebody else holds is not tried again (fault P02).
 const BURNED: Duration = Duration::from_secs(300);
 
@@ -87,6 +85,9 @@ impl Facts {
     }
 }
 
+/// Who was given each host port: the app, and its container's port.
+pub type Given = BTreeMap<HostPort, (AppName, u16)>;
+
 /// What is known about all apps.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -101,10 +102,19 @@ pub(super) struct Inner {
     /// How often something was changed.
     number: u64,
     apps: BTreeMap<AppName, Facts>,
-    resting: BTreeMap<HostPort, (Timestamp, String)>,
+    resting: BTreeMap<HostPort, Rest>,
     engine_id: Option<String>,
     folder: Option<String>,
     pub(super) leases: Leases,
+}
+
+impl Inner {
+    /// A port is given to nobody else for a while. The later end counts.
+    fn rest(&mut self, port: HostPort, rest: Rest) {
+        if self.resting.get(&port).is_none_or(|known| known.until < rest.until) {
+            self.resting.insert(port, rest);
+        }
+    }
 }
 
 impl Ledger {
@@ -115,7 +125,7 @@ impl Ledger {
         let inner = Inner {
             number: 0,
             apps: apps.collect(),
-            resting: BTreeMap::new(),
+            resting: kept.resting.into_iter().map(KeptRest::read).collect(),
             engine_id: kept.engine_id,
             folder: kept.folder,
             leases: kept.leases,
@@ -142,6 +152,7 @@ impl Ledger {
             folder: inner.folder.clone(),
             apps: apps.map(|(name, facts)| (name.to_string(), kept(facts))).collect(),
             leases: inner.leases.clone(),
+            resting: inner.resting.iter().map(KeptRest::of).collect(),
         };
         (inner.number, kept)
     }
@@ -211,13 +222,27 @@ impl Ledger {
         })
     }
 
-    /// Forgets an app. Its host ports rest for a while before others get them.
-    pub fn forget(&self, app: &AppName, now: Timestamp) {
+    /// Forgets an app. Its host ports rest until then before others get them (fault P10).
+    pub fn forget(&self, app: &AppName, until: Timestamp) {
         let mut inner = self.lock();
         let Some(facts) = inner.apps.remove(app) else { return };
-        for ((protocol, _), port) in facts.ports {
+        let given = facts.ports.iter().map(|((protocol, _), port)| (*protocol, *port));
+        for port in given.chain(facts.held.iter().copied()) {
             let why = format!("{app}, which was removed just now");
-            inner.resting.insert((protocol, port), (now + QUARANTINE, why));
+            inner.rest(port, Rest { until, why, app: Some(app.clone()) });
+        }
+        self.note_change(inner);
+    }
+
+    /// Ports that an app does not have any more rest until then before others get them.
+    pub fn release(&self, app: &AppName, ports: &BTreeSet<HostPort>, until: Timestamp) {
+        if ports.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        for port in ports {
+            let why = format!("{app}, which had it until just now");
+            inner.rest(*port, Rest { until, why, app: Some(app.clone()) });
         }
         self.note_change(inner);
     }
@@ -229,8 +254,8 @@ impl Ledger {
             lease.acquired_at = lease.acquired_at.moved(ms);
             lease.expires_at = lease.expires_at.moved(ms);
         }
-        for (until, _) in inner.resting.values_mut() {
-            *until = until.moved(ms);
+        for rest in inner.resting.values_mut() {
+            rest.until = rest.until.moved(ms);
         }
         for facts in inner.apps.values_mut() {
             facts.checked_at = facts.checked_at.map(|at| at.moved(ms));
@@ -253,8 +278,8 @@ impl Ledger {
             if others.any(|(_, facts)| facts.held.contains(&key)) {
                 continue;
             }
-            let holder = "a program outside this Berth".to_owned();
-            inner.resting.insert(key, (now + BURNED, holder));
+            let why = "a program outside this Berth".to_owned();
+            inner.resting.insert(key, Rest { until: now + BURNED, why, app: None });
         }
         if let Some(facts) = inner.apps.get_mut(app) {
             facts.ports.clear();
@@ -265,10 +290,12 @@ impl Ledger {
     /// The host ports that are not given out: those of other apps, and those that rest.
     pub fn ports_of_others(&self, app: &AppName, now: Timestamp) -> BTreeMap<HostPort, String> {
         let mut inner = self.lock();
-        inner.resting.retain(|_, (until, _)| now < *until);
+        inner.resting.retain(|_, rest| now < rest.until);
         let mut taken = BTreeMap::new();
-        for (port, (_, why)) in &inner.resting {
-            taken.insert(*port, why.clone());
+        // What an app had it may have again.
+        let is_others = |rest: &&Rest| rest.app.as_ref() != Some(app);
+        for (port, rest) in inner.resting.iter().filter(|(_, rest)| is_others(rest)) {
+            taken.insert(*port, rest.why.clone());
         }
         for (other, facts) in inner.apps.iter().filter(|(other, _)| *other != app) {
             let given = facts.ports.iter().map(|((protocol, _), port)| (*protocol, *port));
@@ -277,6 +304,20 @@ impl Ledger {
             }
         }
         taken
+    }
+
+    /// The host ports that apps were given, and those that rest.
+    pub fn ports(&self, now: Timestamp) -> (Given, BTreeMap<HostPort, Rest>) {
+        let inner = self.lock();
+        let mut given = Given::new();
+        for (app, facts) in &inner.apps {
+            for ((protocol, inner), port) in &facts.ports {
+                given.insert((*protocol, *port), (app.clone(), *inner));
+            }
+        }
+        let resting = inner.resting.iter().filter(|(_, rest)| now < rest.until);
+        let resting = resting.map(|(port, rest)| (*port, rest.clone())).collect();
+        (given, resting)
     }
 
     /// The identity of the manifest folder that was read last.
@@ -384,6 +425,8 @@ fn kept(facts: &Facts) -> KeptApp {
 mod tests {
     use super::*;
 
+    const QUARANTINE: Duration = Duration::from_secs(60);
+
     fn name(text: &str) -> AppName {
         AppName::new(text).unwrap()
     }
@@ -431,8 +474,12 @@ mod tests {
         let ledger = Ledger::default();
         ledger.update(&name("a"), |facts| facts.ports.insert((Protocol::Tcp, 80), 8001));
         let now = Timestamp::from_millis(1_000);
-        ledger.forget(&name("a"), now);
+        ledger.forget(&name("a"), now + QUARANTINE);
         assert!(ledger.ports_of_others(&name("b"), now).contains_key(&(Protocol::Tcp, 8001)));
+        assert!(ledger.ports_of_others(&name("a"), now).is_empty(), "it may have it again");
+        let again = Ledger::new(ledger.kept());
+        assert_eq!(again.ports(now), ledger.ports(now), "also over a restart");
+        assert_eq!(again.ports(now).1.len(), 1);
         assert!(ledger.ports_of_others(&name("b"), now + QUARANTINE).is_empty());
     }
 
@@ -455,7 +502,7 @@ mod tests {
                 facts.failures.insert(WorkKind::Pull, failure);
             });
             ledger.update(&name("b"), |facts| facts.ports.insert((Protocol::Tcp, 80), 8001));
-            ledger.forget(&name("b"), now);
+            ledger.forget(&name("b"), now + QUARANTINE);
             ledger.move_along(by);
             let now = now.moved(by);
             let facts = ledger.facts(&name("a")).unwrap();

@@ -155,6 +155,8 @@ pub enum Command {
     Stop(AppName),
     /// Stop and start what runs.
     Restart(AppName),
+    /// Get its image, and leave it stopped.
+    Install(AppName),
     /// Build it from scratch.
     Rebuild(AppName),
     /// Run an earlier revision: this one, else the last good one before.
@@ -210,6 +212,7 @@ impl Command {
             Self::Start(_)
             | Self::Stop(_)
             | Self::Restart(_)
+            | Self::Install(_)
             | Self::Rebuild(_)
             | Self::Undo(..)
             | Self::Reconcile(_)

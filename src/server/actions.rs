@@ -35,6 +35,11 @@ pub(super) async fn restart(State(shared): State<Arc<Shared>>, Named(name): Name
     for_app(&shared, name, Command::Restart).await
 }
 
+/// `POST /api/v1/apps/{name}/install`
+pub(super) async fn install(State(shared): State<Arc<Shared>>, Named(name): Named) -> Answer {
+    for_app(&shared, name, Command::Install).await
+}
+
 /// `POST /api/v1/apps/{name}/rebuild`
 pub(super) async fn rebuild(State(shared): State<Arc<Shared>>, Named(name): Named) -> Answer {
     for_app(&shared, name, Command::Rebuild).await

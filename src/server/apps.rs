@@ -101,6 +101,44 @@ pub(super) async fn put(
     Ok(noted(response, &name, Some(&found.bytes), Some(&reading)))
 }
 
+/// Writes the manifest of a new app; answers what the audit log is to hold.
+pub(super) async fn create_manifest(
+    shared: &Shared,
+    name: &AppName,
+    bytes: &Bytes,
+) -> Result<trail::Note, Problem> {
+    let (_, reading) = single(bytes)?;
+    let _writing = shared.writes.lock().await;
+    if let Some(found) = find(shared, name).await? {
+        let detail = format!("`{name}` is defined in {} already", found.file);
+        return Err(Problem::conflict("manifest.duplicate-name", "The app exists", detail));
+    }
+    let mut response = write_new(shared, name, bytes, &reading).await?;
+    response.extensions_mut().remove().ok_or_else(Problem::failed)
+}
+
+/// Takes an app's manifest out of the folder; answers what it said, and what is left.
+pub(super) async fn remove_manifest(
+    shared: &Shared,
+    name: &AppName,
+) -> Result<(Value, Value), Problem> {
+    check_writable(shared, name)?;
+    let _writing = shared.writes.lock().await;
+    let Some(found) = find(shared, name).await? else {
+        let detail = format!("no manifest in the folder defines `{name}` any more");
+        return Err(Problem::conflict("container.no-manifest", "No manifest", detail));
+    };
+    check_alone(name, &found)?;
+    let (root, file) = (shared.parts.manifests.clone(), found.file.clone());
+    blocking(move || folder::remove_manifest(&root, &file))
+        .await?
+        .map_err(|error| read_only(&found.file, &error))?;
+    rescan(shared).await;
+    let mut response = noted(Response::default(), name, Some(&found.bytes), None);
+    let note: Option<trail::Note> = response.extensions_mut().remove();
+    Ok(note.map(|note| (note.before, note.after)).unwrap_or_default())
+}
+
 /// `DELETE /api/v1/apps/{name}`
 pub(super) async fn delete(
     State(shared): State<Arc<Shared>>,
@@ -122,7 +160,7 @@ pub(super) async fn delete(
 }
 
 /// Manifests are written into the folder only. One that is in a repository is changed there.
-fn check_writable(shared: &Shared, name: &AppName) -> Result<(), Problem> {
+pub(super) fn check_writable(shared: &Shared, name: &AppName) -> Result<(), Problem> {
     let Repositories { sources, has_folder, .. } = &shared.parts.repositories;
     let entry = shared.parts.record.entry(name);
     let file = entry.as_ref().and_then(|entry| Some(entry.app.as_ref()?.origin.file.as_str()));

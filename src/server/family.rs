@@ -32,6 +32,17 @@ pub(super) fn project(path: &str) -> Option<String> {
     percent_decode_str(name).decode_utf8().ok().map(Into::into)
 }
 
+/// Whether a route is known with a slash at its end too, as its clients ask it.
+pub(super) fn takes_slash(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or("");
+    matches!(first, "containers" | "ports" | "system")
+}
+
+/// The path of the route that was found, as the table spells it.
+pub(super) fn bare(path: &str) -> &str {
+    if takes_slash(path) { path.strip_suffix('/').unwrap_or(path) } else { path }
+}
+
 /// Says a problem as the family of the path says it.
 pub(super) fn translate(path: &str, mut response: Response) -> Response {
     if !is_compatible(path) {
@@ -95,6 +106,9 @@ mod tests {
         }
         for path in ["/", "/api/v1/apps", "/portsmouth", "/hf/models"] {
             assert!(!is_compatible(path), "{path}");
+            assert_eq!(bare(path), path);
         }
+        assert_eq!(bare("/containers/{id}/"), "/containers/{id}");
+        assert_eq!(bare("/api/v1/apps/"), "/api/v1/apps/");
     }
 }

@@ -18,6 +18,7 @@ mod access;
 mod actions;
 mod apps;
 pub mod client;
+mod containers;
 mod family;
 mod figures;
 mod folder;
@@ -32,6 +33,7 @@ mod models;
 mod page;
 mod patience;
 mod plans;
+mod ports;
 mod probes;
 mod problem;
 mod reading;
@@ -54,6 +56,7 @@ use std::{
 };
 
 pub use access::Access;
+pub use containers::{Compat, Latest};
 pub use routes::routes;
 pub use socket::Socket;
 
@@ -133,6 +136,8 @@ pub struct Parts {
     pub manifests: PathBuf,
     /// The repositories of manifests, and what webhooks need.
     pub repositories: Repositories,
+    /// What clients of other systems need.
+    pub compat: Compat,
     /// The folder of workspaces.
     pub workspaces: PathBuf,
     /// The model store.
@@ -200,6 +205,16 @@ struct Shared {
     refusals: trail::Refusals,
     /// Places for uploads that are under way.
     uploads: Arc<Semaphore>,
+    /// How many names were made up.
+    made_up: std::sync::atomic::AtomicU64,
+}
+
+impl Shared {
+    /// A text that no other call answers, in this process and in others.
+    fn next(&self) -> String {
+        let nth = self.made_up.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        format!("{} {nth} ", self.boot)
+    }
 }
 
 /// Whether the server may listen there. `is_guarded` says that those that ask sign in, or that the
@@ -256,6 +271,7 @@ impl Server {
             door,
             refusals: trail::Refusals::default(),
             uploads,
+            made_up: std::sync::atomic::AtomicU64::default(),
         };
         tracing::info!(%address, "listening");
         let router = routes::router(Arc::new(shared));

@@ -92,6 +92,11 @@ impl Problem {
         )
     }
 
+    /// The HTTP status.
+    pub(super) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
     /// Says more, under a name of its own.
     pub(super) fn with(mut self, name: &str, value: Value) -> Self {
         self.0.more.insert(name.to_owned(), value);

@@ -14,8 +14,7 @@ use axum::{
 };
 
 use super::{
-    Shared, actions, apps, family, figures, gpus, guard, hooks, images, leases, logs, models, page,
-    plans, probes, problem::Problem, rollouts, sign_in, stream, targets, trail, usage,
+    Shared, actions, apps, family, figures, gpus, guard, hooks, images, leases, logs, models, page, plans, probes, problem::Problem, rollouts, sign_in, stream, targets, trail, usage, containers, ports,
 };
 use crate::auth::{Mode, Needs, Role};
 
@@ -75,6 +74,7 @@ static ROUTES: &[Route] = routes! {
     post "/api/v1/apps/{name}/start", OPERATOR, actions::start;
     post "/api/v1/apps/{name}/stop", OPERATOR, actions::stop;
     post "/api/v1/apps/{name}/restart", OPERATOR, actions::restart;
+    post "/api/v1/apps/{name}/install", OPERATOR, actions::install;
     post "/api/v1/apps/{name}/rebuild", OPERATOR, actions::rebuild;
     post "/api/v1/apps/{name}/reconcile", OPERATOR, actions::reconcile;
     get "/api/v1/apps/{name}/revisions", VIEWER, rollouts::list;
@@ -112,6 +112,17 @@ static ROUTES: &[Route] = routes! {
     post "/models/{project}/{app}/{version}/{model}", WRITE, models::freeze;
     delete "/models/{project}/{app}/{version}/{model}", WRITE, models::delete;
     get "/models/{project}/{app}/{version}/{model}/info", READ, models::info;
+    get "/api/v1/ports", VIEWER, ports::all;
+    get "/containers", VIEWER, containers::list;
+    post "/containers/create", OPERATOR, containers::create;
+    get "/containers/running", VIEWER, containers::running;
+    get "/containers/{id}", VIEWER, containers::one;
+    delete "/containers/{id}", OPERATOR, containers::remove;
+    post "/containers/{id}/start", OPERATOR, containers::start;
+    post "/containers/{id}/stop", OPERATOR, containers::stop;
+    get "/containers/{id}/stats", VIEWER, containers::stats;
+    get "/system/stats", VIEWER, containers::system;
+    get "/ports", VIEWER, ports::compatible;
 };
 
 /// What is declared about a request's route.
@@ -127,7 +138,7 @@ pub(super) enum Declared {
 
 /// What is declared about the route that the router found. `HEAD` is asked as `GET` is.
 pub(super) fn declared(method: &Method, matched: Option<&str>) -> Declared {
-    let Some(matched) = matched else { return Declared::Nothing };
+    let Some(matched) = matched.map(family::bare) else { return Declared::Nothing };
     let word = if *method == Method::HEAD { "GET" } else { method.as_str() };
     let mut is_known = false;
     for route in ROUTES.iter().filter(|route| route.path == matched) {
@@ -150,11 +161,18 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     let empty = Router::new();
     ROUTES
         .iter()
-        .fold(empty, |router, route| router.route(route.path, (route.answer)()))
+        .flat_map(|route| spellings(route.path).map(move |path| (path, route)))
+        .fold(empty, |router, (path, route)| router.route(&path, (route.answer)()))
         .method_not_allowed_fallback(wrong_method)
         .fallback(nothing)
         .with_state(shared)
         .layer(guard)
+}
+
+/// How a path may be written.
+fn spellings(path: &'static str) -> impl Iterator<Item = String> {
+    let slashed = family::takes_slash(path).then(|| format!("{path}/"));
+    [path.to_owned()].into_iter().chain(slashed)
 }
 
 async fn nothing(uri: Uri) -> Response {

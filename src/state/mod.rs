@@ -11,6 +11,7 @@ mod lease;
 mod observed;
 mod ownership;
 mod resolved;
+mod rest;
 mod revision;
 
 pub use desired::{Desired, Hold, Want};
@@ -28,4 +29,5 @@ pub use observed::{
 };
 pub use ownership::{Owner, Ownership, container_name, owner_of, ports_label, ports_of_label};
 pub use resolved::Resolved;
+pub use rest::Rest;
 pub use revision::{Asked, Obstacle, Pin, REVISIONS_MAX, Revision, RevisionOutcome};

@@ -425,6 +425,8 @@ pub enum Request {
     Take,
     /// Try again what failed.
     Retry,
+    /// Get its image, and leave it stopped.
+    Install,
 }
 
 /// One run of a container: from a start to its end.
@@ -515,6 +517,8 @@ pub struct Policy {
     pub publish: Bind,
     /// The host ports that may be given out.
     pub ports: PortRange,
+    /// How long a port that an app does not have any more is given to nobody else.
+    pub port_quarantine: Duration,
     /// The base of generated Dockerfiles.
     pub base_image: ImageRef,
     /// Whether git repositories may be folders of this machine.
@@ -548,6 +552,7 @@ impl Default for Policy {
             network: "berth".to_owned(),
             publish: Bind::Loopback,
             ports: PortRange { first: 8001, last: 8999 },
+            port_quarantine: Duration::from_mins(1),
             base_image: ImageRef::parse("python:3.12-slim").unwrap_or_else(|_| unreachable!()),
             is_local_git_allowed: false,
             workspaces: "/opt/dockerstore".to_owned(),

@@ -2,7 +2,8 @@
 
 use super::Status;
 use crate::model::{
-    App, Condition, ConditionStatus, ConditionType, Phase, PortBinding, Protocol, Reason, Timestamp,
+    App, Condition, ConditionStatus, ConditionType, Phase, PortBinding, Protocol, Reason, Source,
+    Timestamp,
 };
 use crate::plan::{Input, Look, Outcome, Plan, Step, Work};
 use crate::state::{Container, ContainerState, GpuHold, HealthSeen, Want};
@@ -168,7 +169,7 @@ fn verdict(summary: &Summary<'_>, runs: Option<&Container>, is_healthy: bool) ->
     }
     for reason in [Reason::Suspended, Reason::Paused] {
         if let Some(message) = plan.says(reason) {
-            return Verdict(Phase::Paused, reason, message.to_owned());
+            return Verdict(stopped(summary), reason, message.to_owned());
         }
     }
     if let Some(failure) = &outcome.failure {
@@ -219,6 +220,19 @@ fn verdict(summary: &Summary<'_>, runs: Option<&Container>, is_healthy: bool) ->
             Verdict(Phase::Installing, Reason::Starting, message)
         }
     }
+}
+
+/// How far an app is that is meant to be stopped.
+fn stopped(summary: &Summary<'_>) -> Phase {
+    let world = summary.input.world;
+    if !world.containers_of(summary.input.app).is_empty() {
+        return Phase::Paused;
+    }
+    let is_here = match app(summary).map(|app| &app.spec.source) {
+        Some(Source::Image { reference, .. }) => world.image_id(reference.as_str()).is_some(),
+        _ => world.own_images.iter().any(|image| image.app == *summary.input.app),
+    };
+    if is_here { Phase::Installed } else { Phase::Uninstalled }
 }
 
 /// Long work that this pass began.

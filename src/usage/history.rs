@@ -234,6 +234,12 @@ impl History {
         }
     }
 
+    /// Ticks of all processors since the start: those with work, and all.
+    pub fn ticks(&self) -> (u64, u64) {
+        let load = self.collector.lock().host.load();
+        (load.busy, load.ticks)
+    }
+
     /// Takes a point of every app that runs.
     pub fn take(&self) {
         let readings = self.collector.readings();

@@ -43,6 +43,11 @@ fn ended(output: Output) -> Ended {
     }
 }
 
+/// Asks a server.
+pub(crate) async fn ask(server: &str, args: &[&str]) -> Ended {
+    ended(command(server, args).output().await.unwrap())
+}
+
 /// Runs a command that needs no server.
 async fn alone(args: &[&str]) -> Ended {
     ended(command("http://127.0.0.1:1", args).output().await.unwrap())

@@ -5,6 +5,7 @@
 
 mod bench;
 mod builders;
+mod by_hand;
 mod hostile;
 mod pull;
 mod tools;
@@ -19,6 +20,12 @@ use berth::engine::{Applied, Engine as _, Error, Hint, LogOptions};
 use berth::model::{GpuWay, ImageRef, Reason, RestartPolicy};
 use berth::plan::Call;
 use berth::state::{ContainerId, ContainerState, GpuHold, Ownership};
+use by_hand::{
+    a_foreign_container_is_stopped_started_and_removed_by_hand,
+    a_stopped_foreign_container_says_which_ports_it_wants, an_image_says_what_it_exposes,
+    by_hand_what_is_gone_is_stopped_and_removed_and_can_not_be_started,
+    what_runs_uses_something_and_what_is_gone_nothing,
+};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 
@@ -69,6 +76,11 @@ contract! {
     a_command_answers_its_code_and_output;
     an_engine_without_a_hook_gives_no_gpus_and_says_so_at_the_start;
     a_container_holds_the_gpus_that_it_was_made_with;
+    a_foreign_container_is_stopped_started_and_removed_by_hand;
+    by_hand_what_is_gone_is_stopped_and_removed_and_can_not_be_started;
+    what_runs_uses_something_and_what_is_gone_nothing;
+    an_image_says_what_it_exposes;
+    a_stopped_foreign_container_says_which_ports_it_wants;
 }
 
 /// Waits until `check` gives something. Fails after 20 s.

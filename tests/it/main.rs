@@ -5,6 +5,7 @@
 mod access;
 mod api;
 mod cli;
+mod compat;
 mod compose;
 mod convergence;
 mod crash;

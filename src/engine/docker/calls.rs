@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::super::gpus;
 use super::super::labels::compose_project;
-use super::super::{Applied, Error, ResolvedCall};
+use super::super::{Applied, Deed, Error, ResolvedCall};
 use super::convert::create_body;
 use super::errors::{is_image_missing, is_port_taken, is_removal_under_way, within};
 use super::transport::SHORT_LIMIT;
@@ -49,6 +49,21 @@ impl Docker {
             Call::RemoveImage { tag, .. } => {
                 within("remove image", CALL_LIMIT, self.remove_image(tag)).await
             }
+        }
+    }
+
+    /// Does what a person asked for by hand, to whatever container.
+    pub(super) async fn do_by_hand(&self, id: &ContainerId, deed: Deed) -> Result<Applied, Error> {
+        match deed {
+            Deed::Start => within("start", CALL_LIMIT, self.start(id)).await,
+            Deed::Stop => {
+                let outcome = async {
+                    let outcome = self.client().stop_container(full(id)?, None).await;
+                    settle(outcome.map_err(|error| self.failure("stop", error)))
+                };
+                gone_is_fine(within("stop", CALL_LIMIT + STOP_MARGIN, outcome).await)
+            }
+            Deed::Remove => within("remove", CALL_LIMIT, self.remove(id)).await,
         }
     }
 

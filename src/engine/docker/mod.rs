@@ -17,6 +17,7 @@ mod convert;
 mod errors;
 mod exec;
 mod gpus;
+mod hands;
 mod lines;
 mod observe;
 mod pull;
@@ -37,7 +38,7 @@ use super::{
     About, Applied, BuildRequest, CallCounts, Engine, Error, Hint, LogOptions, LogSink,
     ResolvedCall, Room, Wants,
 };
-use crate::model::ImageRef;
+use crate::model::{ImageRef, PortBinding};
 use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
 use crate::telemetry::Metrics;
 pub use build::Builder;
@@ -304,6 +305,13 @@ impl Engine for Docker {
 
     fn gpus_of<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<GpuHold>, Error>> {
         Box::pin(Self::gpus_of(self, id))
+    }
+
+    fn ports_of<'a>(
+        &'a self,
+        id: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<Vec<PortBinding>, Error>> {
+        Box::pin(self.published(id))
     }
 
     fn pull<'a>(

@@ -3,6 +3,7 @@
 //!
 //! Time comes from a [`Clock`]: what is due (an exit, a restart) happens when anybody next looks.
 
+mod by_hand;
 mod gpus;
 mod hands;
 mod state;
@@ -22,7 +23,7 @@ use super::{
     ResolvedCall,
 };
 use crate::clock::Clock;
-use crate::model::{ImageRef, Timestamp};
+use crate::model::{ImageRef, PortBinding, Timestamp};
 use crate::plan::Call;
 use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
 pub use state::{Order, Outcome, Script, Told};
@@ -213,6 +214,13 @@ impl Engine for Fake {
 
     fn gpus_of<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<GpuHold>, Error>> {
         Box::pin(self.call("gpus_of", |state, _| Ok(state.gpus_of(id))))
+    }
+
+    fn ports_of<'a>(
+        &'a self,
+        id: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<Vec<PortBinding>, Error>> {
+        Box::pin(self.published(id))
     }
 
     fn exec<'a>(

@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use super::super::labels::{container_labels, image_labels};
-use super::super::{Applied, CallCounts, Error, Hint, LogOptions};
+use super::super::{Applied, CallCounts, Error, Hint, Load, LogOptions};
 use super::gpus::Gpus;
 use super::thing::{Behaviour, Thing};
-use crate::model::{AppName, Digest, GpuGiven, GpuShare, ImageRef, PortBinding, Timestamp, label};
+use crate::model::{
+    AppName, Digest, GpuGiven, GpuShare, ImageRef, PortBinding, Protocol, Timestamp, label,
+};
 use crate::plan::{ContainerSpec, Recipe};
 use crate::state::{
     BaseImage, Container, ContainerId, ContainerState, Detail, GpuHold, HostPort, OwnImage,
@@ -122,6 +124,10 @@ pub(super) struct State {
     pub(super) gpus: Gpus,
     /// GPUs on which containers were started that have them alone, while others had them.
     pub(super) clashes: Vec<String>,
+    /// What images listen on, by their ids.
+    pub(super) exposed: BTreeMap<String, Vec<(u16, Protocol)>>,
+    /// What containers use.
+    pub(super) loads: BTreeMap<ContainerId, Load>,
     made: u64,
 }
 
@@ -144,6 +150,8 @@ impl Default for State {
             told: broadcast::channel(1024).0,
             gpus: Gpus::default(),
             clashes: Vec::new(),
+            exposed: BTreeMap::new(),
+            loads: BTreeMap::new(),
             made: 0,
         }
     }

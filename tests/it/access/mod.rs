@@ -151,5 +151,23 @@ async fn read(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
 
 fn code(answer: &Answer) -> String {
     let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    problem["code"].as_str().unwrap_or_default().to_owned()
+    let code = problem["code"].as_str().or_else(|| meant(problem["detail"].as_str()?));
+    code.unwrap_or_default().to_owned()
+}
+
+/// The code of what routes of other systems say in words only.
+fn meant(detail: &str) -> Option<&'static str> {
+    const WORDS: [(&str, &str); 10] = [
+        ("send a token: ", "auth.required"),
+        ("this is no token of this Berth", "auth.wrong-token"),
+        ("the token has expired", "auth.expired"),
+        ("this takes the role ", "auth.role"),
+        ("the scopes of ", "auth.scope"),
+        ("a token in the address ", "auth.token-in-url"),
+        (" is not a name of this machine", "request.host"),
+        ("another site may not change anything here", "request.origin"),
+        (" does not take ", "request.method"),
+        ("too many sign-ins ", "auth.limited"),
+    ];
+    WORDS.iter().find(|(words, _)| detail.contains(words)).map(|(_, code)| *code)
 }

@@ -14,9 +14,15 @@ type Route = (String, String, Needs);
 
 /// Every route, with an app's name in its path, and a word in the place of a model's.
 fn routes() -> Vec<Route> {
-    let routes = server::routes();
-    let named = |path: &str| path.replace("{name}", "chat").replace("{model}", "freeze");
-    routes.map(|(method, path, needs)| (method, named(path), needs)).collect()
+    let mut all = Vec::new();
+    for (method, path, needs) in server::routes() {
+        let path = path.replace("{name}", "chat").replace("/containers/{id}", "/containers/chat");
+        let path = path.replace("{model}", "freeze");
+        let is_family = ["/containers", "/ports", "/system"].iter().any(|f| path.starts_with(f));
+        all.extend(is_family.then(|| (method.clone(), format!("{path}/"), needs)));
+        all.push((method, path, needs));
+    }
+    all
 }
 
 fn role(needs: Needs) -> Option<Role> {

@@ -121,6 +121,7 @@ impl Stage {
             clock: Clock::System,
             manifests,
             repositories,
+            compat: crate::compat::without_hands(),
             workspaces,
             models: Arc::new(models.unwrap_or_else(|| Depot::new(usual))),
             resync: Duration::from_secs(30),
@@ -377,6 +378,7 @@ async fn answer(
             Command::Start(name)
             | Command::Stop(name)
             | Command::Restart(name)
+            | Command::Install(name)
             | Command::Rebuild(name)
             | Command::Undo(name, _)
             | Command::Reconcile(name) => match record.entry(&name) {

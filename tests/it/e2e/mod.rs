@@ -7,6 +7,7 @@
 mod bad_input;
 mod change;
 mod compose;
+mod conformance;
 mod crash_points;
 mod engine;
 mod fault_points;

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use berth::clock::Clock;
 use berth::engine::docker::{Builder, Docker, Settings};
 use berth::engine::fake::{Behaviour, Fake, Outcome, Script};
-use berth::engine::{Applied, BuildExtras, BuildRequest, Engine, Error, LogOptions, ResolvedCall};
+use berth::engine::{
+    Applied, BuildExtras, BuildRequest, Engine, Error, Hands, LogOptions, ResolvedCall,
+};
 use berth::model::{
     AppName, Command, GpuGrant, GpuRoute, GpuShare, GpuVendor, GpuWay, PortBinding, Protocol,
     Resources, RestartPolicy, SpecHash, label,
@@ -27,6 +29,7 @@ static BENCHES: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) struct Bench {
     pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) hands: Arc<dyn Hands>,
     pub(crate) instance: String,
     kind: Kind,
 }
@@ -46,7 +49,8 @@ impl Bench {
         let instance = Self::instance();
         let fake = Fake::new(&instance, Clock::System);
         fake.add_image(IMAGE, Behaviour::default());
-        Self { engine: Arc::new(fake.clone()), instance, kind: Kind::Fake(fake) }
+        let hands = Arc::new(fake.clone());
+        Self { engine: Arc::new(fake.clone()), hands, instance, kind: Kind::Fake(fake) }
     }
 
     /// The fake behind HTTP, and the client of the real one before it.
@@ -57,7 +61,9 @@ impl Bench {
             builder: Builder::Classic,
             ..Settings::new("unix:///nowhere", &bench.instance)
         };
-        bench.engine = Arc::new(Docker::through(settings, crate::front::connect(fake)).unwrap());
+        let docker = Docker::through(settings, crate::front::connect(fake)).unwrap();
+        bench.engine = Arc::new(docker.clone());
+        bench.hands = Arc::new(docker);
         bench
     }
 
@@ -78,7 +84,8 @@ impl Bench {
             Ok(_) => panic!("{host} has no image {IMAGE}: run `make tiny-image`"),
             Err(error) => panic!("run `make engine`, or name one in BERTH_TEST_ENGINE: {error}"),
         }
-        Self { engine: Arc::new(docker.clone()), instance, kind: Kind::Docker(docker, host) }
+        let hands = Arc::new(docker.clone());
+        Self { engine: Arc::new(docker.clone()), hands, instance, kind: Kind::Docker(docker, host) }
     }
 
     pub(crate) fn real(&self) -> Option<&Docker> {
@@ -331,6 +338,13 @@ impl Bench {
         let outcome = Outcome::Fails(message.to_owned());
         if let Some(fake) = self.as_fake() {
             fake.script_build(&recipe.app, Script { outcome, ..Script::default() });
+        }
+    }
+
+    /// The fake can't read a Dockerfile: it is told what its image exposes.
+    pub(crate) fn exposes(&self, image: &str, ports: &[(u16, Protocol)]) {
+        if let Some(fake) = self.as_fake() {
+            fake.expose(image, ports);
         }
     }
 

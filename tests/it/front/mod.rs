@@ -13,7 +13,7 @@ use std::{
 
 use berth::{
     engine::{
-        Applied, Engine as _, Error, LogOptions, ResolvedCall,
+        Applied, Engine as _, Error, Hands as _, LogOptions, ResolvedCall,
         docker::Connect,
         fake::{Fake, Told},
     },
@@ -119,9 +119,10 @@ impl Front {
             ("GET", ["events"]) => Ok(self.events()),
             ("GET", ["containers", "json"]) => self.list().await,
             ("GET", ["containers", id, "json"]) => self.inspect(id).await,
+            ("GET", ["containers", id, "stats"]) => self.stats(id).await,
             ("GET", ["containers", id, "logs"]) => self.logs(id, &asked.query),
             ("GET", ["images", "json"]) => Ok(said(200, &shapes::images(&self.fake))),
-            ("GET", ["images", name @ .., "json"]) => self.image(&name.join("/")),
+            ("GET", ["images", name @ .., "json"]) => self.image(&name.join("/")).await,
             ("DELETE", ["images", name @ ..]) => self.remove_image(&name.join("/")).await,
             ("GET", ["networks", name]) => self.network(name),
             ("POST", ["networks", "create"]) => self.make_network(asked).await,
@@ -157,14 +158,26 @@ impl Front {
         let id = ContainerId::new(id);
         let detail = self.fake.inspect(&id).await?;
         let container = self.found(id.as_str())?;
-        Ok(said(200, &shapes::inspection(&container, &detail.unwrap_or_default())))
+        let ports = self.fake.ports_of(&id).await?;
+        Ok(said(200, &shapes::inspection(&container, &detail.unwrap_or_default(), &ports)))
     }
 
-    fn image(&self, name: &str) -> Answer {
+    async fn stats(&self, id: &str) -> Answer {
+        let id = ContainerId::new(id);
+        let load = self.fake.load(&id).await?;
+        let load = load.ok_or_else(|| Error::NotFound(format!("No such container: {id}")))?;
+        Ok(said(200, &shapes::stats(&load)))
+    }
+
+    async fn image(&self, name: &str) -> Answer {
         let Some((id, labels)) = self.fake.image(name) else {
             return Err(Error::NotFound(format!("no such image: {name}: No such image: {name}")));
         };
-        Ok(said(200, &json!({"Id": id, "RepoTags": [name], "Config": {"Labels": labels}})))
+        let exposed = self.fake.exposed(name).await?.unwrap_or_default();
+        let ports: serde_json::Map<_, _> =
+            exposed.iter().map(|(port, of)| (format!("{port}/{of}"), json!({}))).collect();
+        let config = json!({"Labels": labels, "ExposedPorts": ports});
+        Ok(said(200, &json!({"Id": id, "RepoTags": [name], "Config": config})))
     }
 
     fn network(&self, name: &str) -> Answer {

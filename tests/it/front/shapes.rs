@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use berth::{
-    engine::{About, fake::Fake},
+    engine::{About, Load, fake::Fake},
+    model::PortBinding,
     state::{Container, ContainerState, Detail, GpuHold},
 };
 use bytes::Bytes;
@@ -99,7 +100,7 @@ fn word(state: ContainerState) -> String {
     format!("{state:?}").to_lowercase()
 }
 
-pub(super) fn inspection(one: &Container, detail: &Detail) -> Value {
+pub(super) fn inspection(one: &Container, detail: &Detail, ports: &[PortBinding]) -> Value {
     let time = |at: Option<berth::model::Timestamp>| {
         at.map_or_else(|| NEVER.to_owned(), |at| at.to_string())
     };
@@ -119,7 +120,45 @@ pub(super) fn inspection(one: &Container, detail: &Detail) -> Value {
             "FinishedAt": time(detail.finished_at),
         },
         "Config": {"Tty": false, "Image": one.image},
-        "HostConfig": {"DeviceRequests": one.gpus.as_ref().map(request)},
+        "HostConfig": {
+            "DeviceRequests": one.gpus.as_ref().map(request),
+            "PortBindings": bindings(ports),
+        },
+    })
+}
+
+/// The host's ports as they were asked for.
+fn bindings(ports: &[PortBinding]) -> Value {
+    let mut all: Map<String, Value> = Map::new();
+    for port in ports {
+        let key = format!("{}/{}", port.container_port, port.protocol);
+        let binding = json!({"HostIp": port.host_ip, "HostPort": port.host_port.to_string()});
+        match all.entry(key).or_insert_with(|| json!([])) {
+            Value::Array(list) => list.push(binding),
+            other => panic!("{other}"),
+        }
+    }
+    Value::Object(all)
+}
+
+/// What a container uses: two looks, a second apart.
+pub(super) fn stats(load: &Load) -> Value {
+    let second = 1_000_000_000_u64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small figure")]
+    let used = (load.cpu_percent / 100.0 * second as f64) as u64;
+    json!({
+        "cpu_stats": {
+            "cpu_usage": {"total_usage": 7 + used},
+            "system_cpu_usage": second + second,
+            "online_cpus": 1,
+        },
+        "precpu_stats": {"cpu_usage": {"total_usage": 7}, "system_cpu_usage": second},
+        "memory_stats": {
+            "usage": load.memory + 9,
+            "limit": load.memory_limit,
+            "stats": {"total_inactive_file": 9},
+        },
+        "networks": {"eth0": {"rx_bytes": load.received, "tx_bytes": load.sent}},
     })
 }
 

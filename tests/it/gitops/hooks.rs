@@ -325,6 +325,7 @@ async fn serve(grove: &Grove, berth: &Berth) -> (String, CancellationToken, Join
             has_folder: false,
             ..repositories(&["hook"])
         },
+        compat: crate::compat::without_hands(),
         workspaces: folder.join("workspaces"),
         models: Arc::new(berth::store::Depot::new(berth::store::Settings::new(
             folder.join("models"),
