@@ -18,7 +18,7 @@ export BERTH_TEST_ENGINE ?= $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bless bench bench-metrics crash-pairs crash-real store-crash faults model engine-failures engines gpu-engines soak mutants seeded fuzz lint docs setup toolchain engine sshd prometheus large-files compose-tool base-image tiny-image clean
+.PHONY: help run build test bless bench bench-metrics crash-pairs crash-real store-crash faults model engine-failures engines gpu-engines soak mutants seeded fuzz api-fuzz lint docs setup toolchain engine sshd prometheus large-files compose-tool base-image tiny-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,10 @@ mutants: toolchain ## change the decisions one by one; a test must notice each (
 
 seeded: setup ## bring bugs of the past back one by one; a test must find each (ARGS)
 	tests/seeded/run $(ARGS)
+
+EXAMPLES ?= 50
+api-fuzz: toolchain ## requests made from the OpenAPI document, on an engine in memory; minutes (EXAMPLES, SEED)
+	tests/api-fuzz/run '$(EXAMPLES)' '$(or $(SEED),1)'
 
 SECONDS ?= 120
 fuzz: toolchain ## hostile input for every reader of text (SECONDS, ARGS)

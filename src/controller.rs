@@ -19,12 +19,13 @@ use crate::engine::Hint;
 use crate::execute::Finished;
 use crate::intake::{Intake, Taken};
 use crate::manifest::{Severity, Snapshot};
-use crate::model::{AppName, Phase, Reason};
+use crate::model::{AppName, Reason};
+use crate::plan::Plan;
 use crate::queue::Turn;
 use crate::reconcile::Reconciler;
-use crate::record::{Command, CommandEnvelope, CommandError, Event, ledger::Facts};
+use crate::record::{Command, CommandEnvelope, CommandError, Event, Order};
 use crate::source::Source;
-use crate::state::{Desired, Request, Want, WorkKind};
+use crate::state::{Desired, Request};
 
 /// How many passes run at once. A pass mostly waits; the engine's calls have limits of their own.
 const PASSES_AT_ONCE: usize = 256;
@@ -359,6 +360,14 @@ impl Controller {
                     None => return,
                 },
             };
+            if let Command::Suppose(supposed, plans) = command {
+                let reconciler = Arc::clone(&self.reconciler);
+                tokio::spawn(async move {
+                    let foreseen = reconciler.suppose(supposed).await;
+                    let _ = answer.send(foreseen.map(|(told, found)| sent(found, plans, told)));
+                });
+                continue;
+            }
             if let Command::Lease(order) = command {
                 // It is on the disk before it is answered: nobody waits for that meanwhile.
                 let reconciler = Arc::clone(&self.reconciler);
@@ -395,56 +404,14 @@ impl Controller {
         command: Command,
         rescan: &mpsc::Sender<()>,
     ) -> Result<String, CommandError> {
-        let ledger = &self.reconciler.ledger;
-        let (app, told) = match command {
-            Command::Start(app) => {
-                self.must_exist(&app)?;
-                ledger.update(&app, |facts| {
-                    facts.is_paused = false;
-                    facts.request.take_if(|request| *request == Request::Install);
-                });
-                (app, "starting")
-            }
-            Command::Stop(app) => {
-                self.must_exist(&app)?;
-                ledger.update(&app, |facts| facts.is_paused = true);
-                (app, "stopping; it stays stopped until `berth start`")
-            }
-            Command::Restart(app) => {
-                self.must_exist(&app)?;
-                ledger.update(&app, |facts| {
-                    facts.request = Some(Request::Restart);
-                    facts.restarting = None;
-                });
-                (app, "restarting")
-            }
-            Command::Install(app) => {
-                self.must_exist(&app)?;
-                (self.install(&app), "installing; it stays stopped until `berth start`")
-            }
-            Command::Rebuild(app) => {
-                self.must_exist(&app)?;
-                self.rebuild(&app);
-                let desired = self.desired.borrow();
-                let is_git = desired.app(&app).is_none_or(|app| app.spec.git().is_some());
-                let told = if is_git {
-                    "building from scratch"
-                } else {
-                    "looking up what its image's name means now"
-                };
-                (app, told)
-            }
-            Command::Undo(app, revision) => {
-                self.must_exist(&app)?;
-                let told = self.reconciler.undo(&app, revision).await?;
-                self.reconciler.queue.ask(&app, Duration::ZERO);
-                return Ok(told);
-            }
-            Command::Reconcile(app) => {
-                self.must_exist(&app)?;
-                ledger.update(&app, Facts::try_again);
-                (app, "looking at it now")
-            }
+        let (app, order) = match command {
+            Command::Start(app) => (app, Order::Start),
+            Command::Stop(app) => (app, Order::Stop),
+            Command::Restart(app) => (app, Order::Restart),
+            Command::Install(app) => (app, Order::Install),
+            Command::Rebuild(app) => (app, Order::Rebuild),
+            Command::Undo(app, revision) => (app, Order::Undo(revision)),
+            Command::Reconcile(app) => (app, Order::Reconcile),
             Command::Pushed(apps) => return Ok(self.look_at_pushed(&apps)),
             Command::ListGpus => return Ok(self.reconciler.list_gpus()),
             Command::CollectImages { is_dry } => {
@@ -460,15 +427,20 @@ impl Controller {
                 let _ = rescan.try_send(());
                 return Ok("reading the manifests now".to_owned());
             }
+            Command::Suppose(supposed, plans) => {
+                let (told, found) = self.reconciler.suppose(supposed).await?;
+                return Ok(sent(found, plans, told));
+            }
         };
+        let told = self.reconciler.order(&app, order).await?;
         self.reconciler.queue.ask(&app, Duration::ZERO);
-        Ok(told.to_owned())
+        Ok(told)
     }
 
     /// Has repositories looked at. What a person asked for before stays asked for.
     fn look_at_pushed(&self, apps: &[AppName]) -> String {
         for app in apps {
-            if self.must_exist(app).is_err() {
+            if self.reconciler.must_exist(app).is_err() {
                 continue;
             }
             self.reconciler.ledger.update(app, |facts| {
@@ -478,47 +450,6 @@ impl Controller {
             self.reconciler.queue.ask(app, Duration::ZERO);
         }
         "looking at what was pushed".to_owned()
-    }
-
-    /// Has an app's image made. What runs is installed, and is left as it is.
-    fn install(&self, app: &AppName) -> AppName {
-        let entry = self.reconciler.record.entry(app);
-        let runs = |phase| matches!(phase, Phase::Running | Phase::Degraded);
-        if !entry.is_some_and(|entry| runs(entry.status.phase)) {
-            self.reconciler.ledger.update(app, |facts| {
-                facts.is_paused = true;
-                facts.request = Some(Request::Install);
-                facts.failures.clear();
-            });
-        }
-        app.clone()
-    }
-
-    fn rebuild(&self, app: &AppName) {
-        let desired = Arc::clone(&self.desired.borrow());
-        let is_git = desired.app(app).is_some_and(|app| app.spec.git().is_some());
-        self.reconciler.ledger.update(app, |facts| {
-            // What runs is kept back on purpose: now what is there is asked for.
-            let kept = facts.failures.get(&WorkKind::Fetch).map(|failure| failure.reason);
-            if matches!(kept, Some(Reason::TagMoved | Reason::RefMissing)) {
-                facts.request = Some(Request::Take);
-            } else if is_git {
-                facts.rebuilds += 1;
-            }
-            facts.pulled_generation = None;
-            facts.look_up_again();
-            facts.pin = None;
-            facts.bad_revision = None;
-            facts.failures.clear();
-        });
-    }
-
-    fn must_exist(&self, app: &AppName) -> Result<(), CommandError> {
-        let want = self.desired.borrow().want(app);
-        match want {
-            Want::Present(_) | Want::Invalid { .. } => Ok(()),
-            Want::Absent | Want::Held(_) => Err(CommandError::NotFound(app.clone())),
-        }
     }
 
     async fn confirm(&self) -> Result<String, CommandError> {
@@ -537,6 +468,12 @@ impl Controller {
         let names: Vec<_> = apps.iter().map(AppName::as_str).collect();
         Ok(format!("removing {}", names.join(", ")))
     }
+}
+
+/// Sends plans to who waits for them; answers what is said beside them.
+fn sent(found: Vec<Plan>, plans: oneshot::Sender<Vec<Plan>>, told: String) -> String {
+    let _ = plans.send(found);
+    told
 }
 
 fn is_end(hint: &Hint) -> bool {

@@ -12,9 +12,10 @@ use super::{
 };
 
 /// A value with its position.
-pub(super) struct Place(Spanned<Shape>);
+pub(super) struct Place(pub(super) Spanned<Shape>);
 
-enum Shape {
+/// What is at a place.
+pub(super) enum Shape {
     Leaf,
     List(Vec<Place>),
     Map(Vec<(Spanned<Option<String>>, Place)>),
@@ -50,7 +51,7 @@ impl Branch for Shape {
 }
 
 /// The bytes of something, within the document's text.
-fn bytes(location: Location) -> Option<Range<usize>> {
+pub(super) fn bytes(location: Location) -> Option<Range<usize>> {
     let span = location.span();
     let start = usize::try_from(span.byte_offset()?).ok()?;
     let length = usize::try_from(span.byte_len()?).ok()?;
@@ -96,7 +97,8 @@ impl Place {
         }
     }
 
-    fn bytes(&self) -> Option<Range<usize>> {
+    /// The bytes of a value that is no container.
+    pub(super) fn bytes(&self) -> Option<Range<usize>> {
         bytes(self.0.referenced)
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use schemars::{Schema, generate::SchemaSettings, transform::RecursiveTransform};
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::Value;
 
 use super::{
@@ -25,8 +25,18 @@ pub fn schema() -> Value {
     SCHEMA.clone()
 }
 
+/// The schema of a manifest, among others of a document.
+pub fn schema_of_manifest(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<v1::Manifest>()
+}
+
+/// The same of its spec.
+pub fn schema_of_spec(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<v1::Spec>()
+}
+
 /// Takes `null` out of what an optional field may be: editors would offer it everywhere.
-fn without_null(schema: &mut Schema) {
+pub fn without_null(schema: &mut Schema) {
     if schema.get("default").is_some_and(Value::is_null) {
         schema.remove("default");
     }

@@ -11,9 +11,11 @@ mod images;
 mod leases;
 mod memory;
 mod observer;
+mod orders;
 mod patience;
 mod ports;
 mod restart;
+mod supposed;
 mod times;
 
 use std::{

@@ -18,6 +18,9 @@ use crate::telemetry::Metrics;
 /// what it lists in the meantime is not how things will be (fault D14).
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How long one that shows something given does so.
+const SHOWING: Duration = Duration::from_secs(3600);
+
 /// Lists everything, at most once for all who ask at the same time.
 pub struct Observer {
     engine: Arc<dyn Engine>,
@@ -56,6 +59,12 @@ impl Observer {
         }
     }
 
+    /// The same, which shows this and does not ask the engine for a while.
+    pub(super) fn showing(self, world: Arc<World>) -> Self {
+        let latest = tokio::sync::Mutex::new(Some((Instant::now() + SHOWING, world)));
+        Self { latest, ..self }
+    }
+
     /// What the engine lists, asked for at `not_before` or later.
     pub async fn fresh(&self, not_before: Instant) -> Result<Arc<World>, Error> {
         let mut latest = self.latest.lock().await;
@@ -91,6 +100,11 @@ impl Observer {
         let id = self.stranger().take()?;
         self.ledger.change_engine(&id);
         Some(id)
+    }
+
+    /// The id of another engine that answers at the known one's address.
+    pub(super) fn stranger_id(&self) -> Option<String> {
+        self.stranger().clone()
     }
 
     fn stranger(&self) -> MutexGuard<'_, Option<String>> {

@@ -97,7 +97,7 @@ pub struct Ledger {
     durable: Durable,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Inner {
     /// How often something was changed.
     number: u64,
@@ -130,6 +130,13 @@ impl Ledger {
             folder: kept.folder,
             leases: kept.leases,
         };
+        Self { inner: Mutex::new(inner), ..Self::default() }
+    }
+
+    /// Another ledger that knows the same and keeps nothing, to try something on.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let inner = self.lock().clone();
         Self { inner: Mutex::new(inner), ..Self::default() }
     }
 

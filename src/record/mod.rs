@@ -8,12 +8,15 @@ pub mod history;
 pub mod keeper;
 mod leases;
 pub mod ledger;
+mod supposed;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+
+pub use supposed::{Order, Supposed};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -171,6 +174,9 @@ pub enum Command {
     Rescan,
     /// Something about GPUs for a program outside; the answer is a JSON document.
     Lease(LeaseOrder),
+    /// Say what would come of something, and change nothing. The plans go to their own place; the
+    /// answer says it in a sentence, or is a lease as a JSON document.
+    Suppose(Supposed, oneshot::Sender<Vec<Plan>>),
 }
 
 /// What a program outside asks about GPUs.
@@ -221,6 +227,7 @@ impl Command {
             | Self::Pushed(_)
             | Self::Rescan
             | Self::Lease(_)
+            | Self::Suppose(..)
             | Self::ListGpus => false,
         }
     }

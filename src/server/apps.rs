@@ -6,55 +6,107 @@ use axum::{
     Json,
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     Shared, actions,
+    dry::{self, Dry},
+    etag,
     folder::{self, Found},
+    form,
+    paging::{self, Page},
     problem::Problem,
     reading::{self, Reading},
-    request::{self, Named},
-    trail, view,
+    request::{self, Asked, Named},
+    selector, trail, view,
 };
 use crate::audit;
 use crate::forge::Repositories;
+use crate::manifest::edit;
 use crate::model::AppName;
-use crate::record::Command;
+use crate::record::{Command, Supposed};
 use crate::source;
 
+/// Which apps are asked for.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Query {
+    /// How many; at most 1000. Default: all.
+    #[schemars(range(min = 1, max = 1000))]
+    limit: Option<usize>,
+    /// The name that was seen last; `Link` of the page before says it.
+    #[serde(rename = "continue")]
+    after: Option<String>,
+    /// Labels that they have: `team=vision,tier!=1,gpu,!old`.
+    label_selector: Option<String>,
+    /// Phases that they are in, with commas between.
+    phase: Option<String>,
+}
+
 /// `GET /api/v1/apps`
-pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Json<Value> {
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    Asked(query): Asked<Query>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let record = &shared.parts.record;
-    let (entries, revision, _) = record.subscribe();
-    let entries = entries.iter().map(AsRef::as_ref);
-    Json(view::apps(entries, revision, &record.overview()))
+    let (mut entries, revision, _) = record.subscribe();
+    let overview = record.overview();
+    let labels = selector::labels(query.label_selector.as_deref().unwrap_or(""))?;
+    let phases = query.phase.as_deref().map(selector::phases).transpose()?;
+    entries.retain(|entry| {
+        let own = entry.app.as_ref().map(|app| &app.labels);
+        labels.iter().all(|wanted| wanted.admits(own))
+            && phases.as_ref().is_none_or(|phases| phases.contains(&entry.status.phase))
+    });
+    let page = Page { limit: query.limit, after: query.after };
+    let (entries, next) = page.cut(entries, |entry| entry.name.to_string())?;
+    let rest = json!([view::source(&overview), view::engine(&overview)]).to_string();
+    let tag = format!("{}-{revision}-{}", shared.boot, etag::of_bytes(rest.as_bytes()));
+    let response = etag::answer(&headers, &tag, || {
+        let mut list = view::apps(entries.iter().map(AsRef::as_ref), revision, &overview);
+        if let Some(next) = &next {
+            list["metadata"]["continue"] = json!(next);
+        }
+        list
+    });
+    Ok((paging::link(&uri, next.as_deref()), response).into_response())
 }
 
 /// `GET /api/v1/apps/{name}`
 pub(super) async fn one(
     State(shared): State<Arc<Shared>>,
     Named(name): Named,
-) -> Result<Json<Value>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let entry = shared.parts.record.entry(&name).ok_or_else(|| Problem::no_app(name.as_str()))?;
     let mut document = view::app(&entry);
     if let Some(usage) = shared.parts.usage.now(&name) {
         document["status"]["usage"] = json!(usage);
     }
-    Ok(Json(document))
+    let manifest = etag::of_app(&shared, &entry).await;
+    let tag = format!("{manifest}.{}", etag::of_bytes(document.to_string().as_bytes()));
+    Ok(etag::answer(&headers, &tag, || document))
 }
 
 /// `POST /api/v1/apps`
 pub(super) async fn create(
     State(shared): State<Arc<Shared>>,
+    Dry(is_dry): Dry,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let bytes = request::manifest(&headers, body).await?;
+    let bytes = form::read(&headers, body).await?;
     let (name, reading) = single(&bytes)?;
-    check_writable(&shared, &name)?;
+    let with_text =
+        |problem: Problem| problem.with("manifest", String::from_utf8_lossy(&bytes).into());
+    check_writable(&shared, &name).map_err(with_text)?;
     let _writing = shared.writes.lock().await;
     if let Some(found) = find(&shared, &name).await? {
         let detail = format!(
@@ -63,23 +115,21 @@ pub(super) async fn create(
         );
         return Err(Problem::conflict("manifest.duplicate-name", "The app exists", detail));
     }
-    write_new(&shared, &name, &bytes, &reading).await
+    let change = Change { name: &name, found: None, bytes: &bytes, reading: &reading };
+    change.make(&shared, is_dry.then_some(&headers)).await
 }
 
 /// `PUT /api/v1/apps/{name}`
 pub(super) async fn put(
     State(shared): State<Arc<Shared>>,
     Named(name): Named,
+    Dry(is_dry): Dry,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let bytes = request::manifest(&headers, body).await?;
-    let (named, reading) = single(&bytes)?;
-    if named != name {
-        let detail = format!("the path says `{name}`, the manifest says `{named}`");
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        return Err(Problem::new(status, "manifest.other-name", "Two different names", detail));
-    }
+    let sent = request::manifest(&headers, body).await?;
+    let (named, _) = single(&sent)?;
+    check_name(&name, &named)?;
     check_writable(&shared, &name)?;
     let _writing = shared.writes.lock().await;
     let mut found = find(&shared, &name).await?;
@@ -87,18 +137,50 @@ pub(super) async fn put(
         let (root, wanted) = (shared.parts.manifests.clone(), name.clone());
         found = blocking(move || folder::find_broken(&root, &wanted)).await?;
     }
-    let Some(found) = found else {
-        return write_new(&shared, &name, &bytes, &reading).await;
-    };
+    etag::check(&headers, &name, found.as_ref())?;
+    if let Some(found) = &found {
+        check_alone(&name, found)?;
+    }
+    let bytes = found.as_ref().map_or_else(|| sent.clone(), |found| merged(found, &sent));
+    let (_, reading) = single(&bytes)?;
+    let change = Change { name: &name, found: found.as_ref(), bytes: &bytes, reading: &reading };
+    change.make(&shared, is_dry.then_some(&headers)).await
+}
+
+/// `PATCH /api/v1/apps/{name}`: a JSON merge patch (RFC 7396) of the manifest as it is written.
+pub(super) async fn patch(
+    State(shared): State<Arc<Shared>>,
+    Named(name): Named,
+    Dry(is_dry): Dry,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    if !["application/merge-patch+json", "application/json"]
+        .contains(&request::kind(&headers).as_str())
+    {
+        let detail = "send a JSON merge patch with `Content-Type: application/merge-patch+json`";
+        return Err(request::wrong_kind("Not a merge patch", detail));
+    }
+    let sent = request::bytes(body).await?;
+    let patch: Value = serde_json::from_slice(&sent)
+        .map_err(|error| Problem::bad_request(format!("the patch is not JSON: {error}")))?;
+    check_writable(&shared, &name)?;
+    let _writing = shared.writes.lock().await;
+    let found = find(&shared, &name).await?.ok_or_else(|| Problem::no_app(name.as_str()))?;
+    etag::check(&headers, &name, Some(&found))?;
     check_alone(&name, &found)?;
-    let result = if found.bytes == bytes {
-        "unchanged"
-    } else {
-        write(&shared, &found.file, &bytes).await?;
-        "replaced"
+    let wrong = |error: edit::Error| {
+        let detail = format!("{}: {error}; replace it with `PUT`", found.file);
+        Problem::conflict("manifest.not-editable", "It can't be changed in place", detail)
     };
-    let response = Json(outcome(&name, &found.file, result, &reading)).into_response();
-    Ok(noted(response, &name, Some(&found.bytes), Some(&reading)))
+    let mut wanted = edit::read(&found.bytes).map_err(wrong)?;
+    edit::merge(&mut wanted, &patch);
+    let edited = edit::edit(&found.bytes, &wanted).map_err(wrong)?;
+    let bytes = Bytes::from(edited.text);
+    let (named, reading) = single(&bytes)?;
+    check_name(&name, &named)?;
+    let change = Change { name: &name, found: Some(&found), bytes: &bytes, reading: &reading };
+    change.make(&shared, is_dry.then_some(&headers)).await
 }
 
 /// Writes the manifest of a new app; answers what the audit log is to hold.
@@ -113,7 +195,7 @@ pub(super) async fn create_manifest(
         let detail = format!("`{name}` is defined in {} already", found.file);
         return Err(Problem::conflict("manifest.duplicate-name", "The app exists", detail));
     }
-    let mut response = write_new(shared, name, bytes, &reading).await?;
+    let mut response = write_new(shared, name, bytes, (&reading, None)).await?;
     response.extensions_mut().remove().ok_or_else(Problem::failed)
 }
 
@@ -129,34 +211,118 @@ pub(super) async fn remove_manifest(
         return Err(Problem::conflict("container.no-manifest", "No manifest", detail));
     };
     check_alone(name, &found)?;
+    erase(shared, &found).await?;
+    let mut response = noted(Response::default(), name, Some(&found.bytes), None);
+    let note: Option<trail::Note> = response.extensions_mut().remove();
+    Ok(note.map(|note| (note.before, note.after)).unwrap_or_default())
+}
+
+async fn erase(shared: &Shared, found: &Found) -> Result<(), Problem> {
     let (root, file) = (shared.parts.manifests.clone(), found.file.clone());
     blocking(move || folder::remove_manifest(&root, &file))
         .await?
         .map_err(|error| read_only(&found.file, &error))?;
     rescan(shared).await;
-    let mut response = noted(Response::default(), name, Some(&found.bytes), None);
-    let note: Option<trail::Note> = response.extensions_mut().remove();
-    Ok(note.map(|note| (note.before, note.after)).unwrap_or_default())
+    Ok(())
 }
 
 /// `DELETE /api/v1/apps/{name}`
 pub(super) async fn delete(
     State(shared): State<Arc<Shared>>,
     Named(name): Named,
+    Dry(is_dry): Dry,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     check_writable(&shared, &name)?;
     let _writing = shared.writes.lock().await;
-    let Some(found) = find(&shared, &name).await? else {
-        return Err(Problem::no_app(name.as_str()));
-    };
+    let found = find(&shared, &name).await?;
+    etag::check(&headers, &name, found.as_ref())?;
+    let found = found.ok_or_else(|| Problem::no_app(name.as_str()))?;
     check_alone(&name, &found)?;
-    let (root, file) = (shared.parts.manifests.clone(), found.file.clone());
-    blocking(move || folder::remove_manifest(&root, &file))
-        .await?
-        .map_err(|error| read_only(&found.file, &error))?;
-    rescan(&shared).await;
+    if is_dry {
+        let more = would(&name, &found.file, "removed", &Reading::default());
+        return dry::answer(&shared, &headers, Supposed::Removed(name), &more).await;
+    }
+    erase(&shared, &found).await?;
     let response = Json(outcome(&name, &found.file, "removed", &Reading::default()));
     Ok(noted(response.into_response(), &name, Some(&found.bytes), None))
+}
+
+/// A manifest that is to be written, while the folder is held.
+struct Change<'a> {
+    name: &'a AppName,
+    /// The file that defines the app; none is a new one.
+    found: Option<&'a Found>,
+    bytes: &'a Bytes,
+    reading: &'a Reading,
+}
+
+impl Change<'_> {
+    /// Writes it; for `dry` headers says what would come of it.
+    async fn make(&self, shared: &Shared, dry: Option<&HeaderMap>) -> Result<Response, Problem> {
+        let Self { name, found, bytes, reading } = *self;
+        let Some(found) = found else {
+            return write_new(shared, name, bytes, (reading, dry)).await;
+        };
+        let is_same = found.bytes == *bytes;
+        let result = if is_same { "unchanged" } else { "replaced" };
+        if let Some(headers) = dry {
+            return suppose(shared, headers, (name, &found.file), (result, reading)).await;
+        }
+        if !is_same {
+            write(shared, &found.file, bytes).await?;
+        }
+        let tag = [(header::ETAG, etag::quoted(&etag::of_bytes(bytes)))];
+        let body = Json(outcome(name, &found.file, result, reading));
+        let response = (tag, body).into_response();
+        Ok(noted(response, name, Some(&found.bytes), Some(reading)))
+    }
+}
+
+/// What would come of a manifest.
+async fn suppose(
+    shared: &Shared,
+    headers: &HeaderMap,
+    (name, file): (&AppName, &str),
+    (result, reading): (&str, &Reading),
+) -> Result<Response, Problem> {
+    let app = reading.apps.first().cloned().ok_or_else(Problem::failed)?;
+    let more = would(name, file, result, reading);
+    dry::answer(shared, headers, Supposed::Manifest(app), &more).await
+}
+
+/// What is written for a manifest that replaces another: the old text, changed where it means
+/// something else, unless the new one has comments of its own. A value that was not shown to
+/// whoever sends it stays what it is.
+fn merged(found: &Found, sent: &Bytes) -> Bytes {
+    let Ok(mut wanted) = edit::read(sent) else { return sent.clone() };
+    if let Ok(have) = edit::read(&found.bytes) {
+        for place in ["/spec/env", "/spec/build/args"] {
+            keep_hidden(wanted.pointer_mut(place), have.pointer(place));
+        }
+    }
+    let base = if edit::has_comments(sent) { sent } else { found.bytes.as_slice() };
+    edit::edit(base, &wanted).map_or_else(|_| sent.clone(), |edited| edited.text.into())
+}
+
+fn keep_hidden(wanted: Option<&mut Value>, have: Option<&Value>) {
+    let (Some(Value::Object(wanted)), Some(have)) = (wanted, have) else { return };
+    for (name, value) in wanted {
+        if value == view::HIDDEN
+            && let Some(known) = have.get(name)
+        {
+            *value = known.clone();
+        }
+    }
+}
+
+fn check_name(path: &AppName, named: &AppName) -> Result<(), Problem> {
+    if path == named {
+        return Ok(());
+    }
+    let detail = format!("the path says `{path}`, the manifest says `{named}`");
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    Err(Problem::new(status, "manifest.other-name", "Two different names", detail))
 }
 
 /// Manifests are written into the folder only. One that is in a repository is changed there.
@@ -223,17 +389,21 @@ async fn write_new(
     shared: &Shared,
     name: &AppName,
     bytes: &Bytes,
-    reading: &Reading,
+    (reading, dry): (&Reading, Option<&HeaderMap>),
 ) -> Result<Response, Problem> {
     let file = folder::usual_file(name);
     if shared.parts.manifests.join(&file).exists() {
         let detail = format!("{file} exists and does not define `{name}`; rename or remove it");
         return Err(Problem::conflict("manifest.file-exists", "The file exists", detail));
     }
+    if let Some(headers) = dry {
+        return suppose(shared, headers, (name, &file), ("created", reading)).await;
+    }
     write(shared, &file, bytes).await?;
-    let place = [(header::LOCATION, format!("/api/v1/apps/{name}"))];
+    let tag = [(header::ETAG, etag::quoted(&etag::of_bytes(bytes)))];
+    let place = (tag, [(header::LOCATION, format!("/api/v1/apps/{name}"))]);
     let body = Json(outcome(name, &file, "created", reading));
-    let response = (StatusCode::CREATED, place, body).into_response();
+    let response = (StatusCode::CREATED, place.0, place.1, body).into_response();
     Ok(noted(response, name, None, Some(reading)))
 }
 
@@ -295,4 +465,16 @@ fn outcome(name: &AppName, file: &str, result: &str, reading: &Reading) -> Value
     json!({
         "name": name, "file": file, "result": result, "message": message, "warnings": warnings,
     })
+}
+
+/// The same of what would be.
+fn would(name: &AppName, file: &str, result: &str, reading: &Reading) -> Value {
+    let mut said = outcome(name, file, result, reading);
+    let message = match result {
+        "removed" => format!("{file} would be removed"),
+        "unchanged" => format!("{file} says so already"),
+        _ => format!("{file} would be written"),
+    };
+    said["message"] = message.into();
+    said
 }

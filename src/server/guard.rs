@@ -7,13 +7,14 @@ use axum::{
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
-    response::{IntoResponse as _, Redirect, Response},
+    response::{IntoResponse, Redirect, Response},
 };
 use futures_util::FutureExt as _;
 
 use super::{
     Shared, access,
     access::{Access, Client},
+    dry::{self, Dry},
     family,
     listen::Peer,
     problem::Problem,
@@ -95,7 +96,11 @@ fn admit(shared: &Shared, request: &mut Request) -> Result<Option<trail::Draft>,
         check_ambient(request, &who)?;
         who
     };
-    let draft = trail::Draft::new(shared, &who, &client, request, matched.as_deref());
+    let dry = dry::asked(&method, matched.as_deref(), request.uri().query());
+    let draft = match &dry {
+        Ok(Dry(true)) => None,
+        _ => trail::Draft::new(shared, &who, &client, request, matched.as_deref()),
+    };
     if let Err(denial) = who.may(needs, family::project(&path).as_deref()) {
         if who.kind == Kind::Nobody && method.is_safe() && wants(request.headers(), "text/html") {
             return Err(Redirect::to(sign_in::PATH).into_response());
@@ -107,6 +112,7 @@ fn admit(shared: &Shared, request: &mut Request) -> Result<Option<trail::Draft>,
         }
         return Err(response);
     }
+    request.extensions_mut().insert(dry.map_err(IntoResponse::into_response)?);
     request.extensions_mut().insert(client);
     request.extensions_mut().insert(who);
     Ok(draft)

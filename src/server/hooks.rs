@@ -21,7 +21,7 @@ use axum::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Shared, access::Client, actions, problem::Problem};
+use super::{Shared, access::Client, actions, dry::Dry, problem::Problem};
 use crate::forge::{
     push::{Event, Push},
     signature::Signature,
@@ -87,14 +87,18 @@ impl Gate {
 pub(super) async fn git(
     State(shared): State<Arc<Shared>>,
     client: Client,
+    Dry(is_dry): Dry,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let (outcome, response) = match answer(&shared, client.address, &headers, body).await {
+    let (outcome, response) = match answer(&shared, client.address, is_dry, (&headers, body)).await
+    {
         Ok((outcome, response)) => (outcome, response),
         Err((outcome, problem)) => (outcome, problem.into_response()),
     };
-    shared.parts.metrics.hook(outcome);
+    if !is_dry {
+        shared.parts.metrics.hook(outcome);
+    }
     response
 }
 
@@ -103,8 +107,8 @@ type Outcome<T> = Result<T, (&'static str, Problem)>;
 async fn answer(
     shared: &Shared,
     client: IpAddr,
-    headers: &HeaderMap,
-    body: Body,
+    is_dry: bool,
+    (headers, body): (&HeaderMap, Body),
 ) -> Outcome<(&'static str, Response)> {
     if !shared.gate.admits(client, Instant::now()) {
         let detail = "this client sends too many webhooks; try again in a moment";
@@ -125,6 +129,7 @@ async fn answer(
     let ids =
         ["x-forgejo-delivery", "x-gitea-delivery", "x-github-delivery", "x-gitlab-event-uuid"];
     if let Some(id) = ids.into_iter().find_map(header)
+        && !is_dry
         && !shared.gate.is_new(id, &body)
     {
         let body = json!({ "queued": [], "sources": [], "message": "this was delivered before" });
@@ -133,7 +138,7 @@ async fn answer(
     let push = Push::read(&body).map_err(|why| {
         ("invalid", Problem::bad_request(format!("the message can't be read: {why}")))
     })?;
-    look(shared, &push).await.map_err(|problem| ("failed", problem))
+    look(shared, &push, is_dry).await.map_err(|problem| ("failed", problem))
 }
 
 /// The body, when its signature is good.
@@ -211,7 +216,11 @@ async fn read(headers: &HeaderMap, body: Body) -> Outcome<Bytes> {
 }
 
 /// Has everything looked at that may have something new.
-async fn look(shared: &Shared, push: &Push) -> Result<(&'static str, Response), Problem> {
+async fn look(
+    shared: &Shared,
+    push: &Push,
+    is_dry: bool,
+) -> Result<(&'static str, Response), Problem> {
     let is_concerned = |url: &str, reference: Option<&str>| push.concerns(url, reference);
     let entries = shared.parts.record.entries();
     let apps: Vec<AppName> = entries
@@ -225,18 +234,24 @@ async fn look(shared: &Shared, push: &Push) -> Result<(&'static str, Response), 
     let mut sources = Vec::new();
     for (place, bell) in &shared.parts.repositories.sources {
         if is_concerned(place.url.as_str(), place.reference.as_deref()) {
-            bell.ring();
+            if !is_dry {
+                bell.ring();
+            }
             sources.push(place.to_string());
         }
     }
-    if !apps.is_empty() {
+    if !apps.is_empty() && !is_dry {
         actions::ask(shared, Command::Pushed(apps.clone())).await?;
     }
     let (outcome, message) = match apps.len() + sources.len() {
         0 => ("unmatched", "nothing here follows what was pushed".to_owned()),
         _ => ("queued", format!("looking at {} apps and {} sources", apps.len(), sources.len())),
     };
-    let body = json!({ "queued": apps, "sources": sources, "message": message });
+    let mut body = json!({ "queued": apps, "sources": sources, "message": message });
+    if is_dry {
+        body["dryRun"] = true.into();
+        return Ok((outcome, Json(body).into_response()));
+    }
     Ok((outcome, (StatusCode::ACCEPTED, Json(body)).into_response()))
 }
 

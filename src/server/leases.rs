@@ -6,13 +6,18 @@ use axum::{
     Json,
     body::Body,
     extract::{Path, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Shared, actions, problem::Problem, request::Asked};
+use super::{
+    Shared, actions,
+    dry::{self, Dry},
+    problem::Problem,
+    request::Asked,
+};
 use crate::model::{GpuAsk, GpuShare, GpuVendor, parse_bytes, parse_duration};
 use crate::record::{Command, LeaseOrder};
 
@@ -25,37 +30,55 @@ const COUNT_MAX: u32 = 64;
 type Answer = Result<Response, Problem>;
 
 /// What is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Acquire {
+pub(super) struct Acquire {
+    /// What it calls itself, for people.
+    #[schemars(length(min = 1, max = 100))]
     holder: String,
+    /// How many. Default: 1.
     #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 64))]
     count: u32,
+    /// Which, by UUID. Default: any.
     #[serde(default)]
     ids: Vec<String>,
+    /// How much memory of each, like `12Gi`.
     memory: Option<String>,
+    /// Whether others may use them meanwhile. Default: `exclusive`.
     #[serde(default)]
+    #[schemars(with = "String")]
     share: GpuShare,
+    /// Their model.
     model: Option<String>,
+    /// Their vendor.
+    #[schemars(with = "Option<String>")]
     vendor: Option<GpuVendor>,
+    /// The profile of a MIG instance.
     mig: Option<String>,
+    /// Who goes first; the highest does.
     #[serde(default)]
+    #[schemars(range(min = -100, max = 100))]
     priority: i32,
+    /// For how long: from `1s` to `24h`.
     ttl: String,
 }
 
 /// What is renewed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Renew {
+pub(super) struct Renew {
+    /// The lease's own.
     fence: u64,
+    /// For how long from now.
     ttl: String,
 }
 
 /// Whose lease it is that is released.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Release {
+    /// The lease's own.
     fence: u64,
 }
 
@@ -69,7 +92,12 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Answer {
 }
 
 /// `POST /api/v1/gpus/leases`
-pub(super) async fn acquire(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
+pub(super) async fn acquire(
+    State(shared): State<Arc<Shared>>,
+    dry: Dry,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     let wanted: Acquire = read(body).await?;
     let ttl = ttl(&wanted.ttl)?;
     let holder = wanted.holder.trim().to_owned();
@@ -77,7 +105,11 @@ pub(super) async fn acquire(State(shared): State<Arc<Shared>>, body: Body) -> An
         return Err(Problem::bad_request("`holder` is a name of 1 to 100 bytes, for people"));
     }
     let gpus = gpu_ask(wanted)?;
-    let lease = ask(&shared, LeaseOrder::Acquire { holder, ask: gpus, ttl }).await?;
+    let order = LeaseOrder::Acquire { holder, ask: gpus, ttl };
+    if dry.0 {
+        return dry::lease(&shared, &headers, order, "would be given").await;
+    }
+    let lease = ask(&shared, order).await?;
     let location = format!("/api/v1/gpus/leases/{}", lease["id"].as_str().unwrap_or_default());
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(lease)).into_response())
 }
@@ -85,21 +117,31 @@ pub(super) async fn acquire(State(shared): State<Arc<Shared>>, body: Body) -> An
 /// `POST /api/v1/gpus/leases/{id}/renew`
 pub(super) async fn renew(
     State(shared): State<Arc<Shared>>,
+    dry: Dry,
+    headers: HeaderMap,
     Path(id): Path<String>,
     body: Body,
 ) -> Answer {
     let Renew { fence: token, ttl: text } = read(body).await?;
     let order = LeaseOrder::Renew { id, token, ttl: ttl(&text)? };
+    if dry.0 {
+        return dry::lease(&shared, &headers, order, "would be renewed").await;
+    }
     Ok((StatusCode::OK, Json(ask(&shared, order).await?)).into_response())
 }
 
 /// `DELETE /api/v1/gpus/leases/{id}?fence=N`
 pub(super) async fn release(
     State(shared): State<Arc<Shared>>,
+    dry: Dry,
+    headers: HeaderMap,
     Path(id): Path<String>,
     Asked(Release { fence: token }): Asked<Release>,
 ) -> Answer {
     let order = LeaseOrder::Release { id, token };
+    if dry.0 {
+        return dry::lease(&shared, &headers, order, "would be released").await;
+    }
     Ok((StatusCode::OK, Json(ask(&shared, order).await?)).into_response())
 }
 

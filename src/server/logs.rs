@@ -43,14 +43,24 @@ const BUILD_READ_MAX: u64 = 4 * 1024 * 1024;
 const BUILD_LOOK: Duration = Duration::from_millis(250);
 
 /// What the query may say.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
+    /// Whether it goes on with what comes.
+    #[schemars(with = "bool")]
     follow: Option<String>,
+    /// How many of the last lines, or `all`. Default: 1000.
     tail: Option<String>,
+    /// From when on: a time, or how long ago.
     since: Option<String>,
+    /// Which log: the app's (default) or its last build's.
+    #[schemars(extend("enum" = ["app", "build"]))]
     source: Option<String>,
+    /// Whether of the container before the present one.
+    #[schemars(with = "bool")]
     previous: Option<String>,
+    /// Whether each line begins with its time.
+    #[schemars(with = "bool")]
     timestamps: Option<String>,
 }
 

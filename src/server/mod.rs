@@ -19,9 +19,12 @@ mod actions;
 mod apps;
 pub mod client;
 mod containers;
+mod dry;
+mod etag;
 mod family;
 mod figures;
 mod folder;
+mod form;
 mod gpus;
 mod guard;
 mod hooks;
@@ -30,7 +33,10 @@ mod leases;
 mod listen;
 mod logs;
 mod models;
+mod once;
+pub mod openapi;
 mod page;
+mod paging;
 mod patience;
 mod plans;
 mod ports;
@@ -40,6 +46,7 @@ mod reading;
 mod request;
 mod rollouts;
 mod routes;
+mod selector;
 mod sign_in;
 mod socket;
 mod stream;
@@ -207,6 +214,7 @@ struct Shared {
     uploads: Arc<Semaphore>,
     /// How many names were made up.
     made_up: std::sync::atomic::AtomicU64,
+    once: once::Once,
 }
 
 impl Shared {
@@ -272,6 +280,7 @@ impl Server {
             refusals: trail::Refusals::default(),
             uploads,
             made_up: std::sync::atomic::AtomicU64::default(),
+            once: once::Once::default(),
         };
         tracing::info!(%address, "listening");
         let router = routes::router(Arc::new(shared));

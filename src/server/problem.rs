@@ -164,7 +164,11 @@ impl IntoResponse for Problem {
         body.insert("code".to_owned(), code.into());
         body.extend(more);
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        let tag = body.get("etag").and_then(Value::as_str).and_then(|tag| tag.parse().ok());
         let mut response = (status, kind, Value::Object(body).to_string()).into_response();
+        if let Some(tag) = tag {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
         response.extensions_mut().insert(Told { code, detail });
         let pause = match status {
             StatusCode::SERVICE_UNAVAILABLE => 2,

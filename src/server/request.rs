@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use super::problem::Problem;
+use super::{dry, problem::Problem};
 use crate::model::AppName;
 
 /// The largest manifest that is taken.
@@ -37,8 +37,13 @@ pub(super) struct Asked<T>(pub(super) T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let query = Query::<T>::from_request_parts(parts, state).await;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let wrong = || Problem::bad_request("the query can't be read");
+        // Whether it is meant is read for every route at one place.
+        let pairs = parts.uri.query().unwrap_or("").split('&');
+        let own: Vec<_> = pairs.filter(|pair| !dry::is_flag(pair)).collect();
+        let uri = format!("/?{}", own.join("&")).parse().map_err(|_| wrong())?;
+        let query = Query::<T>::try_from_uri(&uri);
         query.map(|Query(asked)| Self(asked)).map_err(|e| Problem::bad_request(e.body_text()))
     }
 }
@@ -64,20 +69,36 @@ pub(super) fn wants(headers: &HeaderMap, kind: &str) -> bool {
     kinds.find(|asked| *asked == kind || *asked == "application/json") == Some(kind)
 }
 
-/// Reads the manifest that a request carries.
-pub(super) async fn manifest(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+/// The kind of what a request carries, without its parameters.
+pub(super) fn kind(headers: &HeaderMap) -> String {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+}
+
+/// Whether a kind is that of a manifest.
+pub(super) fn is_manifest(kind: &str) -> bool {
     const KINDS: [&str; 5] =
         ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "application/json"];
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let kind = kind.unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    if !KINDS.contains(&kind.as_str()) {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "request.media-type",
-            "Not a manifest",
-            "send the manifest with `Content-Type: application/yaml` or `application/json`",
-        ));
+    KINDS.contains(&kind)
+}
+
+/// Refuses what is not of a kind that is taken.
+pub(super) fn wrong_kind(title: &'static str, detail: &'static str) -> Problem {
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "request.media-type", title, detail)
+}
+
+/// Reads the manifest that a request carries.
+pub(super) async fn manifest(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    if !is_manifest(&kind(headers)) {
+        let detail =
+            "send the manifest with `Content-Type: application/yaml` or `application/json`";
+        return Err(wrong_kind("Not a manifest", detail));
     }
+    bytes(body).await
+}
+
+/// Reads a manifest, or what else is not larger.
+pub(super) async fn bytes(body: Body) -> Result<Bytes, Problem> {
     let reading = axum::body::to_bytes(body, BODY_MAX);
     match tokio::time::timeout(BODY_PATIENCE, reading).await {
         Ok(Ok(bytes)) => Ok(bytes),

@@ -2,26 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    body::Body,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse as _, Response},
-};
+use axum::{Json, body::Body, extract::State, response::Response};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Shared, actions, problem::Problem, request::Named, view};
-use crate::record::Command;
+use super::{Shared, actions::Asking, problem::Problem, request::Named, view};
+use crate::record::{Command, Order};
 
 /// The longest body that makes sense.
 const BODY_MAX: usize = 1024;
 
 /// What may be said when going back.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Undo {
+pub(super) struct Undo {
     /// To which revision; none is the last good one before.
     revision: Option<u64>,
 }
@@ -37,8 +31,8 @@ pub(super) async fn list(
 
 /// `POST /api/v1/apps/{name}/undo`
 pub(super) async fn undo(
-    State(shared): State<Arc<Shared>>,
     Named(name): Named,
+    asking: Asking,
     body: Body,
 ) -> Result<Response, Problem> {
     let wrong = |why: String| {
@@ -51,7 +45,6 @@ pub(super) async fn undo(
     } else {
         serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?
     };
-    let message = actions::ask(&shared, Command::Undo(name.clone(), asked.revision)).await?;
-    let body = json!({ "name": name, "message": message });
-    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+    let command = Command::Undo(name.clone(), asked.revision);
+    asking.carry_out(name, Order::Undo(asked.revision), command, &bytes).await
 }

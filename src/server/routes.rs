@@ -10,11 +10,13 @@ use axum::{
     http::{Method, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse as _, Response},
-    routing::{MethodRouter, delete, get, post, put},
+    routing::{MethodRouter, delete, get, patch, post, put},
 };
 
 use super::{
-    Shared, actions, apps, family, figures, gpus, guard, hooks, images, leases, logs, models, page, plans, probes, problem::Problem, rollouts, sign_in, stream, targets, trail, usage, containers, ports,
+    Shared, actions, apps, containers, family, figures, gpus, guard, hooks, images, leases, logs,
+    models, openapi, page, plans, ports, probes, problem::Problem, rollouts, sign_in, stream,
+    targets, trail, usage,
 };
 use crate::auth::{Mode, Needs, Role};
 
@@ -67,6 +69,7 @@ static ROUTES: &[Route] = routes! {
     post "/api/v1/apps", OPERATOR, apps::create;
     get "/api/v1/apps/{name}", VIEWER, apps::one;
     put "/api/v1/apps/{name}", OPERATOR, apps::put;
+    patch "/api/v1/apps/{name}", OPERATOR, apps::patch;
     delete "/api/v1/apps/{name}", OPERATOR, apps::delete;
     get "/api/v1/apps/{name}/logs", VIEWER, logs::logs;
     get "/api/v1/apps/{name}/usage", VIEWER, usage::app;
@@ -123,6 +126,7 @@ static ROUTES: &[Route] = routes! {
     get "/containers/{id}/stats", VIEWER, containers::stats;
     get "/system/stats", VIEWER, containers::system;
     get "/ports", VIEWER, ports::compatible;
+    get "/openapi.json", VIEWER, openapi::openapi;
 };
 
 /// What is declared about a request's route.

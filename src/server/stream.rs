@@ -12,7 +12,7 @@ use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration}
 use axum::{
     Json,
     extract::State,
-    http::HeaderMap,
+    http::{HeaderMap, Uri},
     response::{
         IntoResponse as _, Response,
         sse::{Event, Sse},
@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use super::{
-    Shared,
+    Shared, paging,
     problem::Problem,
     request::{Asked, app_name},
     view,
@@ -42,11 +42,15 @@ use crate::record::{Change, Entry};
 const RETRY: Duration = Duration::from_secs(2);
 
 /// What the query of both routes may say.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
+    /// Only those of this app.
     app: Option<String>,
+    /// How many.
     limit: Option<usize>,
+    /// Only those before this one.
+    before: Option<u64>,
 }
 
 impl Query {
@@ -59,11 +63,15 @@ impl Query {
 pub(super) async fn recent(
     State(shared): State<Arc<Shared>>,
     Asked(query): Asked<Query>,
-) -> Result<Json<Value>, Problem> {
-    let events = shared.parts.record.events(query.app()?.as_ref());
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut events = shared.parts.record.events(query.app()?.as_ref());
+    events.retain(|event| query.before.is_none_or(|before| event.id < before));
     let from = events.len().saturating_sub(query.limit.unwrap_or(usize::MAX));
+    let next = events.get(from).filter(|_| 0 < from).map(|event| event.id.to_string());
     let items: Vec<_> = events.iter().skip(from).map(|event| view::event(event)).collect();
-    Ok(Json(json!({ "items": items })))
+    let link = paging::link_with(&uri, "before", next.as_deref());
+    Ok((link, Json(json!({ "items": items }))).into_response())
 }
 
 /// `GET /api/v1/events`

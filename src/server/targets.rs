@@ -23,7 +23,7 @@ use crate::state::{Container, ContainerState, World};
 const HOST: &str = "127.0.0.1";
 
 /// How Prometheus reaches the apps.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Query {
     /// The engine's network that Prometheus is in: only addresses there.
@@ -34,7 +34,8 @@ pub(super) struct Query {
     host: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[schemars(inline)]
 #[serde(rename_all = "lowercase")]
 enum Address {
     #[default]

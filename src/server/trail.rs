@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::{
     Json,
     extract::{Request, State},
-    http::StatusCode,
+    http::{StatusCode, Uri},
     response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::{
     Shared,
     access::Client,
+    paging,
     problem::{Problem, Told},
     request::{Asked, app_name},
 };
@@ -208,11 +209,14 @@ async fn write(shared: &Shared, deed: Deed) -> Result<(), Problem> {
 }
 
 /// What the query may say.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
+    /// Only those before this one.
     before: Option<u64>,
+    /// How many, from 1 to 1000. Default: 100.
     limit: Option<usize>,
+    /// Only those of this app.
     app: Option<String>,
 }
 
@@ -220,13 +224,14 @@ pub(super) struct Query {
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     Asked(query): Asked<Query>,
-) -> Result<Json<Value>, Problem> {
+    uri: Uri,
+) -> Result<Response, Problem> {
     let app = query.app.as_deref().map(app_name).transpose()?;
     let wanted = app.map(|app| format!("app/{app}"));
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let folder = shared.door.access.state_dir.clone();
     if shared.door.access.audit.is_none() {
-        return Ok(Json(json!({ "items": [], "next": null })));
+        return Ok(Json(json!({ "items": [], "next": null })).into_response());
     }
     let read = move || {
         audit::page(&folder, query.before, limit, |record| {
@@ -239,7 +244,8 @@ pub(super) async fn list(
         Problem::failed()
     })?;
     let next = items.last().map(|record| record.seq).filter(|_| has_more);
-    Ok(Json(json!({ "items": items, "next": next })))
+    let link = paging::link_with(&uri, "before", next.map(|seq| seq.to_string()).as_deref());
+    Ok((link, Json(json!({ "items": items, "next": next }))).into_response())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +55,7 @@ struct Counters {
 }
 
 /// What an app uses. What nobody knows is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AppUsage {
     /// Processors.
@@ -78,7 +79,7 @@ pub struct AppUsage {
 }
 
 /// What the host has and uses. What nobody knows is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HostUsage {
     /// How many processors there are.
@@ -96,7 +97,7 @@ pub struct HostUsage {
 }
 
 /// Where the room on a disk goes.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Trend {
     /// Bytes that are free.

@@ -98,7 +98,7 @@ async fn an_error_is_a_problem_document_with_a_code() {
         ("GET", "/api/v1/apps/chat/logs?lines=3", 400, "request.invalid"),
         ("GET", "/api/v1/events/recent?app=Nobody", 400, "request.invalid"),
         ("POST", "/health", 405, "request.method"),
-        ("PATCH", "/api/v1/apps/chat", 405, "request.method"),
+        ("PATCH", "/api/v1/apps", 405, "request.method"),
         ("POST", "/api/v1/apps/other/stop", 404, "app.not-found"),
         ("POST", "/api/v1/confirm", 409, "source.nothing-held"),
         ("POST", "/api/v1/apps", 415, "request.media-type"),

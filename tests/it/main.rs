@@ -23,6 +23,7 @@ mod gitops;
 mod gpu;
 mod gpus;
 mod images;
+mod interface;
 mod manifest;
 mod matrix;
 mod model;

@@ -1,5 +1,6 @@
 //! Who may do what, and who did what, as a client meets it.
 
+mod dry;
 mod proxies;
 mod session;
 mod socket;

@@ -17,7 +17,7 @@ use berth::{
         SpecHash, Timestamp,
     },
     plan::Plan,
-    record::{Command, CommandEnvelope, CommandError, Entry, Event, LeaseOrder, Record},
+    record::{Command, CommandEnvelope, CommandError, Entry, Event, LeaseOrder, Record, Supposed},
     server::{Figures, Parts, Server, Settings},
     state::{Container, ContainerId, ContainerState, Detail, Owner, Ownership, World},
     status::Status,
@@ -372,6 +372,17 @@ async fn answer(
                 Ok(all.to_string())
             }
             Command::Lease(order) => lease(order),
+            Command::Suppose(supposed, plans) => {
+                let _ = plans.send(Vec::new());
+                match supposed {
+                    Supposed::Leased(order) => lease(order),
+                    Supposed::Confirmed => Err(CommandError::NothingToConfirm),
+                    Supposed::Asked(name, _) if record.entry(&name).is_none() => {
+                        Err(CommandError::NotFound(name))
+                    }
+                    _ => Ok("it would".to_owned()),
+                }
+            }
             Command::Stop(name) if name.as_str() == "stubborn" => {
                 Err(CommandError::Refused("it is being removed".to_owned()))
             }

@@ -1,0 +1,6 @@
+//! The native interface: its document, changes of manifests, and changes that are only tried.
+
+mod edits;
+mod openapi;
+mod supposed;
+mod writers;

@@ -1,0 +1,229 @@
+//! The `OpenAPI` document: every route is in it, and live answers are as it says.
+
+use std::{collections::BTreeSet, path::Path};
+
+use berth::server::{self, openapi};
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+use crate::api::stage::{Answer, MANIFEST, Stage};
+
+#[test]
+fn every_route_is_described_and_nothing_else() {
+    assert_eq!(openapi::undescribed(), Vec::<String>::new());
+    let document = openapi::document();
+    let mut ids = BTreeSet::new();
+    for (method, path, _) in server::routes() {
+        let op = &document["paths"][path][method.to_ascii_lowercase()];
+        let route = format!("{method} {path}");
+        for word in ["operationId", "summary", "description", "x-berth-role"] {
+            assert!(
+                op[word].as_str().is_some_and(|text| !text.trim().is_empty()),
+                "{route}: {word}"
+            );
+        }
+        assert!(ids.insert(op["operationId"].as_str().unwrap()), "{route}: its id is another's");
+        let answers = op["responses"].as_object().unwrap();
+        assert!(answers.keys().any(|status| status.starts_with(['2', '3'])), "{route}");
+        let named = op["parameters"].as_array().unwrap().iter().filter(|p| p["in"] == "path");
+        assert_eq!(named.count(), path.matches('{').count(), "{route}");
+    }
+}
+
+/// The document as a file, so that a change of the interface is seen. `BLESS=1` writes it.
+#[test]
+fn the_document_is_the_one_that_was_looked_at() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
+    let text = serde_json::to_string_pretty(&openapi::document()).unwrap() + "\n";
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let known = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(known == text, "the interface is another than docs/openapi.json: look, then BLESS=1");
+}
+
+#[test]
+fn every_schema_is_one_and_every_reference_leads_somewhere() {
+    let document = openapi::document();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    assert!(40 <= schemas.len());
+    for name in schemas.keys() {
+        let _ = validator(&document, &json!({ "$ref": format!("#/components/schemas/{name}") }));
+    }
+    let text = document.to_string();
+    for part in text.split("\"$ref\":\"").skip(1) {
+        let target = part.split('"').next().unwrap();
+        assert!(document.pointer(target.trim_start_matches('#')).is_some(), "{target}");
+    }
+}
+
+fn validator(document: &Value, schema: &Value) -> Validator {
+    let mut schema = schema.clone();
+    schema["components"] = document["components"].clone();
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    jsonschema::validator_for(&schema).unwrap_or_else(|error| panic!("{error}: {schema}"))
+}
+
+/// Holds an answer against the document.
+fn check(document: &Value, (method, path): (&str, &str), answer: &Answer) {
+    let op = &document["paths"][path][method.to_ascii_lowercase()];
+    let place = format!("{method} {path}: {answer:?}");
+    let known = &op["responses"][answer.status.to_string()];
+    assert!(known.is_object(), "a status that is not in the document: {place}");
+    let kind = answer.head.lines().find_map(|line| line.strip_prefix("content-type: "));
+    let Some(kind) = kind.map(|kind| kind.split(';').next().unwrap()) else {
+        assert!(known.get("content").is_none() && answer.body.is_empty(), "{place}");
+        return;
+    };
+    let schema = &known["content"][kind]["schema"];
+    assert!(schema.is_object(), "a kind that is not in the document: {place}");
+    if kind.ends_with("json") {
+        let errors = validator(document, schema);
+        let body = answer.json();
+        let errors: Vec<_> =
+            errors.iter_errors(&body).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert_eq!(errors, Vec::<String>::new(), "{place}");
+    }
+}
+
+/// A request: method, path in the table, query or name in its place, content type, body.
+type Asked = (&'static str, &'static str, &'static str, &'static str, String);
+
+/// Requests that meet every route at least once with success, and many that fail.
+fn requests() -> Vec<Asked> {
+    const ONE: &str = "/api/v1/apps/{name}";
+    let other = MANIFEST.replace("name: chat\n", "name: web\n");
+    let mut all: Vec<Asked> = Vec::new();
+    let mut ask = |method, path, more, kind, body: &str| {
+        all.push((method, path, more, kind, body.to_owned()));
+    };
+    for path in [
+        "/",
+        "/page.css",
+        "/sign-in",
+        "/health",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/sd/prometheus",
+        "/api/v1/apps",
+        ONE,
+        "/api/v1/apps/{name}/logs",
+        "/api/v1/apps/{name}/usage",
+        "/api/v1/apps/{name}/plan",
+        "/api/v1/apps/{name}/revisions",
+        "/api/v1/gpus",
+        "/api/v1/gpus/leases",
+        "/api/v1/capacity",
+        "/api/v1/images",
+        "/api/v1/plan",
+        "/api/v1/events/recent",
+        "/api/v1/audit",
+        "/api/v1/schema",
+        "/openapi.json",
+    ] {
+        ask("GET", path, "", "", "");
+    }
+    ask("GET", "/api/v1/apps", "?limit=1", "", "");
+    ask("GET", "/api/v1/apps", "?limit=0", "", "");
+    ask("GET", "/api/v1/apps/{name}/logs", "?source=build", "", "");
+    ask("GET", "/api/v1/apps/{name}/logs", "?tail=x", "", "");
+    ask("POST", "/api/v1/apps", "?dryRun=true", "application/yaml", &other);
+    ask("POST", "/api/v1/apps", "", "application/yaml", &other);
+    ask("POST", "/api/v1/apps", "", "application/yaml", &other);
+    ask("POST", "/api/v1/apps", "", "application/yaml", "kind: App\n");
+    ask("POST", "/api/v1/apps", "", "application/json", r#"{"name": "x"}"#);
+    ask("POST", "/api/v1/apps", "", "text/csv", "x");
+    ask("PUT", ONE, "", "application/yaml", MANIFEST);
+    ask("PUT", ONE, "", "application/yaml", &MANIFEST.replace("8010", "8012"));
+    ask("PUT", ONE, "?dryRun=true", "application/yaml", MANIFEST);
+    ask("PATCH", ONE, "", "application/merge-patch+json", r#"{"spec": {"suspend": true}}"#);
+    ask("PATCH", ONE, "?dryRun=true", "application/merge-patch+json", "{}");
+    ask("PATCH", ONE, "", "application/merge-patch+json", "[");
+    ask("DELETE", ONE, "?dryRun=true", "", "");
+    ask("DELETE", ONE, "", "", "");
+    ask("DELETE", ONE, "", "", "");
+    all.extend(actions());
+    all
+}
+
+/// Requests for something to be done.
+fn actions() -> Vec<Asked> {
+    const JSON: &str = "application/json";
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let mut all: Vec<Asked> = Vec::new();
+    let mut ask = |path, more, kind, body: &str| {
+        all.push(("POST", path, more, kind, body.to_owned()));
+    };
+    for path in [
+        "/api/v1/apps/{name}/start",
+        "/api/v1/apps/{name}/stop",
+        "/api/v1/apps/{name}/restart",
+        "/api/v1/apps/{name}/rebuild",
+        "/api/v1/apps/{name}/reconcile",
+        "/api/v1/apps/{name}/undo",
+    ] {
+        ask(path, "", "", "");
+        ask(path, "?dryRun=true", "", "");
+        ask(path, "?dryRun=x", "", "");
+    }
+    ask("/api/v1/apps/{name}/undo", "", JSON, r#"{"revision": 9}"#);
+    ask("/api/v1/apps/{name}/undo", "", JSON, r#"{"revision": 1}"#);
+    ask("/api/v1/gpus/leases", "", JSON, r#"{"holder": "t", "ttl": "5m"}"#);
+    ask("/api/v1/gpus/leases", "", JSON, r#"{"holder": "late", "ttl": "5m"}"#);
+    ask("/api/v1/gpus/leases", "", JSON, "{}");
+    ask("/api/v1/gpus/leases/{id}/renew", "", JSON, r#"{"fence": 7, "ttl": "5m"}"#);
+    ask("/api/v1/images/gc", "", "", "");
+    ask("/api/v1/images/gc", "?dryRun=true", "", "");
+    ask("/api/v1/confirm", "", "", "");
+    ask("/api/v1/rescan", "", "", "");
+    ask("/api/v1/rescan", "?dryRun=true", "", "");
+    ask("/api/v1/hooks/git", "", JSON, "{}");
+    ask("/sign-in", "", FORM, "token=x&form=y");
+    ask("/sign-out", "", FORM, "form=y");
+    for more in ["?fence=7", "?fence=6", "?fence=7&dryRun=true"] {
+        all.push(("DELETE", "/api/v1/gpus/leases/{id}", more, "", String::new()));
+    }
+    all
+}
+
+#[tokio::test]
+async fn live_answers_are_as_the_document_says() {
+    let stage = Stage::start().await;
+    stage.settle();
+    stage.put("chat", |_| ());
+    stage.put("bare", |entry| entry.app = None);
+    stage.tell("chat", "it answers");
+    std::fs::write(stage.manifests().join("chat.yaml"), MANIFEST).unwrap();
+    std::fs::write(stage.manifests().join("bad.yaml"), "kind: [").unwrap();
+    let document = stage.get("/openapi.json").await.json();
+    assert_eq!(document, openapi::document());
+    let mut met = BTreeSet::new();
+    for (method, path, more, kind, body) in requests() {
+        let at = path.replace("{name}", "chat").replace("{id}", "gpu-1") + more;
+        let headers: &[(&str, &str)] =
+            if kind.is_empty() { &[] } else { &[("content-type", kind)] };
+        let answer = stage.ask(method, &at, headers, &body).await;
+        check(&document, (method, path), &answer);
+        if answer.status < 400 {
+            met.insert(format!("{method} {path}"));
+        }
+    }
+    // These succeed in tests of their own: a stream, a signed webhook, a held removal, a form.
+    let elsewhere =
+        ["GET /api/v1/events", "POST /api/v1/hooks/git", "POST /api/v1/confirm", "POST /sign-in"];
+    let native = |path: &str| {
+        let families = ["/containers", "/models", "/ports", "/system", "/hf"];
+        !families.iter().any(|family| path.starts_with(family))
+    };
+    for (method, path, _) in server::routes().filter(|(_, path, _)| native(path)) {
+        let route = format!("{method} {path}");
+        let is_met = met.contains(&route) || elsewhere.contains(&route.as_str());
+        assert!(is_met, "{route} never succeeded here");
+    }
+    for path in ["/api/v1/plan", "/api/v1/apps/{name}/plan"] {
+        let at = path.replace("{name}", "chat");
+        let answer = stage.ask("GET", &at, &[("accept", "text/plain")], "").await;
+        check(&document, ("GET", path), &answer);
+    }
+}
