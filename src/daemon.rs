@@ -288,8 +288,11 @@ fn roots(config: &Config) -> Roots {
 }
 
 fn announce(config: &Config, server: &Server) {
+    let fingerprint = server.fingerprint();
+    let scheme = if fingerprint.is_some() { "https" } else { "http" };
     tracing::info!(
-        address = format!("http://{}/", server.address()),
+        address = format!("{scheme}://{}/", server.address()),
+        sha256 = fingerprint,
         socket = server.socket().map(|path| path.display().to_string()),
         sign_in = server.is_sign_in_needed(),
         manifests = manifests(config),

@@ -124,7 +124,9 @@ fn mistake(mistake: &Value) -> String {
 impl From<client::Error> for Error {
     fn from(error: client::Error) -> Self {
         let exit = match error {
-            client::Error::Address(_) | client::Error::Request(_) => Exit::Trouble,
+            client::Error::Address(_) | client::Error::Request(_) | client::Error::Trust(_) => {
+                Exit::Trouble
+            }
             _ => Exit::Unreachable,
         };
         let mut said = Self::new(exit, error.to_string());
@@ -133,11 +135,13 @@ impl From<client::Error> for Error {
             said = said.why(source.to_string());
             cause = source.source();
         }
-        if matches!(error, client::Error::Unreachable { .. }) {
-            said = said
-                .fix("start it with `berth run`, or name another with --server or BERTH_SERVER");
+        match &error {
+            client::Error::Unreachable { .. } | client::Error::Unconnected { .. } => {
+                said.fix("start it with `berth run`, or name another with --server or BERTH_SERVER")
+            }
+            client::Error::Tls { advice, .. } => said.fix(advice.clone()),
+            _ => said,
         }
-        said
     }
 }
 

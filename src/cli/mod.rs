@@ -54,6 +54,13 @@ struct Cli {
     /// The file that holds the token to sign in with [default: the token in `BERTH_TOKEN`].
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<std::path::PathBuf>,
+    /// The certificates that an https controller's must lead to, in PEM form [default: the machine's].
+    #[arg(long, global = true, env = "BERTH_TLS_CA", value_name = "FILE")]
+    tls_ca: Option<std::path::PathBuf>,
+    /// The one certificate that an https controller must show, as `berth run` says it in its log.
+    #[arg(long, global = true, env = "BERTH_TLS_FINGERPRINT", value_name = "SHA256")]
+    #[arg(conflicts_with = "tls_ca")]
+    tls_fingerprint: Option<String>,
     /// When to use colours.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Color,
@@ -158,8 +165,9 @@ fn perform(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
 }
 
 async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
-    let Cli { server, token_file, verb, .. } = cli;
-    let server = || server::Server::new(server.as_deref(), token_file.as_deref());
+    let Cli { server, token_file, tls_ca, tls_fingerprint, verb, .. } = cli;
+    let trust = server::trust(tls_ca, tls_fingerprint.as_deref())?;
+    let server = || server::Server::new(server.as_deref(), token_file.as_deref(), &trust);
     match verb {
         Verb::Run(args) => run::run(args, output),
         Verb::Get(args) => get::run(&args, &server()?, output).await,

@@ -13,7 +13,7 @@ use super::models::Blocks;
 use crate::auth::Secret;
 use crate::config::{Config, Layers};
 use crate::model::AppName;
-use crate::server::client::{Answer, Client, Content, Method, Parts};
+use crate::server::client::{self, Answer, Client, Content, Method, Parts, Trust};
 
 /// Where a controller is when nobody says.
 const USUAL: &str = "http://127.0.0.1:8000";
@@ -26,10 +26,14 @@ pub(super) struct Server(Client);
 impl Server {
     /// The controller at `base`; when nobody names one, the one at this machine's socket, else the
     /// usual address.
-    pub(super) fn new(base: Option<&str>, token_file: Option<&Path>) -> Result<Self, Error> {
+    pub(super) fn new(
+        base: Option<&str>,
+        token_file: Option<&Path>,
+        trust: &Trust,
+    ) -> Result<Self, Error> {
         let token = token(token_file)?;
         let client = match (base, socket()) {
-            (Some(base), _) => Client::new(base)?,
+            (Some(base), _) => Client::with_trust(base, trust)?,
             (None, Some(path)) => Client::of_socket(&path),
             (None, None) => Client::new(USUAL)?,
         };
@@ -80,6 +84,15 @@ impl Server {
         }
         let answer = parts.whole().await?;
         Err(Error::of_answer(answer.status, &answer.body))
+    }
+}
+
+/// Whose certificate is believed.
+pub(super) fn trust(ca: Option<PathBuf>, fingerprint: Option<&str>) -> Result<Trust, Error> {
+    match (ca, fingerprint) {
+        (_, Some(digits)) => Ok(Trust::fingerprint(digits).map_err(client::Error::from)?),
+        (Some(path), None) => Ok(Trust::Roots(path)),
+        (None, None) => Ok(Trust::Machine),
     }
 }
 

@@ -11,6 +11,7 @@ mod gpus;
 mod layers;
 mod models;
 mod options;
+mod tls;
 mod usage;
 
 use std::{
@@ -28,6 +29,7 @@ pub use gpus::Gpus;
 pub use layers::{File, Layers, Origin};
 pub use models::Models;
 pub use options::{Kind, OPTIONS, OptionRow};
+pub use tls::TlsOptions;
 pub use usage::Usage;
 
 use crate::model::{Bind, ImageRef, PortRange, parse_duration};
@@ -102,6 +104,8 @@ pub struct Config {
     pub gpus: Gpus,
     /// Who may ask.
     pub auth: Auth,
+    /// How the interface speaks TLS.
+    pub tls: TlsOptions,
     /// Every value as text, with where it came from, in the table's order.
     pub settings: Vec<Setting>,
 }
@@ -174,6 +178,7 @@ impl Reader {
         let models = self.models();
         let auth = self.auth(state_dir.as_deref());
         let is_guarded = auth.as_ref().is_none_or(Auth::is_guarded);
+        let tls = self.tls(state_dir.as_deref(), auth.as_ref());
         let listen = self.one("listen", |text| listen(text, is_guarded));
         let base_image =
             self.one("base-image", |text| ImageRef::parse(text).map_err(|e| e.to_string()));
@@ -233,6 +238,7 @@ impl Reader {
             builds: builds?,
             usage: usage?,
             auth: auth?,
+            tls: tls?,
             settings: self.settings.clone(),
         })
     }

@@ -183,6 +183,26 @@ pub const OPTIONS: &[OptionRow] = &[
         "Show figures to everybody, also where people sign in",
     ),
     row(
+        "tls-cert",
+        "FILE",
+        &["BERTH_TLS_CERT"],
+        "",
+        "The certificate of the interface and those that lead to its root, in PEM form",
+    ),
+    row("tls-key", "FILE", &["BERTH_TLS_KEY"], "", "The certificate's key, in PEM form"),
+    flag(
+        "tls-self-signed",
+        &["BERTH_TLS_SELF_SIGNED"],
+        "Speak TLS with a certificate that Berth signs itself, once: for a first try",
+    ),
+    row(
+        "hsts",
+        "DURATION",
+        &["BERTH_HSTS"],
+        "0s",
+        "For how long browsers are told to come by https only; 0s tells them nothing",
+    ),
+    row(
         "base-image",
         "REF",
         &["BERTH_BASE_IMAGE"],

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::App;
 use crate::record::Record;
-use crate::server::{Access, Settings, Socket};
+use crate::server::{Access, CertificateSource, Settings, Socket, Tls};
 use crate::state::{Desired, Want};
 
 /// What is kept beside the log: how each app was when it was recorded last.
@@ -50,8 +50,20 @@ pub(super) fn settings(config: &Config, log: &Arc<Log>) -> Settings {
             group: auth.group.clone(),
             is_required: auth.is_socket_set,
         }),
+        tls: tls(config),
         ..Settings::new(config.listen)
     }
+}
+
+/// How it speaks TLS. A certificate that Berth makes is for all names by which it is reached.
+fn tls(config: &Config) -> Option<Tls> {
+    let mut source = config.tls.source.clone()?;
+    if let CertificateSource::SelfSigned { names, .. } = &mut source {
+        names.extend(config.gitops.base_url.as_deref().and_then(host));
+        let listen = config.listen.ip();
+        names.extend((!listen.is_unspecified()).then(|| listen.to_string()));
+    }
+    Some(Tls { hsts: config.tls.hsts, ..Tls::new(source) })
 }
 
 /// The host of an address such as `https://berth.example.com:8443/x`.

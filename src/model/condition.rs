@@ -202,6 +202,12 @@ reasons! {
     NotAllowed => "policy.not-allowed",
     /// The container differs from what was asked for, and was made anew just now.
     Drift => "container.drift",
+    /// The certificate of the interface expires soon, or has.
+    CertificateExpiring => "tls.expiring",
+    /// The files hold a certificate that can't be used; an older one is.
+    CertificateRefused => "tls.refused",
+    /// Another certificate is used from now on.
+    CertificateChanged => "tls.changed",
     /// Not looked at yet.
     Pending => "app.pending",
 }

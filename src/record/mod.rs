@@ -105,6 +105,21 @@ pub struct Overview {
     pub engine_error: Option<String>,
     /// When everything was last looked at with success.
     pub resynced_at: Option<Timestamp>,
+    /// The certificate of the interface, when it has one.
+    pub certificate: Option<Arc<Certificate>>,
+}
+
+/// The certificate that the interface shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// When it expires.
+    pub expires: Timestamp,
+    /// Its SHA-256, as hexadecimal digits.
+    pub fingerprint: String,
+    /// The names and addresses that it is for.
+    pub names: Vec<String>,
+    /// What a person must see to.
+    pub warning: Option<String>,
 }
 
 impl Overview {

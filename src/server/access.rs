@@ -106,7 +106,8 @@ impl Door {
         let address =
             if is_proxied { proxy.client(peer.address, lines.into_iter()) } else { peer.address };
         let is_https = is_proxied && one(headers, &FORWARDED_PROTO) == Some("https");
-        Client { address, is_proxied, is_tls: self.access.is_tls || is_https, user: peer.user }
+        let is_tls = peer.is_tls || self.access.is_tls || is_https;
+        Client { address, is_proxied, is_tls, user: peer.user }
     }
 
     /// Who asks.

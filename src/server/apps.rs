@@ -65,10 +65,19 @@ pub(super) async fn list(
         labels.iter().all(|wanted| wanted.admits(own))
             && phases.as_ref().is_none_or(|phases| phases.contains(&entry.status.phase))
     });
+    let is_whole =
+        labels.is_empty() && phases.is_none() && query.limit.is_none() && query.after.is_none();
     let page = Page { limit: query.limit, after: query.after };
     let (entries, next) = page.cut(entries, |entry| entry.name.to_string())?;
-    let rest = json!([view::source(&overview), view::engine(&overview)]).to_string();
+    let rest =
+        json!([view::source(&overview), view::engine(&overview), view::certificate(&overview)])
+            .to_string();
     let tag = format!("{}-{revision}-{}", shared.boot, etag::of_bytes(rest.as_bytes()));
+    if is_whole {
+        // Many ask for it again and again: it is written once.
+        let kind = [(header::CONTENT_TYPE, "application/json")];
+        return Ok(etag::answer_with(&headers, &tag, || (kind, shared.listed.list(record))));
+    }
     let response = etag::answer(&headers, &tag, || {
         let mut list = view::apps(entries.iter().map(AsRef::as_ref), revision, &overview);
         if let Some(next) = &next {

@@ -1,5 +1,7 @@
 //! The other side of the interface: how the command line asks a server.
 
+mod trust;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -10,12 +12,17 @@ use axum::body::{Body, Bytes};
 use futures_util::Stream;
 use http_body_util::BodyExt as _;
 pub use hyper::Method;
+pub use trust::{Error as TrustError, Trust};
+
 use hyper::{Request, Response, Uri, body::Incoming, client::conn::http1, header};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
 };
-use tokio::net::UnixStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
 
 use crate::auth::Secret;
 
@@ -38,7 +45,17 @@ pub struct Client {
 #[derive(Clone, Debug)]
 enum Way {
     Http(Box<legacy::Client<HttpConnector, Body>>),
+    Https(Box<Secure>),
     Socket(PathBuf),
+}
+
+/// A server that is reached by TLS.
+#[derive(Clone, Debug)]
+struct Secure {
+    speaker: trust::Speaker,
+    trust: Trust,
+    host: String,
+    port: u16,
 }
 
 /// A whole answer.
@@ -66,7 +83,7 @@ pub type Content = (&'static str, Vec<u8>);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address makes no sense.
-    #[error("`{0}` is not the address of a Berth: write http://host:port")]
+    #[error("`{0}` is not the address of a Berth: write http://host:port or https://host:port")]
     Address(String),
     /// The request could not be made.
     #[error("the request makes no sense")]
@@ -78,6 +95,27 @@ pub enum Error {
         base: String,
         /// Why.
         source: legacy::Error,
+    },
+    /// Nobody is believed.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// There is no TLS with it, or its certificate is not believed.
+    #[error("no TLS with {base}")]
+    Tls {
+        /// The address.
+        base: String,
+        /// What a person can do.
+        advice: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody listens there.
+    #[error("no Berth answers at {base}")]
+    Unconnected {
+        /// The address.
+        base: String,
+        /// Why.
+        source: io::Error,
     },
     /// Nobody answers at the socket.
     #[error("no Berth answers at the socket {}", .path.display())]
@@ -112,11 +150,26 @@ pub enum Error {
 impl Client {
     /// A client of the server at `base`, such as `http://127.0.0.1:8000`.
     pub fn new(base: &str) -> Result<Self, Error> {
+        Self::with_trust(base, &Trust::Machine)
+    }
+
+    /// The same, where an `https` one is believed by this.
+    pub fn with_trust(base: &str, trust: &Trust) -> Result<Self, Error> {
         let wrong = || Error::Address(base.to_owned());
         let trimmed = base.trim_end_matches('/');
         let uri: Uri = trimmed.parse().map_err(|_| wrong())?;
-        if uri.scheme_str() != Some("http") || uri.host().is_none() || 1 < uri.path().len() {
-            return Err(wrong());
+        let host = uri.host().filter(|_| uri.path().len() <= 1).ok_or_else(wrong)?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => {
+                let speaker = trust::Speaker::new(trust)?;
+                let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+                let port = uri.port_u16().unwrap_or(443);
+                let way =
+                    Way::Https(Box::new(Secure { speaker, trust: trust.clone(), host, port }));
+                return Ok(Self { base: trimmed.to_owned(), way, token: None });
+            }
+            _ => return Err(wrong()),
         }
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_PATIENCE));
@@ -228,6 +281,12 @@ impl Client {
                 let unreachable = |source| Error::Unreachable { base: self.base.clone(), source };
                 http.request(request.body(body)?).await.map_err(unreachable)
             }
+            Way::Https(secure) => {
+                let host = Uri::try_from(&self.base).ok();
+                let host = host.as_ref().and_then(Uri::authority).map_or("", |host| host.as_str());
+                let request = request.header(header::HOST, host).body(body)?;
+                self.send_securely(secure, request).await
+            }
             Way::Socket(path) => {
                 let request = request.header(header::HOST, "localhost").body(body)?;
                 let source = |source| Error::Socket { path: path.clone(), source };
@@ -237,9 +296,43 @@ impl Client {
     }
 }
 
-async fn send_by_socket(path: &Path, mut request: Request<Body>) -> io::Result<Response<Incoming>> {
+impl Client {
+    async fn send_securely(
+        &self,
+        Secure { speaker, trust, host, port }: &Secure,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, Error> {
+        let base = || self.base.clone();
+        let connecting = TcpStream::connect((host.as_str(), *port));
+        let connected = tokio::time::timeout(CONNECT_PATIENCE, connecting).await;
+        let unconnected = |source| Error::Unconnected { base: base(), source };
+        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let stream = connected.map_err(unconnected)?;
+        let _ = stream.set_nodelay(true);
+        let shaking = tokio::time::timeout(CONNECT_PATIENCE, speaker.secure(stream, host)).await;
+        let stream = shaking.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let stream = stream.map_err(|source| {
+            let file = match trust {
+                Trust::Roots(path) => Some(path.as_path()),
+                Trust::Machine | Trust::Fingerprint(_) => None,
+            };
+            Error::Tls { base: base(), advice: trust::advice(speaker, file), source }
+        })?;
+        send_by(stream, request).await.map_err(unconnected)
+    }
+}
+
+async fn send_by_socket(path: &Path, request: Request<Body>) -> io::Result<Response<Incoming>> {
     let connecting = tokio::time::timeout(CONNECT_PATIENCE, UnixStream::connect(path));
     let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    send_by(stream, request).await
+}
+
+/// Sends a request by a connection of its own.
+async fn send_by(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    mut request: Request<Body>,
+) -> io::Result<Response<Incoming>> {
     let broken = |error: hyper::Error| io::Error::other(error.to_string());
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     // It ends with the answer, or when nobody wants that any more.

@@ -8,7 +8,7 @@
 use axum::{
     Json,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse, Response},
 };
 use serde_json::Value;
 
@@ -63,12 +63,21 @@ pub(super) async fn of_app(shared: &Shared, entry: &Entry) -> String {
 
 /// An answer with a tag; 304 when the client has it already.
 pub(super) fn answer(headers: &HeaderMap, tag: &str, body: impl FnOnce() -> Value) -> Response {
+    answer_with(headers, tag, || Json(body()))
+}
+
+/// The same, of a body that is made already.
+pub(super) fn answer_with<T: IntoResponse>(
+    headers: &HeaderMap,
+    tag: &str,
+    body: impl FnOnce() -> T,
+) -> Response {
     let tag = quoted(tag);
     let place = [(header::ETAG, tag.clone())];
     if has(headers, &header::IF_NONE_MATCH, |known| known == tag || known == "*") {
         return (StatusCode::NOT_MODIFIED, place).into_response();
     }
-    (place, Json(body())).into_response()
+    (place, body()).into_response()
 }
 
 /// A tag as a header.

@@ -17,7 +17,7 @@ use super::{
     dry::{self, Dry},
     family,
     listen::Peer,
-    problem::Problem,
+    problem::{Problem, Told},
     request::wants,
     routes::{Declared, declared},
     sign_in, trail,
@@ -50,6 +50,9 @@ pub(super) async fn guard(
         Ok(deed) => perform(&shared, deed, request, next).await,
         Err(response) => response,
     };
+    if let Some(told) = response.extensions().get::<Told>() {
+        shared.parts.metrics.door().problem(told.code);
+    }
     let mut response = family::translate(&path, response);
     for (name, value) in SECURITY {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
@@ -184,7 +187,12 @@ fn check(
     }
     let other = || elsewhere("request.origin", "another site may not change anything here");
     if let Some(origin) = headers.get(header::ORIGIN) {
-        let schemes: &[&str] = if client.is_tls { &["http", "https"] } else { &["http"] };
+        let is_direct = request.extensions().get::<Peer>().is_some_and(|peer| peer.is_tls);
+        let schemes: &[&str] = match (is_direct, client.is_tls) {
+            (true, _) => &["https"],
+            (false, true) => &["http", "https"],
+            (false, false) => &["http"],
+        };
         let is_own = |scheme: &&str| origin.as_bytes() == format!("{scheme}://{host}").as_bytes();
         if !schemes.iter().any(is_own) {
             return Err(other());

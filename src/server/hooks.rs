@@ -18,10 +18,17 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Shared, access::Client, actions, dry::Dry, problem::Problem};
+use super::{
+    Shared,
+    access::Client,
+    actions,
+    dry::Dry,
+    problem::Problem,
+    trail::{self, Heard},
+};
 use crate::forge::{
     push::{Event, Push},
     signature::Signature,
@@ -91,31 +98,35 @@ pub(super) async fn git(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let (outcome, response) = match answer(&shared, client.address, is_dry, (&headers, body)).await
-    {
+    let mut heard = Heard::default();
+    let asked = (client.address, &headers, is_dry);
+    let answered = answer(&shared, asked, body, &mut heard).await;
+    let (outcome, response) = match answered {
         Ok((outcome, response)) => (outcome, response),
         Err((outcome, problem)) => (outcome, problem.into_response()),
     };
-    if !is_dry {
-        shared.parts.metrics.hook(outcome);
+    if is_dry {
+        return response;
     }
-    response
+    shared.parts.metrics.hook(outcome);
+    trail::note_hook(&shared, &client, (heard, outcome), response).await
 }
 
 type Outcome<T> = Result<T, (&'static str, Problem)>;
 
 async fn answer(
     shared: &Shared,
-    client: IpAddr,
-    is_dry: bool,
-    (headers, body): (&HeaderMap, Body),
+    (client, headers, is_dry): (IpAddr, &HeaderMap, bool),
+    body: Body,
+    heard: &mut Heard,
 ) -> Outcome<(&'static str, Response)> {
     if !shared.gate.admits(client, Instant::now()) {
         let detail = "this client sends too many webhooks; try again in a moment";
         let status = StatusCode::TOO_MANY_REQUESTS;
         return Err(("limited", Problem::new(status, "hook.limited", "Too many webhooks", detail)));
     }
-    let body = verified(shared, headers, body).await?;
+    let (body, secret) = verified(shared, headers, body).await?;
+    heard.secret = Some(secret);
     let header = |name: &str| headers.get(name)?.to_str().ok();
     match Event::find(header) {
         Some(Event::Push) => {}
@@ -138,11 +149,18 @@ async fn answer(
     let push = Push::read(&body).map_err(|why| {
         ("invalid", Problem::bad_request(format!("the message can't be read: {why}")))
     })?;
-    look(shared, &push, is_dry).await.map_err(|problem| ("failed", problem))
+    heard.repository = push.repositories.first().map(ToString::to_string);
+    if !is_dry {
+        trail::check_ready(shared).await.map_err(|problem| ("failed", problem))?;
+    }
+    let looked = look(shared, &push, is_dry).await.map_err(|problem| ("failed", problem));
+    let (outcome, looked_at, response) = looked?;
+    heard.after = json!({ "ref": push.reference, "looked at": looked_at });
+    Ok((outcome, response))
 }
 
-/// The body, when its signature is good.
-async fn verified(shared: &Shared, headers: &HeaderMap, body: Body) -> Outcome<Bytes> {
+/// The body, when its signature is good, and the name of the secret that made it.
+async fn verified(shared: &Shared, headers: &HeaderMap, body: Body) -> Outcome<(Bytes, String)> {
     let repositories = &shared.parts.repositories;
     let refuse = |outcome, status, code, title, detail: &str| {
         Err((outcome, Problem::new(status, code, title, detail)))
@@ -172,7 +190,7 @@ async fn verified(shared: &Shared, headers: &HeaderMap, body: Body) -> Outcome<B
     let mut secrets = Vec::new();
     for name in &repositories.hook_secrets {
         match repositories.secrets.read(name) {
-            Ok(secret) => secrets.push(secret),
+            Ok(secret) => secrets.push((name, secret)),
             Err(why) => tracing::warn!(why, "a webhook's secret can't be read"),
         }
     }
@@ -182,13 +200,14 @@ async fn verified(shared: &Shared, headers: &HeaderMap, body: Body) -> Outcome<B
         return Err(("failed", problem));
     }
     // Each is tried, so that how long it takes does not say which one was good.
-    let good = secrets.iter().filter(|secret| signature.is_good(secret, &body)).count();
-    if good == 0 {
+    let good: Vec<_> =
+        secrets.iter().filter(|(_, secret)| signature.is_good(secret, &body)).collect();
+    let Some((name, _)) = good.first() else {
         let detail = "the signature is not of this message with the secret that is set";
         let status = StatusCode::FORBIDDEN;
         return refuse("refused", status, "hook.signature", "Wrong signature", detail);
-    }
-    Ok(body)
+    };
+    Ok((body, (*name).clone()))
 }
 
 async fn read(headers: &HeaderMap, body: Body) -> Outcome<Bytes> {
@@ -220,7 +239,7 @@ async fn look(
     shared: &Shared,
     push: &Push,
     is_dry: bool,
-) -> Result<(&'static str, Response), Problem> {
+) -> Result<(&'static str, Value, Response), Problem> {
     let is_concerned = |url: &str, reference: Option<&str>| push.concerns(url, reference);
     let entries = shared.parts.record.entries();
     let apps: Vec<AppName> = entries
@@ -247,12 +266,13 @@ async fn look(
         0 => ("unmatched", "nothing here follows what was pushed".to_owned()),
         _ => ("queued", format!("looking at {} apps and {} sources", apps.len(), sources.len())),
     };
+    let looked_at = json!({ "apps": apps, "sources": sources });
     let mut body = json!({ "queued": apps, "sources": sources, "message": message });
     if is_dry {
         body["dryRun"] = true.into();
-        return Ok((outcome, Json(body).into_response()));
+        return Ok((outcome, looked_at, Json(body).into_response()));
     }
-    Ok((outcome, (StatusCode::ACCEPTED, Json(body)).into_response()))
+    Ok((outcome, looked_at, (StatusCode::ACCEPTED, Json(body)).into_response()))
 }
 
 fn said(message: &str) -> Response {

@@ -10,32 +10,27 @@ use std::{
 };
 
 use axum::Router;
-use hyper::{Request, body::Incoming, server::conn::http1, service::Service as _};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Settings, patience::Patient};
+use super::{
+    Settings,
+    patience::Patient,
+    protocol,
+    tls::{self, DENIED, End},
+};
+use crate::telemetry::Metrics;
 
-/// How many headers a request may have.
-const HEADERS_MAX: usize = 64;
-/// How much of a request is kept in memory while its head is read.
-const BUFFER_MAX: usize = 64 * 1024;
-/// How long a write may get nowhere.
-const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait when no connection can be taken, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How many connections the socket of this machine may have: it is never crowded out by others.
 const LOCAL_MAX: usize = 32;
-/// How long a client that is turned away is listened to.
-const TURN_AWAY: Duration = Duration::from_secs(1);
+/// How many clients are told at once that there is no room.
+const TURNED_AWAY_MAX: usize = 64;
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\nconnection: close\r\ncontent-type: application/problem+json\r\ncontent-length: 165\r\n\r\n{\"type\":\"urn:berth:problem:server.full\",\"title\":\"No room\",\"status\":503,\"detail\":\"as many connections are open as may be; try again in a moment\",\"code\":\"server.full\"}";
 const TURNED_AWAY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\nconnection: close\r\ncontent-type: application/problem+json\r\ncontent-length: 195\r\n\r\n{\"type\":\"urn:berth:problem:server.too-many-connections\",\"title\":\"Too many connections\",\"status\":429,\"detail\":\"this address has as many connections as it may\",\"code\":\"server.too-many-connections\"}";
 
 /// Whose connection a request came by.
@@ -45,21 +40,24 @@ pub(super) struct Peer {
     pub(super) address: IpAddr,
     /// The user and group of its process, when it came by the socket.
     pub(super) user: Option<(u32, u32)>,
+    /// Whether it is encrypted as far as this machine.
+    pub(super) is_tls: bool,
 }
 
-/// How many connections each address has.
+/// How many of something each address has.
 #[derive(Debug, Default)]
-struct Crowd(Mutex<BTreeMap<IpAddr, usize>>);
+pub(super) struct Crowd(Mutex<BTreeMap<IpAddr, usize>>);
 
-/// A connection's place in the crowd.
-struct Seat {
+/// A place in the crowd.
+#[derive(Debug)]
+pub(super) struct Seat {
     crowd: Arc<Crowd>,
     address: IpAddr,
 }
 
 impl Crowd {
-    /// A place for one more connection of `address`, when it has fewer than `max`.
-    fn seat(self: &Arc<Self>, address: IpAddr, max: usize) -> Option<Seat> {
+    /// A place for one more of `address`, when it has fewer than `max`.
+    pub(super) fn seat(self: &Arc<Self>, address: IpAddr, max: usize) -> Option<Seat> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
         if max <= *count {
@@ -84,57 +82,140 @@ impl Drop for Seat {
 
 /// What all connections share.
 #[derive(Clone)]
-struct Hall {
-    router: Router,
-    settings: Settings,
-    stop: CancellationToken,
+pub(super) struct Hall {
+    pub(super) router: Router,
+    pub(super) settings: Arc<Settings>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) tls: Option<Arc<End>>,
+    pub(super) stop: CancellationToken,
+    /// Requests by connections that carry many of them: in all, and of each address.
+    pub(super) requests: (Arc<Semaphore>, Arc<Crowd>),
     connections: TaskTracker,
 }
 
-/// Serves until `stop`, and a moment longer what is under way then.
-pub(super) async fn serve(
-    listener: TcpListener,
-    socket: Option<UnixListener>,
-    router: Router,
-    settings: &Settings,
-    stop: CancellationToken,
-) {
-    let connections = TaskTracker::new();
-    let settings = settings.clone();
-    let hall = Hall { router, settings, stop: stop.clone(), connections: connections.clone() };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = accept_all(&listener, &hall) => {}
-        () = accept_local(socket.as_ref(), &hall) => {}
+/// How a client is turned away before anything is known of it.
+#[derive(Clone, Copy)]
+enum NoRoom {
+    /// Its address has as many connections as it may.
+    Address,
+    /// There are as many connections as may be.
+    Full,
+}
+
+impl Hall {
+    pub(super) fn new(
+        router: Router,
+        settings: &Settings,
+        metrics: Arc<Metrics>,
+        tls: Option<Arc<End>>,
+        stop: CancellationToken,
+    ) -> Self {
+        let settings = Arc::new(settings.clone());
+        let requests = (Arc::new(Semaphore::new(protocol::REQUESTS_MAX)), Arc::default());
+        let connections = TaskTracker::new();
+        Self { router, settings, metrics, tls, stop, requests, connections }
     }
-    drop((listener, socket));
-    connections.close();
-    connections.wait().await;
+
+    /// Serves until it is told to stop, and a moment longer what is under way then.
+    pub(super) async fn serve(self, listener: TcpListener, socket: Option<UnixListener>) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = accept_all(&listener, &self) => {}
+            () = accept_local(socket.as_ref(), &self) => {}
+        }
+        drop((listener, socket));
+        self.connections.close();
+        self.connections.wait().await;
+    }
+
+    /// Begins a connection that was accepted.
+    async fn greet(self, stream: TcpStream, mut peer: Peer) {
+        let patience = self.settings.write_patience;
+        let Some(tls) = self.tls.clone() else {
+            let _open = self.metrics.door().open("plain");
+            return protocol::http1(Patient::new(stream, patience), peer, self).await;
+        };
+        let _open = self.metrics.door().open("tls");
+        let stop = self.stop.clone();
+        let shaken = tokio::select! {
+            () = stop.cancelled() => return,
+            shaken = tls.accept(stream, (self.settings.header_timeout, patience)) => shaken,
+        };
+        match shaken {
+            Ok(secured) => {
+                peer.is_tls = true;
+                if secured.is_http2 {
+                    protocol::http2(secured.stream, peer, self).await;
+                } else {
+                    protocol::http1(secured.stream, peer, self).await;
+                }
+            }
+            Err(reason) => self.metrics.door().turned_away(reason),
+        }
+    }
+
+    /// Says that there is no room. Where TLS is spoken, an alert says it: shaking hands to say it
+    /// better would cost more than to serve.
+    fn turn_away(&self, mut stream: TcpStream, why: NoRoom, few: &Arc<Semaphore>) {
+        self.metrics.door().turned_away(match why {
+            NoRoom::Address => "address",
+            NoRoom::Full => "full",
+        });
+        let said = match why {
+            _ if self.tls.is_some() => DENIED,
+            NoRoom::Address => TURNED_AWAY,
+            NoRoom::Full => FULL,
+        };
+        // So many are told that nobody can be told more: those are just hung up on.
+        let Ok(place) = Arc::clone(few).try_acquire_owned() else { return };
+        self.connections.spawn(async move {
+            tls::say(&mut stream, said).await;
+            drop(place);
+        });
+    }
 }
 
 async fn accept_all(listener: &TcpListener, hall: &Hall) {
     let slots = Arc::new(Semaphore::new(hall.settings.connections_max));
+    let few = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
     let crowd = Arc::new(Crowd::default());
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let Some((stream, address)) = accepted(listener.accept().await).await else { continue };
-        let peer = Peer { address: address.ip().to_canonical(), user: None };
-        let is_trusted = hall.settings.access.proxy.trusts(peer.address);
-        let max = hall.settings.connections_per_address.filter(|_| !is_trusted);
-        let seat = max.map(|max| crowd.seat(peer.address, max));
-        if let Some(None) = seat {
-            hall.connections.spawn(async move {
-                turn_away(stream).await;
-                drop(slot);
-            });
-            continue;
+        let address = address.ip().to_canonical();
+        match room(hall, address, (&slots, &crowd)) {
+            Ok(place) => {
+                let _ = stream.set_nodelay(true);
+                let peer = Peer { address, user: None, is_tls: false };
+                let served = hall.clone().greet(stream, peer);
+                hall.connections.spawn(async move {
+                    served.await;
+                    drop(place);
+                });
+            }
+            Err(why) => hall.turn_away(stream, why, &few),
         }
-        let _ = stream.set_nodelay(true);
-        let served = connection((stream, peer), hall.clone());
-        hall.connections.spawn(async move {
-            served.await;
-            drop((slot, seat));
-        });
+    }
+}
+
+/// A place for one more connection of an address.
+fn room(
+    hall: &Hall,
+    address: IpAddr,
+    (slots, crowd): (&Arc<Semaphore>, &Arc<Crowd>),
+) -> Result<(OwnedSemaphorePermit, Option<Seat>), NoRoom> {
+    let seat = match hall.most(address) {
+        Some(max) => Some(crowd.seat(address, max).ok_or(NoRoom::Address)?),
+        None => None,
+    };
+    let slot = Arc::clone(slots).try_acquire_owned().map_err(|_| NoRoom::Full)?;
+    Ok((slot, seat))
+}
+
+impl Hall {
+    /// How many connections an address may have, if that is limited.
+    pub(super) fn most(&self, address: IpAddr) -> Option<usize> {
+        let is_trusted = self.settings.access.proxy.trusts(address);
+        self.settings.connections_per_address.filter(|_| !is_trusted)
     }
 }
 
@@ -146,10 +227,13 @@ async fn accept_local(socket: Option<&UnixListener>, hall: &Hall) {
         let Some((stream, _)) = accepted(socket.accept().await).await else { continue };
         let Some(user) = user(&stream) else { continue };
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let served = connection((stream, Peer { address, user: Some(user) }), hall.clone());
+        let peer = Peer { address, user: Some(user), is_tls: false };
+        let stream = Patient::new(stream, hall.settings.write_patience);
+        let open = hall.metrics.door().open("socket");
+        let served = protocol::http1(stream, peer, hall.clone());
         hall.connections.spawn(async move {
             served.await;
-            drop(slot);
+            drop((slot, open));
         });
     }
 }
@@ -177,46 +261,6 @@ async fn accepted<T>(accepted: std::io::Result<T>) -> Option<T> {
     }
 }
 
-/// Says that there are too many, in a few bytes that fit into any send buffer.
-async fn turn_away(mut stream: TcpStream) {
-    let saying = async {
-        let _ = stream.write_all(TURNED_AWAY).await;
-        let _ = stream.shutdown().await;
-        // Closed with bytes unread, the answer would be lost on the way.
-        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-    };
-    let _ = tokio::time::timeout(TURN_AWAY, saying).await;
-}
-
-async fn connection<S>((stream, peer): (S, Peer), hall: Hall)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let Hall { router, settings, stop, .. } = hall;
-    let service = TowerToHyperService::new(router);
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        service.call(request)
-    });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.header_timeout)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(BUFFER_MAX)
-        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_PATIENCE)), service);
-    let mut serving = std::pin::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            tokio::time::timeout(settings.drain_timeout, serving).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,11 +278,13 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_to_those_turned_away_is_as_long_as_it_says() {
-        let text = std::str::from_utf8(TURNED_AWAY).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
-        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
-        assert_eq!(problem["status"], 429);
+    fn the_answers_to_those_turned_away_are_as_long_as_they_say() {
+        for (said, status) in [(TURNED_AWAY, 429), (FULL, 503)] {
+            let text = std::str::from_utf8(said).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
+            let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!(problem["status"], status);
+        }
     }
 }

@@ -30,6 +30,7 @@ mod guard;
 mod hooks;
 mod images;
 mod leases;
+mod listed;
 mod listen;
 mod logs;
 mod models;
@@ -42,6 +43,7 @@ mod plans;
 mod ports;
 mod probes;
 mod problem;
+mod protocol;
 mod reading;
 mod request;
 mod rollouts;
@@ -51,6 +53,8 @@ mod sign_in;
 mod socket;
 mod stream;
 mod targets;
+mod tls;
+mod traffic;
 mod trail;
 mod usage;
 mod view;
@@ -66,6 +70,7 @@ pub use access::Access;
 pub use containers::{Compat, Latest};
 pub use routes::routes;
 pub use socket::Socket;
+pub use tls::{CertificateSource, Error as TlsError, Tls};
 
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -90,6 +95,10 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// How long a client may take to send the head of a request, the wait before it included.
     pub header_timeout: Duration,
+    /// How long a connection that may carry many requests may carry none.
+    pub idle_timeout: Duration,
+    /// How long a client may leave what is written to it unread.
+    pub write_patience: Duration,
     /// How long requests that are under way may go on after the server was told to stop.
     pub drain_timeout: Duration,
     /// After how much silence a stream says that it is still there.
@@ -104,6 +113,8 @@ pub struct Settings {
     pub access: Access,
     /// Where it listens for users of this machine.
     pub socket: Option<Socket>,
+    /// How it speaks TLS; none is plain HTTP.
+    pub tls: Option<Tls>,
 }
 
 impl Settings {
@@ -112,13 +123,16 @@ impl Settings {
         Self {
             listen,
             header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_mins(1),
+            write_patience: Duration::from_secs(30),
             drain_timeout: Duration::from_millis(800),
             keep_alive: Duration::from_secs(15),
-            connections_max: 256,
+            connections_max: 384,
             connections_per_address: (!listen.ip().is_loopback()).then_some(64),
-            streams_max: 64,
+            streams_max: 256,
             access: Access::default(),
             socket: None,
+            tls: None,
         }
     }
 }
@@ -173,6 +187,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The certificate can't be used.
+    #[error("no TLS")]
+    Tls(#[from] tls::Error),
     /// The kernel gives no random numbers.
     #[error("no random numbers can be had")]
     Random(#[source] std::io::Error),
@@ -193,6 +210,7 @@ pub struct Server {
     listener: TcpListener,
     socket: Option<UnixListener>,
     door: access::Door,
+    tls: Option<Arc<tls::End>>,
     address: SocketAddr,
 }
 
@@ -210,6 +228,9 @@ struct Shared {
     scraping: Mutex<()>,
     door: access::Door,
     refusals: trail::Refusals,
+    /// Webhooks that were recorded lately: those that had something looked at, and the others.
+    hooks: [trail::Refusals; 2],
+    listed: listed::Listed,
     /// Places for uploads that are under way.
     uploads: Arc<Semaphore>,
     /// How many names were made up.
@@ -236,13 +257,21 @@ impl Server {
     pub async fn bind(settings: Settings, parts: Parts) -> Result<Self, Error> {
         let access = &settings.access;
         check_address(settings.listen, access.is_open_allowed || access.is_used())?;
+        let now = parts.clock.now();
+        let tls = settings.tls.as_ref().map(|tls| tls::End::new(tls, now)).transpose()?;
+        let tls = tls.map(Arc::new);
         let wrong = |source| Error::Bind { address: settings.listen, source };
         let listener = TcpListener::bind(settings.listen).await.map_err(wrong)?;
         let address = listener.local_addr().map_err(wrong)?;
         let door = access::Door::new(access.clone(), address.ip().is_loopback());
         let door = door.map_err(Error::Random)?;
         let socket = settings.socket.as_ref().map(Socket::listen).transpose()?.flatten();
-        Ok(Self { settings, parts, listener, socket, door, address })
+        Ok(Self { settings, parts, listener, socket, door, tls, address })
+    }
+
+    /// The SHA-256 of the certificate that is shown; none without TLS.
+    pub fn fingerprint(&self) -> Option<&str> {
+        self.tls.as_ref().map(|tls| tls.fingerprint())
     }
 
     /// Where it listens.
@@ -263,7 +292,13 @@ impl Server {
 
     /// Serves until `stop`, then ends streams at once and lets other requests finish for a moment.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { settings, parts, listener, socket, door, address } = self;
+        let Self { settings, parts, listener, socket, door, tls, address } = self;
+        let metrics = Arc::clone(&parts.metrics);
+        if let Some(end) = &tls {
+            let (record, clock) = (Arc::clone(&parts.record), parts.clock.clone());
+            let watch = tls::Watch { record, metrics: Arc::clone(&metrics), clock };
+            tokio::spawn(watch.run(Arc::clone(end), stop.clone()));
+        }
         let boot = format!("{:x}-{:x}", parts.clock.now().as_millis(), std::process::id());
         let uploads = Arc::new(Semaphore::new(parts.models.settings().uploads_max));
         let shared = Shared {
@@ -281,10 +316,13 @@ impl Server {
             uploads,
             made_up: std::sync::atomic::AtomicU64::default(),
             once: once::Once::default(),
+            hooks: trail::hooks(),
+            listed: listed::Listed::default(),
         };
         tracing::info!(%address, "listening");
         let router = routes::router(Arc::new(shared));
-        listen::serve(listener, socket, router, &settings, stop).await;
+        let hall = listen::Hall::new(router, &settings, metrics, tls, stop);
+        hall.serve(listener, socket).await;
         if let Some(socket) = &settings.socket {
             socket.remove();
         }

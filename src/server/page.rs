@@ -157,10 +157,12 @@ fn alerts(overview: &Overview) -> Vec<Alert> {
     let source = overview.source_error.clone();
     let hold = overview.hold.as_ref().map(crate::state::Hold::message);
     let engine = overview.engine_error.clone();
+    let certificate = overview.certificate.as_ref().and_then(|shown| shown.warning.clone());
     [
         ("The manifests can't be read", source),
         ("Removals are held back", hold),
         ("The engine does not answer", engine),
+        ("The certificate needs care", certificate),
     ]
     .into_iter()
     .filter_map(|(title, text)| Some(Alert { title, text: text? }))

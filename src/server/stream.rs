@@ -11,16 +11,14 @@ use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration}
 
 use axum::{
     Json,
+    body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, Uri},
-    response::{
-        IntoResponse as _, Response,
-        sse::{Event, Sse},
-    },
+    http::{HeaderMap, Uri, header},
+    response::{IntoResponse as _, Response},
 };
 use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     sync::{
         OwnedSemaphorePermit,
@@ -88,7 +86,9 @@ pub(super) async fn events(
         Some((Ok::<_, Infallible>(event), follower))
     });
     let events = events.take_until(shared.stop.clone().cancelled_owned());
-    Ok(Sse::new(events).into_response())
+    let headers =
+        [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, Body::from_stream(events)).into_response())
 }
 
 /// A place among the streams that may be open at once.
@@ -106,7 +106,7 @@ struct Follower {
     changes: broadcast::Receiver<Change>,
     revision: u64,
     sent: u64,
-    pending: VecDeque<Event>,
+    pending: VecDeque<Bytes>,
     silence: Interval,
     _slot: OwnedSemaphorePermit,
 }
@@ -124,16 +124,14 @@ impl Follower {
         let pending = VecDeque::new();
         let mut follower =
             Self { shared, app, changes, revision, sent: 0, pending, silence, _slot: slot };
+        follower.pending.push_back(format!("retry: {}\n", RETRY.as_millis()).into());
         match last_seen {
             None => follower.snapshot(&entries),
-            Some(id) if id == follower.id() => follower.push("bookmark", &json!({})),
+            Some(id) if id == follower.id() => follower.push("bookmark", b"{}"),
             Some(_) => {
-                follower.push("resync", &json!({ "reason": "changes were missed" }));
+                follower.push("resync", json!({ "reason": "changes were missed" }).to_string());
                 follower.snapshot(&entries);
             }
-        }
-        if let Some(first) = follower.pending.pop_front() {
-            follower.pending.push_front(first.retry(RETRY));
         }
         follower
     }
@@ -142,27 +140,40 @@ impl Follower {
         format!("{}-{}", self.shared.boot, self.revision)
     }
 
-    fn push(&mut self, kind: &str, body: &Value) {
-        self.sent = self.revision;
-        let event = Event::default().event(kind).id(self.id()).data(body.to_string());
-        self.pending.push_back(event);
+    fn push(&mut self, kind: &str, body: impl AsRef<[u8]>) {
+        let mut event = self.begin(kind).into_bytes();
+        event.extend_from_slice(body.as_ref());
+        event.extend_from_slice(b"\n\n");
+        self.pending.push_back(event.into());
     }
 
+    /// An event up to its data, which is one line.
+    fn begin(&mut self, kind: &str) -> String {
+        self.sent = self.revision;
+        format!("event: {kind}\nid: {}\ndata: ", self.id())
+    }
+
+    /// All apps. Those who follow all of them share the bytes.
     fn snapshot(&mut self, entries: &[Arc<Entry>]) {
-        let items: Vec<_> = entries
-            .iter()
-            .filter(|entry| self.is_wanted(Some(&entry.name)))
-            .map(|entry| view::app(entry))
-            .collect();
-        let body = json!({ "revision": self.revision, "items": items });
-        self.push("snapshot", &body);
+        let mut head = self.begin("snapshot");
+        head += &format!("{{\"revision\":{},\"items\":[", self.revision);
+        let listed = &self.shared.listed;
+        let event = match &self.app {
+            None => listed.event(entries, self.revision, head),
+            Some(app) => {
+                let wanted = entries.iter().find(|entry| entry.name == *app);
+                let item = wanted.map_or_else(Bytes::new, |entry| listed.app(entry));
+                [head.as_bytes(), &item, b"]}\n\n"].concat().into()
+            }
+        };
+        self.pending.push_back(event);
     }
 
     fn is_wanted(&self, app: Option<&AppName>) -> bool {
         self.app.is_none() || self.app.as_ref() == app
     }
 
-    async fn next(&mut self) -> Option<Event> {
+    async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(event) = self.pending.pop_front() {
                 self.silence.reset();
@@ -184,18 +195,19 @@ impl Follower {
             Change::Upsert(entry) => {
                 self.revision = entry.revision;
                 if self.is_wanted(Some(&entry.name)) {
-                    self.push("upsert", &view::app(entry));
+                    let app = self.shared.listed.app(entry);
+                    self.push("upsert", app);
                 }
             }
             Change::Delete(name) => {
                 self.revision += 1;
                 if self.is_wanted(Some(name)) {
-                    self.push("delete", &json!({ "name": name }));
+                    self.push("delete", json!({ "name": name }).to_string());
                 }
             }
             Change::Event(event) => {
                 if self.is_wanted(event.app.as_ref()) {
-                    self.push("event", &view::event(event));
+                    self.push("event", view::event(event).to_string());
                 }
             }
         }
@@ -204,16 +216,16 @@ impl Follower {
     fn resync(&mut self, missed: u64) {
         let (entries, revision, changes) = self.shared.parts.record.subscribe();
         (self.revision, self.changes) = (revision, changes);
-        self.push("resync", &json!({ "reason": format!("{missed} changes were missed") }));
+        let why = json!({ "reason": format!("{missed} changes were missed") });
+        self.push("resync", why.to_string());
         self.snapshot(&entries);
     }
 
     /// A comment; or a bookmark, when changes that this client does not want moved the revision.
-    fn sign_of_life(&mut self) -> Event {
+    fn sign_of_life(&mut self) -> Bytes {
         if self.sent == self.revision {
-            return Event::default().comment("still here");
+            return Bytes::from_static(b": still here\n\n");
         }
-        self.sent = self.revision;
-        Event::default().event("bookmark").id(self.id()).data("{}")
+        (self.begin("bookmark") + "{}\n\n").into()
     }
 }

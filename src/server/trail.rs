@@ -40,19 +40,38 @@ pub(super) struct Note {
     pub(super) after: Value,
 }
 
-/// Refusals that were recorded lately.
-#[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<(i64, u32)>);
+/// How many webhooks are recorded in a minute: those that had something looked at, and the others.
+/// The figures count all of them.
+const HOOKS_MAX: [u32; 2] = [120, 10];
+
+/// What was recorded lately, of a kind that others can make as much of as they like.
+#[derive(Debug)]
+pub(super) struct Refusals {
+    /// Which minute it is, and how many there were.
+    seen: Mutex<(i64, u32)>,
+    max: u32,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self { seen: Mutex::default(), max: REFUSALS_MAX }
+    }
+}
+
+/// The same of webhooks.
+pub(super) fn hooks() -> [Refusals; 2] {
+    HOOKS_MAX.map(|max| Refusals { max, ..Refusals::default() })
+}
 
 impl Refusals {
     fn admits(&self, now: Timestamp) -> bool {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let minute = now.as_millis() / 60_000;
         if seen.0 != minute {
             *seen = (minute, 0);
         }
         seen.1 += 1;
-        seen.1 <= REFUSALS_MAX
+        seen.1 <= self.max
     }
 }
 
@@ -205,6 +224,46 @@ async fn write(shared: &Shared, deed: Deed) -> Result<(), Problem> {
             Err(Problem::new(status, "audit.failed", "Not recorded", detail))
         }
         Err(_) => Err(Problem::failed()),
+    }
+}
+
+/// What is known of a webhook.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// The secret that it is signed with.
+    pub(super) secret: Option<String>,
+    /// The repository that it is about.
+    pub(super) repository: Option<String>,
+    /// What was pushed, and what is looked at.
+    pub(super) after: Value,
+}
+
+/// Records a webhook, as long as there are not too many. What had something looked at is recorded
+/// before the answer is given.
+pub(super) async fn note_hook(
+    shared: &Shared,
+    client: &Client,
+    (heard, outcome): (Heard, &'static str),
+    response: Response,
+) -> Response {
+    let has_effect = outcome == "queued";
+    if !shared.hooks[usize::from(!has_effect)].admits(shared.parts.clock.now()) {
+        return response;
+    }
+    let name = heard.secret.unwrap_or_else(|| "unsigned".to_owned());
+    let object = heard.repository.map_or("repository".to_owned(), |at| format!("repository/{at}"));
+    let deed = Deed {
+        who: Who { kind: "hook".to_owned(), name, role: None },
+        from: Some(place(client)),
+        action: "POST /api/v1/hooks/git".to_owned(),
+        object,
+        before: Value::Null,
+        after: heard.after,
+        outcome: outcome.to_owned(),
+    };
+    match write(shared, deed).await {
+        Err(problem) if has_effect && !shared.door.is_open() => problem.into_response(),
+        _ => response,
     }
 }
 

@@ -12,6 +12,7 @@ use prometheus::{
     Registry, TextEncoder, core::Collector,
 };
 
+use super::door::Door;
 use super::exposed::Exposed;
 use super::work::Work;
 use crate::manifest::Part;
@@ -70,6 +71,7 @@ pub struct Metrics {
     source_up: IntGaugeVec,
     hooks: IntCounterVec,
     commit_statuses: IntCounterVec,
+    door: Door,
 }
 
 impl Metrics {
@@ -135,6 +137,7 @@ impl Metrics {
                 "Commit statuses sent to forges, by outcome.",
                 "outcome",
             )?,
+            door: Door::new(r)?,
             registry: registry.clone(),
         };
         let build = opts("build_info", "Which Berth this is; always 1.");
@@ -253,6 +256,11 @@ impl Metrics {
     /// A commit status was sent, or given up. `outcome` is a word of a closed set.
     pub fn commit_status(&self, outcome: &'static str) {
         count(&self.commit_statuses, &[outcome]);
+    }
+
+    /// What is counted of connections, refusals and the certificate.
+    pub fn door(&self) -> &Door {
+        &self.door
     }
 
     /// Ends the series of an app that is gone.

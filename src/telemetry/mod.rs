@@ -1,6 +1,7 @@
 //! What Berth says about itself: its log, and its metrics.
 
 pub mod dcgm;
+pub mod door;
 pub mod exposed;
 pub mod exposition;
 pub mod logging;

@@ -7,7 +7,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `BENCH_ONLY` | jobs, comma separated: `calls`, `one`, `ten`, `fifty`, `idle`, `rescan`, `clone`, `poll`,
-//! | | `build`, `metrics` |
+//! | | `build`, `metrics`, `serve` |
 //! | `BENCH_CADVISOR` | the program that `metrics` is measured beside |
 //! | `BENCH_ROUNDS` | how many rounds a job has, instead of its own number |
 //! | `BENCH_COMPOSE` | a compose v2 program that is not installed as a plugin |
@@ -37,8 +37,9 @@ use bed::Bed;
 use report::Report;
 
 /// Jobs in the order in which they run.
-const JOBS: [&str; 10] =
-    ["calls", "one", "ten", "fifty", "idle", "rescan", "clone", "poll", "build", "metrics"];
+const JOBS: [&str; 11] = [
+    "calls", "one", "ten", "fifty", "idle", "rescan", "clone", "poll", "build", "metrics", "serve",
+];
 
 fn main() {
     if let Ok(filter) = std::env::var("BENCH_LOG") {
@@ -102,6 +103,7 @@ async fn measure(job: &str, bed: &Bed) -> Vec<report::Row> {
         "poll" => jobs::git::poll().await,
         "metrics" => jobs::metrics::run(bed).await,
         "build" => jobs::build::run(bed).await,
+        "serve" => jobs::serve::run(bed).await,
         _ => jobs::rescan::run().await,
     }
 }

@@ -70,6 +70,8 @@ pub(crate) enum Target {
     Below(f64),
     /// This or less.
     AtMost(f64),
+    /// This or more.
+    AtLeast(f64),
     /// It is only of interest.
     None,
 }
@@ -112,6 +114,7 @@ impl Row {
             }
             Target::Below(limit) => (format!("< {limit} {}", self.unit), ours < limit),
             Target::AtMost(limit) => (format!("≤ {limit} {}", self.unit), ours <= limit),
+            Target::AtLeast(limit) => (format!("≥ {limit} {}", self.unit), limit <= ours),
             Target::None => (String::new(), true),
         }
     }

@@ -1,5 +1,6 @@
 //! The HTTP interface, as a client sees it.
 
+mod listed;
 pub(crate) mod stage;
 
 use std::{sync::Arc, time::Duration};
@@ -574,12 +575,20 @@ async fn a_handler_that_panics_answers_500_and_the_server_lives_on() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_their_turn() {
+async fn who_comes_when_all_places_are_taken_is_told_so() {
     let stage = Stage::with(|settings| settings.connections_max = 1).await;
-    let held = tokio::net::TcpStream::connect(stage.address).await.unwrap();
-    // The silent client is cut off after the header timeout; then it is the other one's turn.
-    assert_eq!(stage.get("/health").await.status, 200);
-    drop(held);
+    let _held = tokio::net::TcpStream::connect(stage.address).await.unwrap();
+    let answer = stage.get("/health").await;
+    assert_eq!((answer.status, &answer.json()["code"]), (503, &json!("server.full")));
+    assert!(answer.has("retry-after: 2"), "{answer:?}");
+    assert!(stage.metrics.render().contains("turned_away_total{reason=\"full\"} 1"));
+    // The silent client is cut off after the header timeout; then there is room.
+    let waiting = async {
+        while stage.get("/health").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("its place is lost");
 }
 
 #[tokio::test]

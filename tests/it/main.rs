@@ -40,5 +40,6 @@ mod source;
 mod state_files;
 mod store;
 mod tidy;
+mod tls;
 mod usage;
 mod workspace;

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{API_VERSION, engine, plan::summary, rollout::rollout, source, spec::spec};
+use super::{
+    API_VERSION, certificate, engine, plan::summary, rollout::rollout, source, spec::spec,
+};
 use crate::model::{Condition, PortBinding};
 use crate::record::{Entry, Overview};
 use crate::status::Status;
@@ -19,6 +21,7 @@ pub(crate) fn apps<'a>(
         "metadata": { "revision": revision },
         "source": source(overview),
         "engine": engine(overview),
+        "certificate": certificate(overview),
         "items": entries.into_iter().map(app).collect::<Vec<_>>(),
     })
 }

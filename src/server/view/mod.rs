@@ -78,6 +78,19 @@ pub(super) fn engine(overview: &Overview) -> Value {
     })
 }
 
+/// The certificate of the interface; null without TLS.
+pub(super) fn certificate(overview: &Overview) -> Value {
+    let shown = overview.certificate.as_ref();
+    shown.map_or(Value::Null, |shown| {
+        json!({
+            "expiresAt": shown.expires,
+            "sha256": shown.fingerprint,
+            "names": shown.names,
+            "warning": shown.warning,
+        })
+    })
+}
+
 fn hold(hold: &Hold) -> Value {
     let apps = match hold {
         Hold::Unreadable(_) => Vec::new(),

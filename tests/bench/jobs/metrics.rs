@@ -112,7 +112,7 @@ async fn measure(pid: u32, port: u16) -> Figures {
     Figures { cpu, answer, memory }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

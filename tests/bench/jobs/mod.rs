@@ -6,4 +6,5 @@ pub(crate) mod git;
 pub(crate) mod idle;
 pub(crate) mod metrics;
 pub(crate) mod rescan;
+pub(crate) mod serve;
 pub(crate) mod up;

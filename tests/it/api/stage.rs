@@ -91,7 +91,8 @@ impl Stage {
         Self::of(change, Repositories::default(), Figures::default(), None).await
     }
 
-    async fn of(
+    /// One with all that may differ.
+    pub(crate) async fn of(
         change: impl FnOnce(&mut Settings),
         repositories: Repositories,
         mut figures: Figures,

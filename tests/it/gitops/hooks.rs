@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 use super::grove::{Berth, Grove, NEVER};
 use crate::api::stage::{Answer, Stage};
 
-const PATH: &str = "/api/v1/hooks/git";
-const SECRET: &str = "it is a secret";
+pub(super) const PATH: &str = "/api/v1/hooks/git";
+pub(super) const SECRET: &str = "it is a secret";
 const PLACE: &str = "git+ssh://git@git.example.com:2222/acme/chat.git#main:apps";
 
-fn repositories(names: &[&str]) -> Repositories {
+pub(super) fn repositories(names: &[&str]) -> Repositories {
     let secrets = Secrets::new(|name| match name {
         "hook" => Ok(format!("{SECRET}\n").into_bytes()),
         "older" => Ok(b"an older one".to_vec()),
@@ -62,7 +62,7 @@ pub(super) fn digest(secret: &str, body: &str) -> String {
     digits.concat()
 }
 
-fn github(reference: &str) -> String {
+pub(super) fn github(reference: &str) -> String {
     json!({
         "ref": reference,
         "after": "a1".repeat(20),
