@@ -18,7 +18,7 @@ export BERTH_TEST_ENGINE ?= $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bless bench bench-metrics crash-pairs crash-real store-crash faults model engine-failures engines gpu-engines soak mutants seeded fuzz api-fuzz lint docs setup toolchain engine sshd prometheus large-files compose-tool base-image tiny-image clean
+.PHONY: help run build test bless bench bench-metrics crash-pairs crash-real store-crash faults model engine-failures engines gpu-engines soak mutants seeded fuzz api-fuzz lint docs setup toolchain engine sshd age prometheus large-files compose-tool base-image tiny-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,13 +32,13 @@ run: setup ## build Berth and run it on manifests/ (BASE_IMAGE, LISTEN, MANIFEST
 build: toolchain ## the release binary: target/release/berth
 	cargo build --release
 
-test: setup compose-tool sshd prometheus base-image tiny-image ## every test, those against a real engine too (ARGS)
+test: setup compose-tool sshd age prometheus base-image tiny-image ## every test, those against a real engine too (ARGS)
 	cargo nextest run $(ARGS)
 
 engine-failures: setup tiny-image ## what happens when the engine itself fails (ARGS)
 	cargo nextest run -E 'test(/^(engine_failure|state_files)::/)' $(ARGS)
 
-engines: setup compose-tool sshd prometheus base-image tiny-image ## tests on 20.10, 26.1 and 28.5, with and without live-restore (ENGINES, LIVE, TESTS)
+engines: setup compose-tool sshd age prometheus base-image tiny-image ## tests on 20.10, 26.1 and 28.5, with and without live-restore (ENGINES, LIVE, TESTS)
 	@compose/setup/engine-matrix.sh
 
 gpu-engines: setup tiny-image ## GPUs into containers: by a hook on this engine, by CDI on 28.5 (CACHE, ARGS)
@@ -106,6 +106,9 @@ engine:
 
 sshd:
 	@compose/setup/sshd.sh
+
+age:
+	@compose/setup/age.sh
 
 prometheus:
 	@compose/setup/prometheus.sh

@@ -2,8 +2,10 @@
 
 pub mod access;
 mod cards;
+mod escapes;
 mod models;
 pub mod repositories;
+mod secrets;
 mod usage;
 
 use std::{
@@ -129,6 +131,7 @@ impl Daemon {
         let queue = Arc::new(Queue::default());
         let (jobs, finished) =
             Jobs::new(Arc::clone(&engine), Arc::clone(&workspace), jobs, clock.clone());
+        let book = Arc::clone(&jobs.settings().book);
         let (desired, desired_now) = watch::channel(Arc::new(Desired::default()));
         let devices = Arc::new(Devices::new(
             Arc::clone(&engine),
@@ -168,6 +171,7 @@ impl Daemon {
             memory: Memory::default(),
             devices,
             dormant: Dormant::default(),
+            book,
         });
         let controller = Controller::new(Arc::clone(&reconciler), desired, resync, stop.clone());
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
@@ -227,6 +231,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let given = (engine, source, Arc::clone(&workspace));
     let plant = plant(&config, given, Arc::clone(&ledger), Arc::clone(&metrics), stop.clone())?;
     let (engine, cards) = (Arc::clone(&plant.engine), Arc::clone(&plant.cards));
+    let known = escapes::follow(&config, &engine, &stop);
     let daemon = Daemon::new(plant);
     cards::watch(&config, &cards, daemon.record(), &clock, &stop);
     repositories::report(&config, (daemon.record(), workspace), Arc::clone(&metrics), &stop);
@@ -239,7 +244,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         engine,
         commands: daemon.commands(),
         metrics,
-        figures: Figures { cards, sources, ..figures(&config) },
+        figures: Figures { cards, sources, ..figures(&config) }.with(known),
         clock: clock.clone(),
         manifests: config.manifests.clone(),
         repositories,
@@ -330,6 +335,7 @@ fn engine(config: &Config, clock: &Clock, metrics: Arc<Metrics>) -> Result<Engin
                 build_memory: builds.memory,
                 build_cpus: builds.cpus,
                 metrics: Some(metrics),
+                gate: secrets::gate(config, &policy(config, None)),
                 ..DockerSettings::new(&config.docker_host, &config.instance)
             };
             let docker = Docker::connect(settings)?;
@@ -374,6 +380,7 @@ fn plant(
     jobs.calls = config.workers;
     jobs.ca_bundle.clone_from(&ca_bundle);
     jobs.secrets = Some(Secrets::new(&config.git.secrets));
+    jobs.book = secrets::book(config)?;
     Ok(Plant {
         engine,
         source,
@@ -437,6 +444,7 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
         base_images: config.base_images.clone(),
         gpu_driver: None,
         own_container: host::own_container().map(ContainerId::new),
+        profile: config.apps.profile,
         ..Policy::default()
     }
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::manifest::{self, Diagnostic, FileContent, FileReading, Severity, Snapshot};
-use crate::model::{App, AppName, Digest};
+use crate::model::{App, AppName, Digest, SecretDocs};
 use crate::plan::{Removals, brake};
 use crate::record::ledger::Ledger;
 use crate::state::{Desired, Hold, Want};
@@ -114,8 +114,7 @@ impl Intake {
             let names = names.into_iter().chain(known.into_iter().flatten());
             let names = names.chain(&desired.removals);
             let names: BTreeSet<_> = names.collect();
-            changed
-                .extend(names.into_iter().filter(|n| before.want(n) != desired.want(n)).cloned());
+            changed.extend(names.into_iter().filter(|n| is_changed(&before, &desired, n)).cloned());
             self.desired = Arc::new(desired);
         }
         let diagnostics = Arc::clone(&self.diagnostics);
@@ -137,6 +136,7 @@ impl Intake {
                 files.wrong.entry(diagnostic.file.clone()).or_insert(first);
             }
         }
+        let secrets = self.secrets(assembled.secrets, &files);
         let mut diagnostics = assembled.diagnostics;
         let mut apps: BTreeMap<_, _> =
             assembled.apps.into_iter().map(|(name, app)| (name, Want::Present(app))).collect();
@@ -172,7 +172,18 @@ impl Intake {
         }
         let hold = self.judge(snapshot, &files, (&all, &named), known.is_some(), ledger);
         let removals = self.accepted.clone();
-        Desired { apps, removals, hold, revision: snapshot.revision() }
+        Desired { apps, removals, hold, secrets, revision: snapshot.revision() }
+    }
+
+    /// What is said of secrets. What a file said that can't be understood at present still counts.
+    fn secrets(&self, mut now: SecretDocs, files: &Files) -> Arc<SecretDocs> {
+        for (name, before) in self.desired.secrets.iter() {
+            let Ok(secret) = before else { continue };
+            if files.wrong.contains_key(&secret.origin.file) && !now.contains_key(name) {
+                now.insert(name.clone(), Ok(Arc::clone(secret)));
+            }
+        }
+        Arc::new(now)
     }
 
     /// Reads the files that have changed; the others were read before.
@@ -333,6 +344,13 @@ impl Intake {
         let mut wrong = files.wrong.iter().filter(|(file, _)| group.has(file));
         wrong.next().map(|(_, problem)| Hold::Unreadable(problem.clone()))
     }
+}
+
+/// Whether something else is wanted of an app, or its secrets come from elsewhere.
+fn is_changed(before: &Desired, after: &Desired, name: &AppName) -> bool {
+    before.want(name) != after.want(name)
+        || before.secrets != after.secrets
+            && after.app(name).is_some_and(|app| app.spec.secrets().next().is_some())
 }
 
 /// What is held back, in one: the brake's share first, because a person can let it pass.

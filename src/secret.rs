@@ -12,6 +12,13 @@
 //!   (fault G16).
 //! - What others of this machine could read is refused, with what to do.
 //! - A value is written as a whole, by way of a new file.
+//!
+//! What apps get of them, and from where else, is [`Book`]'s business.
+
+mod book;
+mod files;
+mod seal;
+mod tool;
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +30,9 @@ use std::{
 };
 
 use crate::model::check_secret_name;
+pub use book::{Book, Given, Settings, variable_of};
+pub use files::usual_folder;
+pub use tool::Tools;
 
 /// The key of a secret that is one plain file.
 pub const VALUE: &str = "value";

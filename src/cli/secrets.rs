@@ -2,6 +2,7 @@
 //! input, and never comes out.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io::{self, IsTerminal as _, Read as _},
     path::PathBuf,
 };
@@ -12,8 +13,11 @@ use super::{
     error::{Error, Exit},
     flags::Flags,
     output::Output,
-    run, table,
+    run, table, validate,
 };
+use crate::config::Config;
+use crate::manifest;
+use crate::model::{SecretDocs, SecretFrom};
 use crate::secret::{self, Secrets, VALUE_BYTES_MAX, Value};
 
 /// What it takes.
@@ -27,11 +31,15 @@ pub(super) struct Args {
     /// Where Berth keeps its state [default: that of `berth run`].
     #[arg(long, value_name = "DIR", global = true)]
     state_dir: Option<PathBuf>,
+    /// The folder of manifests, to say who uses what [default: that of `berth run`].
+    #[arg(long, value_name = "DIR", global = true)]
+    manifests: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the names of secrets and their keys.
+    /// List the names of secrets, their keys, and the apps of the folder of manifests that use
+    /// them.
     #[command(visible_alias = "list")]
     Ls,
     /// Keep what comes on standard input: `berth secrets set work --key token < file`.
@@ -51,9 +59,10 @@ struct One {
 }
 
 pub(super) fn run(args: Args, output: &mut Output) -> Result<Exit, Error> {
-    let secrets = Secrets::new(folder(&args)?);
+    let config = config(&args)?;
+    let secrets = Secrets::new(config.git.secrets.clone());
     match args.verb {
-        Verb::Ls => list(&secrets, output)?,
+        Verb::Ls => list(&secrets, &users(&config), output)?,
         Verb::Set(one) => {
             let value = read_value(&one)?;
             secrets.set(&one.name, one.key.as_deref(), &value)?;
@@ -67,24 +76,84 @@ pub(super) fn run(args: Args, output: &mut Output) -> Result<Exit, Error> {
             secrets.remove(&one.name, one.key.as_deref())?;
             let key = one.key.map(|key| format!(", key `{key}`,")).unwrap_or_default();
             output.line(&format!("secret `{}`{key} is removed", one.name))?;
+            let users = users(&config).remove(&one.name).unwrap_or_default();
+            if !users.is_empty() {
+                let users = users.into_iter().collect::<Vec<_>>().join(", ");
+                output.remark(&format!(
+                    "still used by {users}: what runs goes on, and no new version starts without it"
+                ));
+            }
         }
     }
     Ok(Exit::Done)
 }
 
-fn folder(args: &Args) -> Result<PathBuf, Error> {
+fn config(args: &Args) -> Result<Config, Error> {
     let flag = |name: &'static str, path: &Option<PathBuf>| {
         path.as_ref().map(|path| (name, vec![path.display().to_string()]))
     };
-    let flags = [flag("secrets-dir", &args.secrets_dir), flag("state-dir", &args.state_dir)];
-    let config = run::read(Flags(flags.into_iter().flatten().collect()))?;
-    Ok(config.git.secrets)
+    let flags = [
+        flag("secrets-dir", &args.secrets_dir),
+        flag("state-dir", &args.state_dir),
+        flag("manifests", &args.manifests),
+    ];
+    run::read(Flags(flags.into_iter().flatten().collect()))
 }
 
-fn list(secrets: &Secrets, output: &mut Output) -> Result<(), Error> {
-    let rows = secrets.list()?.into_iter().map(|(name, keys)| vec![name, keys.join(", ")]);
+/// Who uses each secret of the folder: apps by name, as their manifests say, and Berth itself.
+fn users(config: &Config) -> BTreeMap<String, BTreeSet<String>> {
+    let mut users: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for login in &config.git.logins {
+        let host = format!("git on {}", login.pattern);
+        users.entry(login.secret.clone()).or_default().insert(host);
+    }
+    for hook in &config.gitops.hook_secrets {
+        users.entry(hook.clone()).or_default().insert("webhooks".to_owned());
+    }
+    // Where there are none, or elsewhere, there is nothing to say.
+    let files = validate::read(std::slice::from_ref(&config.manifests)).unwrap_or_default();
+    let readings: Vec<_> =
+        files.iter().map(|(path, bytes)| manifest::read_file(path, bytes)).collect();
+    let mut docs = SecretDocs::new();
+    for (name, secret) in readings.iter().flat_map(|reading| &reading.secrets) {
+        docs.extend(secret.clone().map(|secret| (name.clone(), Ok(secret))));
+    }
+    // A document may say that a secret is another one of the folder, or none of it.
+    let of_folder = |name: &str| match docs.get(name) {
+        None => Some(name.to_owned()),
+        Some(Ok(secret)) => match &secret.from {
+            SecretFrom::Folder(from) => Some(from.clone()),
+            _ => None,
+        },
+        Some(Err(_)) => None,
+    };
+    for app in readings.iter().flat_map(|reading| &reading.apps) {
+        let spec = &app.spec;
+        let named = spec.secrets().filter_map(|wanted| of_folder(&wanted.secret));
+        let built = spec.build.secrets.iter().map(|secret| secret.secret.clone());
+        let logins = spec.git().and_then(|git| git.auth.clone());
+        for secret in named.chain(built).chain(logins) {
+            users.entry(secret).or_default().insert(app.name.to_string());
+        }
+    }
+    users
+}
+
+fn list(
+    secrets: &Secrets,
+    users: &BTreeMap<String, BTreeSet<String>>,
+    output: &mut Output,
+) -> Result<(), Error> {
+    let used_by = |name: &str| {
+        let users = users.get(name).into_iter().flatten().map(String::as_str);
+        users.collect::<Vec<_>>().join(", ")
+    };
+    let rows = secrets.list()?.into_iter().map(|(name, keys)| {
+        let users = used_by(&name);
+        vec![name, keys.join(", "), users]
+    });
     let rows: Vec<_> = rows.collect();
-    table::lines(&["NAME", "KEYS"], &rows).iter().try_for_each(|line| output.line(line))
+    table::lines(&["NAME", "KEYS", "USED BY"], &rows).iter().try_for_each(|line| output.line(line))
 }
 
 fn read_value(one: &One) -> Result<Value, Error> {

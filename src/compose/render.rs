@@ -14,7 +14,7 @@ use crate::model::{
     App, Digest, GitSource, Health, HealthCheck, Mount, MountSource, PullPolicy, RolloutOrder,
     Source,
 };
-use crate::plan::{ContainerSpec, Dockerfile, Recipe};
+use crate::plan::{ContainerSpec, Dockerfile, Recipe, Sealed};
 
 /// The name that the shared network has within a file.
 const NETWORK: &str = "berth";
@@ -55,12 +55,17 @@ pub fn render(shown: &Shown<'_>) -> Rendered {
     let mut service = Map::new();
     put_image(shown, &mut body, &mut service);
     put_words(&mut body, &mut service);
-    service.put_map("environment", environment(&body.take("Env"), &mut withheld));
+    service.put_some("user", body.take("User").as_str());
+    service.put_some("read_only", host.take("ReadonlyRootfs").as_bool());
+    let mut env = environment(&body.take("Env"), &mut withheld);
+    put_secrets(shown.spec, &mut env, &mut withheld);
+    service.put_map("environment", env);
     service
         .put_map("labels", texts(shown.app.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()))));
     service.put_map("networks", networks(&mut body, &mut host));
     put_list(&mut service, "ports", ports(&host.take("PortBindings")));
-    let (mounts, volumes) = mounts(&host.take("Mounts"));
+    let (mut mounts, volumes) = mounts(&host.take("Mounts"));
+    mounts.extend(secret_files(shown.spec, &mut withheld));
     put_list(&mut service, "volumes", mounts);
     put_policies(&mut body, &mut host, &mut service);
     put_limits(&mut host, &mut service);
@@ -168,6 +173,37 @@ fn environment(env: &Value, withheld: &mut Vec<String>) -> Map {
         }
     }
     map
+}
+
+/// Secrets that are variables: who runs the file sets them.
+fn put_secrets(spec: &ContainerSpec, env: &mut Map, withheld: &mut Vec<String>) {
+    for target in spec.shape.secrets.keys() {
+        let Some(name) = Sealed::variable(target) else { continue };
+        let variable = variable(name);
+        env.put(name, format!("${{{variable}:?set {variable}}}"));
+        withheld.push(variable);
+    }
+}
+
+/// Secrets that are files: who runs the file says where they lie.
+fn secret_files(spec: &ContainerSpec, withheld: &mut Vec<String>) -> Vec<Yaml> {
+    let mut files = Vec::new();
+    for (target, sealed) in &spec.shape.secrets {
+        if Sealed::variable(target).is_some() {
+            continue;
+        }
+        let key = sealed.wanted.key.as_deref().map(|key| format!("_{key}")).unwrap_or_default();
+        let name = format!("secret_file_{}{key}", sealed.wanted.secret).to_ascii_uppercase();
+        let variable = variable(&name);
+        let mut map = Map::new();
+        map.put("type", "bind");
+        map.put("source", format!("${{{variable}:?set {variable}}}"));
+        map.put("target", fixed(target));
+        map.put("read_only", true);
+        files.push(Yaml::Map(map));
+        withheld.push(variable);
+    }
+    files
 }
 
 /// Whether a value is not written down: its name says that it is a secret, and it may be one.
@@ -455,7 +491,7 @@ impl Member {
     pub fn of(app: &App, network: &str) -> Self {
         let volume = |mount: &Mount| match &mount.source {
             MountSource::Volume(name) => Some(name.clone()),
-            MountSource::Host(_) | MountSource::Tmpfs(_) => None,
+            MountSource::Host(_) | MountSource::Tmpfs(_) | MountSource::Secret(_) => None,
         };
         Self {
             app: app.name.to_string(),

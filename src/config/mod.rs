@@ -11,6 +11,7 @@ mod gpus;
 mod layers;
 mod models;
 mod options;
+mod secrets;
 mod tls;
 mod usage;
 
@@ -29,6 +30,7 @@ pub use gpus::Gpus;
 pub use layers::{File, Layers, Origin};
 pub use models::Models;
 pub use options::{Kind, OPTIONS, OptionRow};
+pub use secrets::Apps;
 pub use tls::TlsOptions;
 pub use usage::Usage;
 
@@ -102,6 +104,8 @@ pub struct Config {
     pub usage: Usage,
     /// How GPUs are read, shown and watched.
     pub gpus: Gpus,
+    /// How apps come by secrets, and how tightly they are held.
+    pub apps: Apps,
     /// Who may ask.
     pub auth: Auth,
     /// How the interface speaks TLS.
@@ -207,6 +211,7 @@ impl Reader {
         let gitops = self.gitops(is_local_git_allowed);
         let builds = self.builds();
         let usage = self.usage();
+        let apps = self.apps(state_dir.as_deref());
         let state_dir = state_dir?;
         let by_default = || absolute_path(&state_dir.join("compose").display().to_string()).ok();
         Some(Config {
@@ -237,6 +242,7 @@ impl Reader {
             gitops: gitops?,
             builds: builds?,
             usage: usage?,
+            apps: apps?,
             auth: auth?,
             tls: tls?,
             settings: self.settings.clone(),

@@ -103,8 +103,33 @@ impl Changes {
         Self { desired, record, log, clock, seen: None }
     }
 
-    /// Records until it is told to stop.
+    /// Records that Berth itself begins or ends.
+    async fn note_own(&self, action: &'static str, after: Value) {
+        let (log, now) = (Arc::clone(&self.log), self.clock.now());
+        let who = Who { kind: "berth".to_owned(), name: "berth".to_owned(), role: None };
+        let (object, outcome) = ("berth".to_owned(), "done".to_owned());
+        let action = action.to_owned();
+        let deed = Deed { who, from: None, action, object, before: Value::Null, after, outcome };
+        let written = tokio::task::spawn_blocking(move || log.append(&deed, now).map(drop)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, "the audit log does not say that Berth begins or ends");
+        }
+    }
+
+    /// Records until it is told to stop: that Berth begins, what changes, and that it ends.
     pub async fn run(mut self, stop: CancellationToken) {
+        let version = env!("CARGO_PKG_VERSION");
+        let began = serde_json::json!({"version": version, "pid": std::process::id()});
+        self.note_own("berth.started", began).await;
+        self.follow(&stop).await;
+        // What took effect last is recorded before the end is.
+        if let Err(error) = self.note().await {
+            tracing::warn!(%error, "the last changes of manifests are not recorded");
+        }
+        self.note_own("berth.stopped", Value::Null).await;
+    }
+
+    async fn follow(&mut self, stop: &CancellationToken) {
         let mut problem: Option<String> = None;
         loop {
             let error = self.note().await.err().map(|error| error.to_string());

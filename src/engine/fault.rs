@@ -423,7 +423,9 @@ mod tests {
 
     async fn make_network(engine: &Faulty) -> Result<Applied, Error> {
         let call = Call::EnsureNetwork { name: "n".to_owned() };
-        engine.apply(&ResolvedCall { call: &call, id: None }).await
+        engine
+            .apply(&ResolvedCall { call: &call, id: None, given: crate::secret::Given::default() })
+            .await
     }
 
     /// Fault D01.

@@ -85,6 +85,8 @@ mod tests {
             restart: RestartPolicy::Always,
             network: "berth".to_owned(),
             gpus: None,
+            secrets: BTreeMap::new(),
+            restricted: None,
         };
         let (app, spec_hash) = (AppName::new("chat").unwrap(), SpecHash::of(&shape));
         ContainerSpec {

@@ -11,6 +11,7 @@
 
 pub mod docker;
 mod dormant;
+pub mod escapes;
 pub mod fake;
 pub mod fault;
 pub mod gpus;
@@ -29,6 +30,7 @@ pub use hands::{Deed, Hands, Load};
 
 use crate::model::{AppName, ImageRef, PortBinding, Reason, Timestamp};
 use crate::plan::{Call, Recipe};
+use crate::secret::Given;
 use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
 
 /// Something that runs containers.
@@ -65,6 +67,11 @@ pub trait Engine: Send + Sync + 'static {
     /// The room that is left for images. None when the engine's disk can't be looked at from here.
     fn room(&self) -> BoxFuture<'_, Result<Option<Room>, Error>> {
         Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// The versions of the engine and its parts, by their names.
+    fn parts(&self) -> BoxFuture<'_, Result<BTreeMap<String, String>, Error>> {
+        Box::pin(std::future::ready(Ok(BTreeMap::new())))
     }
 
     /// How the engine can give GPUs to containers.
@@ -124,6 +131,8 @@ pub struct ResolvedCall<'a> {
     pub call: &'a Call,
     /// The container that it is about; none for `EnsureNetwork`, `Create` and `RemoveImage`.
     pub id: Option<ContainerId>,
+    /// The secrets that a `Create` gives.
+    pub given: Given,
 }
 
 impl ResolvedCall<'_> {
@@ -342,6 +351,17 @@ pub enum Error {
     /// The engine is too old or too new for this Berth.
     #[error("the engine can't be used: {0}")]
     Unsupported(String),
+    /// A secret can't be had at the moment when it is needed.
+    #[error("{0}")]
+    Secret(String),
+    /// A container would be more than the operator's policy allows.
+    #[error("the policy does not allow it: {field}: {message}")]
+    Forbidden {
+        /// The field of what the engine would be asked.
+        field: String,
+        /// Why.
+        message: String,
+    },
     /// A build or pull failed by itself.
     #[error("{0}")]
     Work(String),
@@ -361,6 +381,8 @@ impl Error {
             Self::ImageMissing(_) => Reason::ImagePresent,
             Self::Conflict(_) => Reason::NameConflict,
             Self::Gpu(_) => Reason::GpuFailed,
+            Self::Secret(_) => Reason::SecretUnavailable,
+            Self::Forbidden { .. } => Reason::NotAllowed,
             _ => Reason::EngineError,
         }
     }

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::engine::{BuildExtras, BuildRequest, BuildSecret, Engine};
 use crate::model::{AppName, Reason};
 use crate::plan::{Recipe, Work};
-use crate::secret::{self, Secrets};
+use crate::secret::{self, Book, Secrets};
 use crate::state::{Checkout, RunningWork, WorkKind};
 use crate::workspace::{self, BuildLog, News, Seen, Workspace};
 
@@ -39,6 +39,8 @@ pub struct JobSettings {
     pub ca_bundle: Option<Arc<[u8]>>,
     /// Where the secrets are that builds may see.
     pub secrets: Option<Secrets>,
+    /// What apps get of secrets.
+    pub book: Arc<Book>,
     /// Short engine calls: more at once only makes each of them slower.
     pub calls: usize,
     /// Clones and fetches.
@@ -58,6 +60,7 @@ impl JobSettings {
             build_environment: BTreeMap::new(),
             ca_bundle: None,
             secrets: None,
+            book: Arc::default(),
             calls: 8,
             fetches: 4,
             builds: 2,

@@ -18,6 +18,7 @@ use crate::model::{AppName, Reason};
 use crate::plan::{
     Call, Look, Outcome, Plan, PlannedStep, Step, StepFailure, Target, Work, render_step,
 };
+use crate::secret::Given;
 use crate::state::ContainerId;
 use crate::telemetry::Metrics;
 use crate::workspace::Workspace;
@@ -134,12 +135,15 @@ impl Executor {
         created: &mut Option<ContainerId>,
     ) -> Result<bool, Error> {
         let resolve = |target: &Target| target.id.clone().or_else(|| created.clone());
+        let mut given = Given::default();
         let id = match call {
             Call::Stop { target, .. } | Call::Start(target) | Call::Remove(target) => {
                 resolve(target)
             }
-            Call::Create(_) => {
+            Call::Create(spec) => {
                 self.workspace.prepare(app, uid).map_err(|error| Error::Work(error.to_string()))?;
+                let book = &self.jobs.settings().book;
+                given = book.give(app, &spec.shape.secrets, uid).await.map_err(Error::Secret)?;
                 None
             }
             Call::EnsureNetwork { .. } | Call::RemoveImage { .. } => None,
@@ -149,7 +153,7 @@ impl Executor {
         let _stop = if is_stop { Some(self.stops.acquire().await.map_err(closed)?) } else { None };
         let turn = self.calls.acquire().await.map_err(closed)?;
         self.ends.begin(call, id.as_ref());
-        let resolved = ResolvedCall { call, id: id.clone() };
+        let resolved = ResolvedCall { call, id: id.clone(), given };
         let mut work = self.engine.apply(&resolved);
         let early = if is_stop { timeout(STOP_SHARE, &mut work).await.ok() } else { None };
         let applied = match early {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::model::{App, AppName};
+use crate::model::{App, AppName, SecretDocs};
 
 use super::{
     diagnostic::{Diagnostic, Severity, printable},
@@ -14,6 +14,8 @@ use super::{
 pub struct Assembled {
     /// The apps without mistakes.
     pub apps: BTreeMap<AppName, Arc<App>>,
+    /// The secrets that documents describe.
+    pub secrets: SecretDocs,
     /// The apps whose documents have mistakes, with the mistakes in one sentence.
     pub invalid: BTreeMap<AppName, String>,
     /// Everything there is to say, file by file.
@@ -56,8 +58,35 @@ pub fn assemble(readings: &BTreeMap<String, Arc<FileReading>>) -> Assembled {
             all.invalid.insert((*name).clone(), mistakes(found));
         }
     }
+    all.secrets = secrets(readings, &mut all.diagnostics);
     all.is_complete = !all.diagnostics.iter().any(Diagnostic::is_error);
     all
+}
+
+/// The secrets of all files. One that is described twice is not described at all.
+fn secrets(
+    readings: &BTreeMap<String, Arc<FileReading>>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> SecretDocs {
+    let mut secrets = SecretDocs::new();
+    for (path, reading) in readings {
+        for (name, read) in &reading.secrets {
+            let said = match read {
+                _ if secrets.contains_key(name) => {
+                    let message = format!("the secret `{name}` is described more than once");
+                    let mut twice =
+                        Diagnostic::of_file(&printable(path), "manifest.duplicate", &message);
+                    twice.help = Some("keep one of them".to_owned());
+                    diagnostics.push(twice);
+                    Err("it is described more than once in the manifests".to_owned())
+                }
+                None => Err(format!("its document in {} has mistakes", printable(path))),
+                Some(secret) => Ok(Arc::clone(secret)),
+            };
+            secrets.insert(name.clone(), said);
+        }
+    }
+    secrets
 }
 
 /// The first mistake, and how many more there are.

@@ -9,6 +9,7 @@ use super::{
     document::{self, Branch, Tree},
     node::Node,
     problem::{Part, Path, Step},
+    v1,
 };
 
 /// A value with its position.
@@ -114,8 +115,33 @@ impl Place {
     /// and of every field whose name says so (fault Y10).
     pub(super) fn secrets(&self, text: &str) -> Vec<Range<usize>> {
         let mut found = Vec::new();
-        self.collect_secrets(text, "", false, &mut found);
+        if self.is_of_secret(text) {
+            // What somebody wrote in there by mistake may look like anything.
+            self.collect_all("", &mut found);
+        } else {
+            self.collect_secrets(text, "", false, &mut found);
+        }
         found
+    }
+
+    /// Whether the document says that it is about a secret.
+    fn is_of_secret(&self, text: &str) -> bool {
+        let Some((_, kind)) = self.step(&Step::Key("kind".to_owned())) else { return false };
+        let raw = kind.bytes().and_then(|span| text.get(span)).unwrap_or_default();
+        raw.trim_matches(['"', '\'']) == v1::SECRET
+    }
+
+    fn collect_all(&self, name: &str, found: &mut Vec<Range<usize>>) {
+        match &self.0.value {
+            Shape::Leaf if ["apiVersion", "kind", "name"].contains(&name) => {}
+            Shape::Leaf => found.extend(self.bytes()),
+            Shape::List(list) => list.iter().for_each(|below| below.collect_all("", found)),
+            Shape::Map(map) => {
+                for (key, below) in map {
+                    below.collect_all(key.value.as_deref().unwrap_or(""), found);
+                }
+            }
+        }
     }
 
     fn collect_secrets(

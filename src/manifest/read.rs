@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use crate::model::{App, AppName, Origin};
+use crate::model::{App, AppName, Origin, SecretSpec};
 
 use super::{
     diagnostic::{Diagnostic, Severity, printable},
@@ -28,6 +28,8 @@ pub struct FileReading {
     pub names: Vec<String>,
     /// Every app that the file names, also in documents with mistakes.
     pub mentions: Vec<Mention>,
+    /// Every secret that the file describes; none stands for one with mistakes.
+    pub secrets: Vec<(String, Option<Arc<SecretSpec>>)>,
 }
 
 /// A document that names an app.
@@ -139,6 +141,9 @@ impl Reader<'_> {
         if let Some(flaw) = &flaw {
             self.report_flaw(flaw, name.as_deref());
         }
+        if node.as_ref().map_or_else(|| says_secret(self.document.text), is_secret) {
+            return self.read_secret(node.as_ref(), name.as_deref(), before);
+        }
         let app = node.as_ref().and_then(|node| self.interpret(node, name.as_deref()));
         let is_bad = self.reading.diagnostics[before..].iter().any(Diagnostic::is_error);
         let is_app = node.as_ref().is_none_or(|node| !is_other_kind(node));
@@ -169,6 +174,27 @@ impl Reader<'_> {
             self.report(problems, name);
         }
         app.flatten()
+    }
+
+    /// Reads a document of kind `Secret`. `before` is how many diagnostics there were before it.
+    fn read_secret(&mut self, node: Option<&Node>, name: Option<&str>, before: usize) {
+        let mut problems = Problems::default();
+        let read = node.filter(|node| is_of_our_version(node, &mut problems)).and_then(|node| {
+            let (manifest, unknown) = node.read::<v1::SecretManifest>(&mut problems);
+            for path in unknown {
+                problems.push(lower::unknown_field_of_secret(path));
+            }
+            manifest.and_then(|manifest| lower::secret(&manifest, self.origin(), &mut problems))
+        });
+        let problems = problems.finish();
+        if !problems.is_empty() {
+            self.report(problems, None);
+        }
+        let is_bad = self.reading.diagnostics[before..].iter().any(Diagnostic::is_error);
+        let name = read.as_ref().map(|secret| secret.name.as_str()).or(name);
+        if let Some(name) = name.map(ToOwned::to_owned) {
+            self.reading.secrets.push((name, read.filter(|_| !is_bad).map(Arc::new)));
+        }
     }
 
     fn report(&mut self, mut problems: Vec<Problem>, name: Option<&str>) {
@@ -264,19 +290,30 @@ fn envelope(node: &Node, problems: &mut Problems) -> bool {
             .help("start with `apiVersion: berth/v1`");
         return false;
     }
-    if let Some(version) = node.get("apiVersion").and_then(Node::text)
-        && version != v1::VERSION
-    {
-        let message = format!("`{version}` is not a version that this Berth knows");
-        problems
-            .error("manifest.unknown-version", &root.key("apiVersion"), message)
-            .help(format!("it knows `{}`", v1::VERSION));
+    if !is_of_our_version(node, problems) {
         return false;
     }
     match node.get("kind").and_then(Node::text) {
         Some(kind) if kind != v1::APP => unknown_kind(kind, problems),
         _ => true,
     }
+}
+
+fn is_of_our_version(node: &Node, problems: &mut Problems) -> bool {
+    let Some(version) = node.get("apiVersion").and_then(Node::text) else { return true };
+    if version == v1::VERSION {
+        return true;
+    }
+    let message = format!("`{version}` is not a version that this Berth knows");
+    problems
+        .error("manifest.unknown-version", &Trail::ROOT.key("apiVersion"), message)
+        .help(format!("it knows `{}`", v1::VERSION));
+    false
+}
+
+/// Whether the document says that it is about a secret.
+fn is_secret(node: &Node) -> bool {
+    node.get("kind").and_then(Node::text) == Some(v1::SECRET)
 }
 
 fn unknown_kind(kind: &str, problems: &mut Problems) -> bool {
@@ -286,7 +323,7 @@ fn unknown_kind(kind: &str, problems: &mut Problems) -> bool {
         problems.error("manifest.not-yet-supported", &trail, message);
         return false;
     }
-    let kinds = || std::iter::once(v1::APP).chain(v1::LATER_KINDS);
+    let kinds = || [v1::APP, v1::SECRET].into_iter().chain(v1::LATER_KINDS);
     let nearest = suggest::nearest(kind, kinds());
     let problem = problems.error("manifest.unknown-kind", &trail, format!("unknown kind `{kind}`"));
     match nearest {
@@ -328,6 +365,12 @@ fn guess_name(text: &str) -> Option<String> {
     None
 }
 
+/// Whether a text that can't be parsed says that it is about a secret.
+fn says_secret(text: &str) -> bool {
+    let kind = |line: &str| line.split_once("kind:").map(|(_, kind)| kind.trim().to_owned());
+    text.lines().filter_map(kind).any(|kind| kind.trim_matches(['"', '\'']).starts_with(v1::SECRET))
+}
+
 /// What of a line must not be shown when the text around it can't be parsed: all after the first
 /// name, when the line is part of an environment or sounds like a secret (fault Y10).
 fn hidden_by_text(text: &str, line: usize) -> Option<Range<usize>> {
@@ -335,6 +378,9 @@ fn hidden_by_text(text: &str, line: usize) -> Option<Range<usize>> {
     let body = text[at..].lines().next()?;
     let indent = |line: &str| line.len() - line.trim_start().len();
     let key = |line: &str| line.split(':').next().unwrap_or("").trim().to_owned();
+    if says_secret(text) {
+        return Some(at..at + body.len());
+    }
     let mut is_inside = place::is_sensitive(body) || place::holds_values(&key(body));
     let mut outer = indent(body);
     for above in text[..at].lines().rev().filter(|line| !line.trim().is_empty()) {

@@ -9,6 +9,7 @@ use super::{
     name::AppName,
     port::PortSpec,
     reference::{GitUrl, ImageRef},
+    secret::{Profile, SecretRef},
 };
 
 /// One app, complete.
@@ -48,6 +49,9 @@ pub struct AppSpec {
     pub ports: Vec<PortSpec>,
     /// Its environment.
     pub env: BTreeMap<String, String>,
+    /// The variables whose values are secrets.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub secret_env: BTreeMap<String, SecretRef>,
     /// What is mounted into it.
     pub mounts: Vec<Mount>,
     /// What it may use.
@@ -72,6 +76,9 @@ pub struct AppSpec {
     /// Where it tells figures of its own, for Prometheus.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<MetricsSpec>,
+    /// How tightly its container is held; none is as the operator says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
 }
 
 /// Where an app tells figures of its own, for Prometheus.
@@ -204,6 +211,8 @@ pub enum MountSource {
     Host(String),
     /// Memory, with an optional limit in bytes.
     Tmpfs(Option<u64>),
+    /// A secret as a file in memory that can't be written.
+    Secret(SecretRef),
 }
 
 /// What an app may use. None is no limit.
@@ -321,6 +330,15 @@ impl AppSpec {
     /// How long a new version may take to become ready.
     pub fn rollout_deadline(&self) -> Duration {
         self.rollout.deadline.unwrap_or(self.health.start_period)
+    }
+
+    /// The secrets that its container gets, in no order.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+        let files = self.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Secret(secret) => Some(secret),
+            _ => None,
+        });
+        self.secret_env.values().chain(files)
     }
 
     /// The git source, when there is one.

@@ -134,6 +134,8 @@ reasons! {
     BuildKitMissing => "build.buildkit-missing",
     /// A secret that the build should see can't be read.
     SecretMissing => "build.secret-missing",
+    /// A secret that the app uses can't be had.
+    SecretUnavailable => "secret.unavailable",
     /// The image is being built.
     Building => "build.running",
     /// The build failed.

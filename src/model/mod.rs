@@ -12,6 +12,7 @@ mod port;
 mod quantity;
 mod reference;
 mod revision;
+mod secret;
 mod time;
 mod version;
 
@@ -32,5 +33,8 @@ pub use reference::{
     GitUrl, ImageRef, ReferenceError, check_git_ref, check_repository_path, check_secret_name,
 };
 pub use revision::{VersionRange, is_full_commit, is_short_commit, version};
+pub use secret::{
+    Profile, SECRET_VALUE, SECRET_VARIABLE, SecretDocs, SecretFrom, SecretRef, SecretSpec,
+};
 pub use time::Timestamp;
 pub use version::RunSpec;

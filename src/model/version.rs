@@ -8,6 +8,7 @@ use super::{
     app::{AppSpec, Command, Health, Mount, Resources, RestartPolicy, Rollout, WorkspaceSpec},
     gpu::GpuAsk,
     port::PortSpec,
+    secret::{Profile, SecretRef},
 };
 
 /// How a version of an app ran. With its image it can be brought back.
@@ -37,6 +38,12 @@ pub struct RunSpec {
     /// The GPUs that it needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpus: Option<GpuAsk>,
+    /// The variables whose values were secrets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secret_env: BTreeMap<String, SecretRef>,
+    /// How tightly its container was held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
 }
 
 impl AppSpec {
@@ -54,6 +61,8 @@ impl AppSpec {
             workspace: self.workspace.clone(),
             stop_grace_period: self.stop_grace_period,
             gpus: self.gpus.clone(),
+            secret_env: self.secret_env.clone(),
+            profile: self.profile,
         }
     }
 
@@ -74,6 +83,8 @@ impl AppSpec {
             workspace: run.workspace,
             stop_grace_period: run.stop_grace_period,
             gpus: run.gpus,
+            secret_env: run.secret_env,
+            profile: run.profile,
             ..self.clone()
         }
     }
@@ -105,6 +116,8 @@ mod tests {
             workspace: WorkspaceSpec::default(),
             stop_grace_period: Duration::ZERO,
             gpus: None,
+            secret_env: BTreeMap::new(),
+            profile: None,
         };
         let text = serde_json::to_string(&run).unwrap();
         assert!(!text.contains("gpus"), "{text}");

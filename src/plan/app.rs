@@ -57,6 +57,11 @@ fn plan_app(input: &Input<'_>, app: &App, plan: &mut Plan) {
         plan.look_at(input.now + times::SOON * 5);
         return keep_alive(input, plan);
     }
+    if let Some(refusal) = shape::missing_secret(input, app) {
+        plan.refusals.push(refusal);
+        plan.look_at(input.now + times::SOON * 5);
+        return keep_alive(input, plan);
+    }
     let is_running = input.containers().iter().any(|container| is_up(container));
     let missing = missing(input, app);
     let must_wait = !missing.is_empty() && !is_running;

@@ -28,6 +28,9 @@ pub(super) fn changes(old: &Container, wanted: &ContainerSpec) -> Vec<Change> {
                 let after = after.map_or_else(String::new, |grant| grant.devices.join(", "));
                 changes.push(change(field, &gpus(old), &after));
             }
+            Some(_) if field.starts_with("secret.") => {
+                changes.push(change(field, "as it was", "(secret, changed)"));
+            }
             Some(_) => changes.push(change(field, "as it was", "as the manifest says")),
             None => changes.push(change(field, "absent", "present")),
         }

@@ -44,9 +44,9 @@ pub use place::{Claims, place_ports};
 pub use ports::{PortFacts, PortState, PortUse, port_uses};
 pub use recipe::{is_telling, read_facts};
 pub use render::{render, render_step};
-pub use shape::container_spec;
+pub use shape::{container_spec, user_of};
 pub use step::{
-    Call, ContainerSpec, Dockerfile, Look, PlannedStep, Recipe, Shape, Step, Target, Work,
+    Call, ContainerSpec, Dockerfile, Look, PlannedStep, Recipe, Sealed, Shape, Step, Target, Work,
 };
 
 /// All that a plan for one app is made from.

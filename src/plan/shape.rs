@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{ContainerSpec, Input, Refusal, Shape};
-use crate::model::{App, Digest, Mount, MountSource, Reason, SpecHash};
-use crate::state::container_name;
+use super::{ContainerSpec, Input, Refusal, Sealed, Shape};
+use crate::model::{App, Digest, Mount, MountSource, Profile, Reason, SecretRef, SpecHash};
+use crate::state::{Policy, SecretSeen, container_name};
+
+/// Who runs what is held as tightly as can be, when nobody says.
+const NOBODY: u32 = 65532;
 
 /// The image that a container runs, and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub fn container_spec(input: &Input<'_>, app: &App, image: &Image) -> ContainerS
         restart: app.spec.restart,
         network: input.policy.network.clone(),
         gpus: input.state.gpus.grant.clone(),
+        secrets: sealed(input, app),
+        restricted: restricted(input.policy, app),
     };
     let (spec_hash, fields) = (SpecHash::of(&shape), fields_label(&fields(&shape)));
     // That is how the image is got hold of, not what it is.
@@ -82,8 +87,70 @@ fn mounts(input: &Input<'_>, app: &App) -> Vec<Mount> {
     mounts
 }
 
+/// The user that the app runs as, when it is held as tightly as can be.
+fn restricted(policy: &Policy, app: &App) -> Option<u32> {
+    let profile = app.spec.profile.unwrap_or_default().max(policy.profile);
+    let uid = app.spec.workspace.uid.filter(|uid| *uid != 0).unwrap_or(NOBODY);
+    (profile == Profile::Restricted).then_some(uid)
+}
+
+/// The user that owns what the app may write; none is whoever Berth runs as.
+pub fn user_of(policy: &Policy, app: &App) -> Option<u32> {
+    restricted(policy, app).or(app.spec.workspace.uid)
+}
+
+/// The secrets that the app gets, by variable and by path.
+fn wanted_secrets(app: &App) -> impl Iterator<Item = (String, &SecretRef)> {
+    let variables = app.spec.secret_env.iter();
+    let variables = variables.map(|(name, wanted)| (Sealed::of_variable(name), wanted));
+    let files = app.spec.mounts.iter().filter_map(|mount| match &mount.source {
+        MountSource::Secret(wanted) => Some((mount.path.clone(), wanted)),
+        _ => None,
+    });
+    variables.chain(files)
+}
+
+/// The secrets that are there. Of others the plan says that they are missing.
+fn sealed(input: &Input<'_>, app: &App) -> BTreeMap<String, Sealed> {
+    let found = wanted_secrets(app).filter_map(|(target, wanted)| {
+        let Some(SecretSeen::Sealed(seal)) = input.state.secrets.get(&target) else { return None };
+        Some((target, Sealed { wanted: wanted.clone(), seal: seal.clone() }))
+    });
+    found.collect()
+}
+
+/// Which secret can't be had, and what to do.
+pub(super) fn missing_secret(input: &Input<'_>, app: &App) -> Option<Refusal> {
+    wanted_secrets(app).find_map(|(target, wanted)| {
+        let message = match input.state.secrets.get(&target) {
+            Some(SecretSeen::Sealed(_)) => return None,
+            Some(SecretSeen::Missing(why)) => why.clone(),
+            None => format!("the secret {wanted} was not looked for"),
+        };
+        Some(Refusal { reason: Reason::SecretUnavailable, message })
+    })
+}
+
+/// What of the app's profile the operator's policy does not allow.
+fn loose(input: &Input<'_>, app: &App) -> Option<Refusal> {
+    let refuse =
+        |message: &str| Some(Refusal { reason: Reason::NotAllowed, message: message.to_owned() });
+    if input.policy.profile == Profile::Restricted && app.spec.profile == Some(Profile::Baseline) {
+        return refuse(
+            "`security.profile: baseline` is not allowed: the operator holds every app at least by `--security-profile restricted`",
+        );
+    }
+    if restricted(input.policy, app).is_some() && app.spec.workspace.uid == Some(0) {
+        return refuse("`workspace.uid: 0` is root, which the profile `restricted` rules out");
+    }
+    None
+}
+
 /// What of the app the operator's policy does not allow.
 pub(super) fn forbidden(input: &Input<'_>, app: &App) -> Option<Refusal> {
+    if let Some(refusal) = loose(input, app) {
+        return Some(refusal);
+    }
     let is_allowed = |path: &str| {
         input.policy.host_mounts.iter().any(|root| {
             let below = path.strip_prefix(root.as_str());
@@ -103,7 +170,8 @@ pub(super) fn forbidden(input: &Input<'_>, app: &App) -> Option<Refusal> {
 
 /// A short digest of each field of a shape, and of each variable of the environment.
 pub(super) fn fields(shape: &Shape) -> BTreeMap<String, String> {
-    let Shape { image, command, env, ports, mounts, resources, restart, network, gpus } = shape;
+    let Shape { image, command, env, ports, mounts, resources, restart, network, .. } = shape;
+    let Shape { gpus, secrets, restricted, .. } = shape;
     let mut fields = BTreeMap::from([
         ("image".to_owned(), digest(image)),
         ("command".to_owned(), digest(command)),
@@ -116,10 +184,22 @@ pub(super) fn fields(shape: &Shape) -> BTreeMap<String, String> {
     if let Some(gpus) = gpus {
         fields.insert("gpus".to_owned(), digest(gpus));
     }
+    if restricted.is_some() {
+        fields.insert("security".to_owned(), digest(restricted));
+    }
     for (name, value) in env {
         fields.insert(format!("env.{name}"), digest(value));
     }
+    for (target, sealed) in secrets {
+        fields.insert(secret_field(target), digest(sealed));
+    }
     fields
+}
+
+/// The field of a secret: paths may hold what separates the fields of a label.
+pub(super) fn secret_field(target: &str) -> String {
+    let legal = |c: char| if c.is_ascii_alphanumeric() || "._-/".contains(c) { c } else { '_' };
+    format!("secret.{}", target.chars().map(legal).collect::<String>())
 }
 
 /// Four digits: enough to see a change, too few to tell a value.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::model::{
     AppName, BuildSecret, Command, Digest, GitSource, GpuGrant, GpuRoute, ImageRef, Mount,
-    PortBinding, Resources, RestartPolicy, SpecHash,
+    PortBinding, Resources, RestartPolicy, SecretRef, SpecHash,
 };
 use crate::state::{BaseImage, ContainerId, WorkKind};
 
@@ -242,4 +242,32 @@ pub struct Shape {
     /// The GPUs that it is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpus: Option<GpuGrant>,
+    /// The secrets that it is given, by variable and by path.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Sealed>,
+    /// The user that it runs as, when it is held as tightly as can be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restricted: Option<u32>,
+}
+
+/// A secret in a shape: which one, and the seal of its value. Who has the key to the seals can
+/// tell by it whether the value is another one; nobody else learns anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sealed {
+    /// Which.
+    pub wanted: SecretRef,
+    /// The seal.
+    pub seal: String,
+}
+
+impl Sealed {
+    /// What stands for a variable where paths stand for files.
+    pub fn of_variable(name: &str) -> String {
+        format!("env.{name}")
+    }
+
+    /// The variable that `target` stands for; none when it is a path.
+    pub fn variable(target: &str) -> Option<&str> {
+        target.strip_prefix("env.")
+    }
 }

@@ -74,7 +74,13 @@ impl Reconciler {
                 return Err(Error::Conflict("an image is being built".to_owned()));
             }
             let call = Call::RemoveImage { id: image.id.clone(), tag: tag.clone() };
-            self.engine.apply(&ResolvedCall { call: &call, id: None }).await?;
+            self.engine
+                .apply(&ResolvedCall {
+                    call: &call,
+                    id: None,
+                    given: crate::secret::Given::default(),
+                })
+                .await?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod orders;
 mod patience;
 mod ports;
 mod restart;
+mod secrets;
 mod supposed;
 mod times;
 
@@ -33,9 +34,10 @@ use crate::execute::{Executor, Jobs, backoff};
 use crate::gpu::Cards;
 use crate::health::{Prober, Reach};
 use crate::model::{App, AppName, ConditionStatus, ConditionType, Phase, Reason, Source};
-use crate::plan::{Input, Outcome, Plan, Step, Verb, Work, check, rebuilds, render};
+use crate::plan::{Input, Outcome, Plan, Step, Verb, Work, check, rebuilds, render, user_of};
 use crate::queue::{Queue, Turn};
 use crate::record::{Entry, Event, Record, ledger::Ledger};
+use crate::secret::Book;
 use crate::state::{
     AppState, BadRevision, Container, ContainerId, ContainerState, Desired, Detail, GpuDevices,
     GpuPlacement, HealthSeen, Policy, Request, Want, World,
@@ -91,6 +93,8 @@ pub struct Reconciler {
     pub devices: Arc<Devices>,
     /// The ports that stopped containers of others will want again.
     pub dormant: Dormant,
+    /// What apps get of secrets.
+    pub book: Arc<Book>,
 }
 
 impl Reconciler {
@@ -155,7 +159,7 @@ impl Reconciler {
         self.note_version(&input, &plan);
         self.watch_health(app, &want, &plan, world);
         self.watch_gpus(&input, &plan);
-        let uid = as_app(&want).and_then(|app| app.spec.workspace.uid);
+        let uid = as_app(&want).and_then(|app| user_of(&policy, app));
         self.give_up(&input, &plan);
         self.note_start(&plan);
         self.note_restart(&input, &plan).await;
@@ -171,6 +175,7 @@ impl Reconciler {
             self.settle_failure(&input, &plan, failure).await;
         }
         self.settle(&input, &plan, &outcome);
+        self.keep_secrets(&input, &plan);
         self.write(&input, &plan, &outcome);
         self.ask_again(&input, &plan, &outcome, again);
         match (&outcome.failure, plan.is_empty()) {
@@ -215,6 +220,7 @@ impl Reconciler {
             gpus: GpuPlacement::default(),
             devices: GpuDevices::default(),
             obstacles: self.obstacles(),
+            secrets: self.secrets(app, want).await,
             request: self.still_asked(app, &facts, world, &details),
             failures: facts.failures,
             health,
@@ -441,6 +447,7 @@ impl Reconciler {
     fn forget(&self, app: &AppName) {
         self.prober.forget(app);
         self.devices.forget(app);
+        self.book.keep(app, &BTreeMap::new());
         self.ledger.forget(app, self.clock.now() + self.policy.port_quarantine);
         if self.record.entry(app).is_some() {
             let message = "removed; its workspace and volumes are kept".to_owned();

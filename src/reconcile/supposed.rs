@@ -127,6 +127,7 @@ impl Reconciler {
             memory: Memory::default(),
             devices: Arc::clone(&self.devices),
             dormant: Dormant::default(),
+            book: Arc::clone(&self.book),
         }
     }
 }

@@ -89,7 +89,9 @@ pub(super) async fn capacity(State(shared): State<Arc<Shared>>) -> Json<Value> {
     let (entries, usage) = (parts.record.entries(), Arc::clone(&parts.usage));
     // The kernel's files are read for it.
     let answer = tokio::task::spawn_blocking(move || document(&entries, &usage)).await;
-    Json(answer.unwrap_or_default())
+    let mut answer = answer.unwrap_or_default();
+    answer["knownEscapes"] = json!(parts.figures.escapes.all());
+    Json(answer)
 }
 
 fn document(entries: &[Arc<Entry>], usage: &History) -> Value {

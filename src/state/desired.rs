@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::model::{App, AppName};
+use crate::model::{App, AppName, SecretDocs};
 
 /// What the manifests say about one app.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub struct Desired {
     pub removals: BTreeSet<AppName>,
     /// Why the other apps that no manifest names are not removed, when that has a cause.
     pub hold: Option<Hold>,
+    /// What the manifests say of secrets.
+    pub secrets: Arc<SecretDocs>,
     /// Which reading this is: the digest of all contents.
     pub revision: String,
 }

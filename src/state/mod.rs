@@ -13,6 +13,7 @@ mod ownership;
 mod resolved;
 mod rest;
 mod revision;
+mod secret;
 
 pub use desired::{Desired, Hold, Want};
 pub use devices::{GpuDevices, GpuLoss};
@@ -31,3 +32,4 @@ pub use ownership::{Owner, Ownership, container_name, owner_of, ports_label, por
 pub use resolved::Resolved;
 pub use rest::Rest;
 pub use revision::{Asked, Obstacle, Pin, REVISIONS_MAX, Revision, RevisionOutcome};
+pub use secret::SecretSeen;

@@ -16,10 +16,11 @@ use super::{
     ownership::Ownership,
     resolved::Resolved,
     revision::{Obstacle, Pin},
+    secret::SecretSeen,
 };
 use crate::model::{
-    AppName, Bind, Digest, GpuGiven, ImageRef, PortBinding, PortRange, Protocol, Reason, SpecHash,
-    Timestamp,
+    AppName, Bind, Digest, GpuGiven, ImageRef, PortBinding, PortRange, Profile, Protocol, Reason,
+    SpecHash, Timestamp,
 };
 
 /// The full id of a container: 64 hexadecimal digits. Short ids and names never reach the engine.
@@ -504,6 +505,8 @@ pub struct AppState {
     pub resolved: Option<Resolved>,
     /// What speaks against starting a new version now, whatever version that is.
     pub obstacles: Vec<Obstacle>,
+    /// How its secrets stand, by variable and by path.
+    pub secrets: BTreeMap<String, SecretSeen>,
 }
 
 /// What the operator set: data for the planner.
@@ -543,6 +546,8 @@ pub struct Policy {
     pub own_container: Option<ContainerId>,
     /// A new version is not started while fewer bytes than these are free.
     pub min_free_disk: u64,
+    /// How tightly containers are held at least.
+    pub profile: Profile,
 }
 
 impl Default for Policy {
@@ -565,6 +570,7 @@ impl Default for Policy {
             gpu_driver: None,
             own_container: None,
             min_free_disk: 64 << 20,
+            profile: Profile::Baseline,
         }
     }
 }

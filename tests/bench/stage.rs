@@ -11,7 +11,7 @@ use berth::{
     daemon::{Daemon, Plant},
     engine::{
         CallCounts,
-        docker::{Docker, Settings as DockerSettings},
+        docker::{Docker, Gate, Settings as DockerSettings},
     },
     execute::JobSettings,
     record::{
@@ -58,21 +58,24 @@ impl Stage {
         let manifests = watched.join("apps");
         std::fs::create_dir(&manifests).unwrap();
         let host = format!("unix://{}", socket.display());
-        let engine = Docker::connect(DockerSettings::new(&host, &bed.instance)).unwrap();
+        let workspaces = bed.path("workspaces");
+        let policy = Policy {
+            instance: bed.instance.clone(),
+            network: bed.network.clone(),
+            workspaces: workspaces.display().to_string(),
+            ..Policy::default()
+        };
+        let settings =
+            DockerSettings { gate: Gate::of(&policy), ..DockerSettings::new(&host, &bed.instance) };
+        let engine = Docker::connect(settings).unwrap();
         let ledger = Arc::new(Ledger::new(Kept::default()));
         let stop = CancellationToken::new();
-        let workspaces = bed.path("workspaces");
         let daemon = Daemon::new(Plant {
             engine: Arc::new(engine.clone()),
             source: Box::new(Directory::new(&watched, Options::default())),
             ledger: Arc::clone(&ledger),
             workspace: Arc::new(Workspace::new(workspaces.clone(), Settings::default())),
-            policy: Policy {
-                instance: bed.instance.clone(),
-                network: bed.network.clone(),
-                workspaces: workspaces.display().to_string(),
-                ..Policy::default()
-            },
+            policy,
             jobs: JobSettings::new(&bed.instance, &watched),
             clock: Clock::System,
             metrics: Arc::new(Metrics::new("bench").unwrap()),

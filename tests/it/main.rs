@@ -34,6 +34,7 @@ mod proxy;
 mod recipe;
 mod rig;
 mod rollouts;
+mod secrets;
 mod seeded;
 mod sim;
 mod source;

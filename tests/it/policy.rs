@@ -15,12 +15,13 @@ use std::{
 use berth::{
     engine::{
         Engine as _, ResolvedCall,
-        docker::{Docker, Settings},
+        docker::{Docker, Gate, Settings},
     },
     manifest,
-    model::{App, Bind, GitUrl, Source},
-    plan::{Call, ContainerSpec, Step, Work},
-    state::{Checkout, DetectedFile, Policy},
+    model::{App, Bind, GitUrl, MountSource, Source},
+    plan::{Call, ContainerSpec, Sealed, Step, Work},
+    secret::{Given, Value as Secret},
+    state::{Checkout, DetectedFile, Policy, SecretSeen},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -51,12 +52,14 @@ struct Stub {
 }
 
 impl Stub {
-    fn new() -> Self {
+    fn new(policy: &Policy) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("engine.sock");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
         let host = format!("unix://{}", path.display());
-        let docker = Docker::connect(Settings::new(host, allowed::INSTANCE)).unwrap();
+        let settings =
+            Settings { gate: Gate::of(policy), ..Settings::new(host, allowed::INSTANCE) };
+        let docker = Docker::connect(settings).unwrap();
         let stub = Self { docker, asked: Arc::default(), _folder: folder };
         let asked = Arc::clone(&stub.asked);
         tokio::spawn(async move {
@@ -69,8 +72,17 @@ impl Stub {
 
     /// How the engine is asked for this container.
     async fn create(&self, spec: Box<ContainerSpec>) -> Asked {
+        let mut given = Given::default();
+        for target in spec.shape.secrets.keys() {
+            if let Some(name) = Sealed::variable(target) {
+                given.env.insert(name.to_owned(), Secret::new(allowed::SECRET));
+            } else {
+                let path = format!("{}/seal", allowed::SECRETS);
+                given.files.insert(target.clone(), path.into());
+            }
+        }
         let call = Call::Create(spec);
-        let made = self.docker.apply(&ResolvedCall { call: &call, id: None }).await;
+        let made = self.docker.apply(&ResolvedCall { call: &call, id: None, given }).await;
         made.unwrap_or_else(|error| panic!("{error}: {call:?}"));
         self.asked.lock().unwrap().pop().unwrap()
     }
@@ -112,6 +124,12 @@ fn planned(app: &Arc<App>, policy: &Policy) -> Option<Box<ContainerSpec>> {
     sim.policy = policy.clone();
     sim.add_image(policy.base_image.as_str());
     sim.state.ready = app.spec.depends_on.iter().cloned().collect();
+    let variables = app.spec.secret_env.keys().map(|name| Sealed::of_variable(name));
+    let is_file = |source: &MountSource| matches!(source, MountSource::Secret(_));
+    let files = app.spec.mounts.iter().filter(|mount| is_file(&mount.source));
+    let targets = variables.chain(files.map(|mount| mount.path.clone()));
+    sim.state.secrets =
+        targets.map(|target| (target, SecretSeen::Sealed("seal".to_owned()))).collect();
     for _ in 0..4 {
         let plan = sim.pass(None);
         for planned in plan.steps {
@@ -157,13 +175,15 @@ fn no_manifest_gets_more_than_the_policy_allows() {
     let config = Config { rng_seed: RngSeed::Fixed(seed), ..Config::default() };
     let mut runner = TestRunner::new(config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let stub = runtime.block_on(async { Stub::new() });
+    let stubs = [false, true]
+        .map(|is_generous| runtime.block_on(async { Stub::new(&policy(is_generous)) }));
     let (mut refused, mut sent) = (0_u64, 0_u64);
     let manifests = manifests::manifest();
     for case in 0..cases {
         let text =
             proptest::strategy::ValueTree::current(&manifests.new_tree(&mut runner).unwrap());
-        let policy = policy(case % 2 == 1);
+        let is_generous = case % 2 == 1;
+        let (policy, stub) = (policy(is_generous), &stubs[usize::from(is_generous)]);
         let reading = manifest::read_file("fuzz.yaml", text.as_bytes());
         let made = reading.apps.first().and_then(|app| Some((app, planned(app, &policy)?)));
         let Some((app, spec)) = made else {

@@ -14,6 +14,7 @@ use berth::{
     health::gpu::Check,
     model::{AppName, Phase, PortRange, Timestamp},
     record::{Command, CommandError, CommandSender, Record, file::Kept, ledger::Ledger},
+    secret::Book,
     source::{Fixed, fixed::Handle},
     state::Policy,
     status::Status,
@@ -40,6 +41,8 @@ pub(crate) struct Rig {
     pub(crate) cards: Arc<Cards>,
     /// Where the host's files about GPUs are, and how containers are checked for theirs.
     pub(crate) gpu: (Roots, Check),
+    /// What apps get of secrets.
+    pub(crate) book: Arc<Book>,
 }
 
 /// A Berth that runs.
@@ -92,6 +95,7 @@ impl Rig {
             folder,
             cards: Arc::default(),
             gpu: Default::default(),
+            book: Arc::default(),
         }
     }
 
@@ -117,7 +121,10 @@ impl Rig {
             ledger: Arc::clone(&ledger),
             workspace: Arc::new(Workspace::new(workspaces, Settings::default())),
             policy: self.policy.clone(),
-            jobs: JobSettings::new("default", self.folder.path()),
+            jobs: JobSettings {
+                book: Arc::clone(&self.book),
+                ..JobSettings::new("default", self.folder.path())
+            },
             clock: self.clock.clone(),
             metrics: Arc::new(Metrics::new("test").unwrap()),
             resync: RESYNC,

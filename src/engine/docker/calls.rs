@@ -12,10 +12,12 @@ use super::super::labels::compose_project;
 use super::super::{Applied, Deed, Error, ResolvedCall};
 use super::convert::create_body;
 use super::errors::{is_image_missing, is_port_taken, is_removal_under_way, within};
+use super::gate;
 use super::transport::SHORT_LIMIT;
 use super::{Docker, full};
 use crate::model::label;
 use crate::plan::{Call, ContainerSpec};
+use crate::secret::Given;
 use crate::state::ContainerId;
 
 /// How long making, starting or removing a container may take.
@@ -38,7 +40,9 @@ impl Docker {
             Call::EnsureNetwork { name } => {
                 within("network", CALL_LIMIT, self.ensure_network(name)).await
             }
-            Call::Create(spec) => within("create", CALL_LIMIT, self.create(spec)).await,
+            Call::Create(spec) => {
+                within("create", CALL_LIMIT, self.create(spec, &call.given)).await
+            }
             Call::Start(_) => within("start", CALL_LIMIT, self.start(id()?)).await,
             Call::Stop { grace_s, .. } => {
                 let limit = Duration::from_secs(u64::from(*grace_s)) + STOP_MARGIN;
@@ -67,10 +71,12 @@ impl Docker {
         }
     }
 
-    async fn create(&self, spec: &ContainerSpec) -> Result<Applied, Error> {
+    async fn create(&self, spec: &ContainerSpec, given: &Given) -> Result<Applied, Error> {
+        let body = create_body(spec, given);
+        gate::pass(&self.settings().gate, spec, given, &body)?;
         let options =
             CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
-        match self.client().create_container(Some(options), create_body(spec)).await {
+        match self.client().create_container(Some(options), body).await {
             Ok(made) => Ok(Applied::Created(ContainerId::new(made.id))),
             Err(error) => Err(match self.failure("create", error) {
                 Error::NotFound(message) if is_image_missing(&message) => {

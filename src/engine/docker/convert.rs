@@ -12,20 +12,24 @@ use super::gpus;
 use super::shell::line_for_shell;
 use crate::model::{Command, Mount, MountSource, PortBinding, RestartPolicy, label};
 use crate::plan::ContainerSpec;
+use crate::secret::Given;
 
-/// What the engine is asked for to make a container, as its API wants it: for who shows it.
+/// What the engine is asked for to make a container, as its API wants it, without its secrets: for
+/// who shows it.
 pub fn asked(spec: &ContainerSpec) -> serde_json::Value {
-    serde_json::to_value(create_body(spec)).unwrap_or_default()
+    serde_json::to_value(create_body(spec, &Given::default())).unwrap_or_default()
 }
 
-/// The body of a create call.
-pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
+/// The body of a create call. Secrets are in it as far as they are given.
+pub(super) fn create_body(spec: &ContainerSpec, given: &Given) -> ContainerCreateBody {
     let shape = &spec.shape;
     let (entrypoint, cmd) = command_of(&shape.command);
     let own = shape.env.iter().filter(|(key, _)| !gpus::overrides(spec, key));
     let mut env: Vec<_> = own.map(|(key, value)| format!("{key}={value}")).collect();
     env.extend(gpus::environment(spec));
-    let mut host = host_config(spec);
+    let texts = given.env.iter().filter_map(|(key, value)| Some((key, value.text()?)));
+    env.extend(texts.map(|(key, value)| format!("{key}={value}")));
+    let mut host = host_config(spec, given);
     gpus::put(spec, &mut host);
     let endpoint =
         EndpointSettings { aliases: Some(vec![spec.app.to_string()]), ..Default::default() };
@@ -33,6 +37,7 @@ pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
         image: Some(shape.image.clone()),
         entrypoint,
         cmd,
+        user: shape.restricted.map(|uid| format!("{uid}:{uid}")),
         env: Some(env),
         labels: Some(container_labels(spec).into_iter().collect()),
         exposed_ports: Some(shape.ports.iter().map(port_key).collect()),
@@ -58,14 +63,16 @@ fn command_of(command: &Command) -> (Option<Vec<String>>, Option<Vec<String>>) {
     }
 }
 
-fn host_config(spec: &ContainerSpec) -> HostConfig {
+fn host_config(spec: &ContainerSpec, given: &Given) -> HostConfig {
     let shape = &spec.shape;
     let resources = &shape.resources;
     let memory = resources.memory_bytes.map(signed);
     HostConfig {
         network_mode: Some(shape.network.clone()),
         port_bindings: Some(port_map(&shape.ports)),
-        mounts: Some(shape.mounts.iter().map(|mount| engine_mount(spec, mount)).collect()),
+        mounts: Some(
+            shape.mounts.iter().filter_map(|mount| engine_mount(spec, mount, given)).collect(),
+        ),
         restart_policy: Some(EngineRestart {
             name: Some(restart_name(shape.restart)),
             maximum_retry_count: None,
@@ -78,7 +85,8 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         pids_limit: resources.pids,
         log_config: Some(log_config()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
-        cap_drop: Some(vec!["NET_RAW".to_owned()]),
+        cap_drop: Some(vec![if shape.restricted.is_some() { "ALL" } else { "NET_RAW" }.to_owned()]),
+        readonly_rootfs: shape.restricted.map(|_| true),
         ipc_mode: Some("private".to_owned()),
         // A first process that reaps what the app leaves behind.
         init: Some(true),
@@ -127,14 +135,24 @@ fn port_map(ports: &[PortBinding]) -> PortMap {
     map
 }
 
-/// A mount of the strict kind: a missing host path is an error, not a new folder (fault D43).
-fn engine_mount(spec: &ContainerSpec, mount: &Mount) -> EngineMount {
+/// A mount of the strict kind: a missing host path is an error, not a new folder (fault D43). None
+/// is a secret that is not given.
+fn engine_mount(spec: &ContainerSpec, mount: &Mount, given: &Given) -> Option<EngineMount> {
     let base = EngineMount {
         target: Some(mount.path.clone()),
         read_only: Some(mount.read_only),
         ..Default::default()
     };
-    match &mount.source {
+    let bind = |path: String| EngineMount {
+        typ: Some(MountType::BIND),
+        source: Some(path),
+        bind_options: Some(MountBindOptions {
+            propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+            ..Default::default()
+        }),
+        ..base.clone()
+    };
+    Some(match &mount.source {
         MountSource::Volume(name) => {
             let labels = [
                 (label::INSTANCE.to_owned(), spec.instance.clone()),
@@ -151,15 +169,8 @@ fn engine_mount(spec: &ContainerSpec, mount: &Mount) -> EngineMount {
                 ..base
             }
         }
-        MountSource::Host(path) => EngineMount {
-            typ: Some(MountType::BIND),
-            source: Some(path.clone()),
-            bind_options: Some(MountBindOptions {
-                propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
-                ..Default::default()
-            }),
-            ..base
-        },
+        MountSource::Host(path) => bind(path.clone()),
+        MountSource::Secret(_) => bind(given.files.get(&mount.path)?.display().to_string()),
         MountSource::Tmpfs(limit) => EngineMount {
             typ: Some(MountType::TMPFS),
             tmpfs_options: Some(MountTmpfsOptions {
@@ -168,7 +179,7 @@ fn engine_mount(spec: &ContainerSpec, mount: &Mount) -> EngineMount {
             }),
             ..base
         },
-    }
+    })
 }
 
 fn signed(amount: u64) -> i64 {
@@ -216,6 +227,8 @@ mod tests {
             restart: RestartPolicy::Always,
             network: "berth".to_owned(),
             gpus: None,
+            secrets: std::collections::BTreeMap::new(),
+            restricted: None,
         };
         let spec_hash = SpecHash::of(&shape);
         ContainerSpec {
@@ -234,7 +247,7 @@ mod tests {
     }
 
     fn body() -> Value {
-        serde_json::to_value(create_body(&spec())).unwrap()
+        serde_json::to_value(create_body(&spec(), &Given::default())).unwrap()
     }
 
     #[test]

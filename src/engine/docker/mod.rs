@@ -16,6 +16,7 @@ mod cdi;
 mod convert;
 mod errors;
 mod exec;
+mod gate;
 mod gpus;
 mod hands;
 mod lines;
@@ -27,6 +28,7 @@ mod streams;
 mod timing;
 mod transport;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +46,7 @@ use crate::telemetry::Metrics;
 pub use build::Builder;
 pub use convert::asked;
 use errors::within;
+pub use gate::Gate;
 pub use transport::Connect;
 use transport::{Address, SHORT_LIMIT, Transport, Way};
 
@@ -75,6 +78,8 @@ pub struct Settings {
     pub pull_idle_limit: Duration,
     /// Where requests are counted.
     pub metrics: Option<Arc<Metrics>>,
+    /// What no container may be asked beyond.
+    pub gate: Gate,
 }
 
 impl Settings {
@@ -91,6 +96,7 @@ impl Settings {
             pull_limit: Duration::from_hours(1),
             pull_idle_limit: Duration::from_mins(2),
             metrics: None,
+            gate: Gate::default(),
         }
     }
 }
@@ -215,6 +221,25 @@ impl Docker {
         Ok(About { id, version: info.server_version, api_version: version.to_string() })
     }
 
+    /// The versions of the engine's parts.
+    async fn versions(&self) -> Result<BTreeMap<String, String>, Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Wire {
+            #[serde(default)]
+            components: Vec<Part>,
+        }
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Part {
+            name: String,
+            version: String,
+        }
+        let body = self.get("version", SHORT_LIMIT, "/version").await?;
+        let wire: Wire = transport::decode("version", &body)?;
+        Ok(wire.components.into_iter().map(|part| (part.name, part.version)).collect())
+    }
+
     async fn world(&self) -> Result<World, Error> {
         let containers = self.get("list", LIST_LIMIT, "/containers/json?all=1");
         let images = self.get("list images", LIST_LIMIT, "/images/json");
@@ -239,7 +264,7 @@ impl Docker {
     async fn image(
         &self,
         reference: &str,
-    ) -> Result<Option<(String, std::collections::BTreeMap<String, String>)>, Error> {
+    ) -> Result<Option<(String, BTreeMap<String, String>)>, Error> {
         let path = format!("/images/{reference}/json");
         match self.get("inspect image", SHORT_LIMIT, &path).await {
             Ok(body) => observe::image(&body).map(Some),
@@ -293,6 +318,10 @@ impl Engine for Docker {
 
     fn has_triggers<'a>(&'a self, image: &'a str) -> BoxFuture<'a, Result<Option<bool>, Error>> {
         Box::pin(self.triggers_of(image))
+    }
+
+    fn parts(&self) -> BoxFuture<'_, Result<BTreeMap<String, String>, Error>> {
+        Box::pin(self.versions())
     }
 
     fn room(&self) -> BoxFuture<'_, Result<Option<Room>, Error>> {

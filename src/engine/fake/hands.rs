@@ -327,6 +327,8 @@ mod tests {
             restart,
             network: "n".to_owned(),
             gpus: None,
+            secrets: BTreeMap::new(),
+            restricted: None,
         };
         let spec_hash = SpecHash::of(&shape);
         let spec = ContainerSpec {
@@ -346,7 +348,9 @@ mod tests {
         let network = Call::EnsureNetwork { name: "n".to_owned() };
         for call in [network, Call::Create(Box::new(spec)), Call::Start(target)] {
             let id = fake.container_of(&app());
-            fake.apply(&ResolvedCall { call: &call, id }).await.unwrap();
+            fake.apply(&ResolvedCall { call: &call, id, given: crate::secret::Given::default() })
+                .await
+                .unwrap();
         }
         fake
     }

@@ -4,12 +4,13 @@ mod build;
 mod gpus;
 mod health;
 mod run;
+mod secret;
 mod source;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::model::{
-    App, AppName, AppSpec, MetricsSpec, Origin, RestartPolicy, Rollout, RolloutOrder,
+    App, AppName, AppSpec, MetricsSpec, Origin, Profile, RestartPolicy, Rollout, RolloutOrder,
 };
 
 use super::{
@@ -17,6 +18,8 @@ use super::{
     v1,
     validate::{self, bounds},
 };
+
+pub(super) use secret::{secret, unknown_field as unknown_field_of_secret};
 
 /// Where figures are when nobody says.
 const METRICS_PATH: &str = "/metrics";
@@ -97,7 +100,7 @@ impl Lower<'_> {
         let build = self.build(trail);
         let command = self.command(trail);
         let ports = self.ports(trail);
-        let env = self.env(&trail.key("env"));
+        let (env, secret_env) = self.env(&trail.key("env"));
         let workspace = self.workspace(&trail.key("workspace"));
         let mounts = self.mounts(&trail.key("mounts"), &workspace);
         let mut resources = self.resources(&trail.key("resources"));
@@ -119,6 +122,7 @@ impl Lower<'_> {
             command,
             ports,
             env,
+            secret_env,
             mounts,
             resources,
             health,
@@ -134,6 +138,7 @@ impl Lower<'_> {
             stop_grace_period,
             gpus,
             metrics,
+            profile: self.profile(),
         })
     }
 
@@ -194,6 +199,13 @@ impl Lower<'_> {
             }
         }
         names
+    }
+
+    fn profile(&self) -> Option<Profile> {
+        self.spec.security.as_ref()?.profile.as_ref().map(|profile| match profile {
+            v1::Profile::Baseline => Profile::Baseline,
+            v1::Profile::Restricted => Profile::Restricted,
+        })
     }
 
     fn metrics(&mut self, trail: &Trail<'_>) -> Option<MetricsSpec> {

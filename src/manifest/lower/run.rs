@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Bind, Command, Mount, MountSource, PortSpec, Protocol, Resources, WorkspaceSpec,
+    Bind, Command, Mount, MountSource, PortSpec, Protocol, Resources, SecretRef, WorkspaceSpec,
 };
 
 use super::{
     super::{
         problem::{Broken, Trail},
-        suggest,
         v1::{self, EnvValue, Short},
         validate,
     },
-    Lower,
+    Lower, secret,
 };
 
 /// So many processes and threads: enough for any app, too few for a fork bomb.
@@ -126,8 +125,12 @@ impl Lower<'_> {
         }
     }
 
-    pub(super) fn env(&mut self, trail: &Trail<'_>) -> BTreeMap<String, String> {
-        let mut env = BTreeMap::new();
+    /// The environment: texts, and secrets by name.
+    pub(super) fn env(
+        &mut self,
+        trail: &Trail<'_>,
+    ) -> (BTreeMap<String, String>, BTreeMap<String, SecretRef>) {
+        let (mut env, mut secrets) = (BTreeMap::new(), BTreeMap::new());
         for (name, value) in self.spec.env.iter().flatten() {
             let trail = trail.key(name);
             if let Err(broken) = validate::env_name(name) {
@@ -137,13 +140,13 @@ impl Lower<'_> {
                 EnvValue::Text(text) => {
                     env.insert(name.clone(), text.clone());
                 }
-                EnvValue::Reference => {
-                    let problem = self.problems.push(suggest::not_yet(trail.path()));
-                    "references to secrets are not yet supported".clone_into(&mut problem.message);
+                EnvValue::Secret(wire) => {
+                    let wanted = secret::reference(wire, &trail, self.problems);
+                    secrets.extend(wanted.map(|wanted| (name.clone(), wanted)));
                 }
             }
         }
-        env
+        (env, secrets)
     }
 
     pub(super) fn workspace(&mut self, trail: &Trail<'_>) -> WorkspaceSpec {
@@ -179,21 +182,31 @@ impl Lower<'_> {
             } else if !taken.insert(path.clone()) {
                 self.problems.error(DUPLICATE, &here, format!("`{path}` is there twice"));
             }
-            let read_only = wire.read_only.unwrap_or(false);
+            let is_secret = matches!(source, Some(MountSource::Secret(_)));
+            let read_only = wire.read_only.unwrap_or(is_secret);
+            if is_secret && !read_only {
+                let message = "a secret can't be written";
+                let problem = self.problems.error(CONFLICT, &trail.key("readOnly"), message);
+                problem.help("leave `readOnly` out");
+            }
             mounts.extend(source.map(|source| Mount { path, source, read_only }));
         }
         mounts
     }
 
     fn mount_source(&mut self, wire: &v1::Mount, trail: &Trail<'_>) -> Option<MountSource> {
-        let v1::Mount { volume, host, tmpfs, .. } = wire;
-        let named = [volume.is_some(), host.is_some(), tmpfs.is_some()];
+        let v1::Mount { volume, host, tmpfs, secret, key, .. } = wire;
+        let named = [volume.is_some(), host.is_some(), tmpfs.is_some(), secret.is_some()];
+        if key.is_some() && secret.is_none() {
+            let message = "`key` chooses a value of a `secret`";
+            self.problems.error(CONFLICT, &trail.key("key"), message).at_key();
+        }
         match named.iter().filter(|is_there| **is_there).count() {
             0 => {
                 let problem = self.problems.error(
                     "manifest.missing-field",
                     trail,
-                    "a mount needs one of `volume`, `host` and `tmpfs`",
+                    "a mount needs one of `volume`, `host`, `tmpfs` and `secret`",
                 );
                 for field in ["volume", "host", "tmpfs", "model", "secret", "config", "rclone"] {
                     problem.unless(trail.key(field).path());
@@ -202,10 +215,14 @@ impl Lower<'_> {
             }
             1 => {}
             _ => {
-                let message = "a mount has only one of `volume`, `host` and `tmpfs`";
+                let message = "a mount has only one of `volume`, `host`, `tmpfs` and `secret`";
                 self.problems.error(CONFLICT, trail, message);
                 return None;
             }
+        }
+        if secret.is_some() {
+            let wire = v1::SecretValue { secret: secret.clone(), key: key.clone() };
+            return secret::reference(&wire, trail, self.problems).map(MountSource::Secret);
         }
         let volume = self.keep(&trail.key("volume"), volume.as_ref(), |name| {
             validate::plain_name(name, "a volume")

@@ -6,6 +6,7 @@
 //! them.
 
 mod gpus;
+mod secret;
 mod short;
 
 use std::collections::BTreeMap;
@@ -14,14 +15,19 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use gpus::{Capability, Gpus, Share as GpuShareWire, Vendor as GpuVendorWire};
+pub(super) use secret::{
+    HOLD_VALUES, Profile, SecretManifest, SecretSource, SecretValue, Security,
+};
 pub(super) use short::{Amount, EnvValue, NoCheck, Period, Short};
 
 /// The version of the format.
 pub(super) const VERSION: &str = "berth/v1";
 /// The kind that is supported.
 pub(super) const APP: &str = "App";
+/// The kind of documents that say where a secret's values come from.
+pub(super) const SECRET: &str = "Secret";
 /// The kinds that are planned.
-pub(super) const LATER_KINDS: [&str; 5] = ["Job", "Volume", "Network", "Model", "Secret"];
+pub(super) const LATER_KINDS: [&str; 4] = ["Job", "Volume", "Network", "Model"];
 
 /// Fields that are known but not supported yet, with what to do instead. List indices are `[]`.
 pub(super) const LATER: &[(&str, &str)] = &[
@@ -35,7 +41,6 @@ pub(super) const LATER: &[(&str, &str)] = &[
     ("spec.source.mount", "the code is part of the image"),
     ("spec.build.context", "name the folder with `source.git.path`"),
     ("spec.mounts[].model", ""),
-    ("spec.mounts[].secret", ""),
     ("spec.mounts[].config", ""),
     ("spec.mounts[].rclone", ""),
     ("spec.mounts[].deletionPolicy", "volumes are kept when an app goes"),
@@ -105,7 +110,7 @@ pub(super) struct Spec {
     pub(super) gpus: Option<Short<i64, Gpus>>,
     /// What it may use.
     pub(super) resources: Option<Resources>,
-    /// Its environment. Values are texts: numbers and booleans need quotes.
+    /// Its environment. Values are texts, numbers and booleans need quotes, or secrets by name.
     pub(super) env: Option<BTreeMap<String, EnvValue>>,
     /// What is mounted into it.
     pub(super) mounts: Option<Vec<Mount>>,
@@ -125,6 +130,8 @@ pub(super) struct Spec {
     pub(super) stop_grace_period: Option<Period>,
     /// Where it tells figures of its own, for Prometheus.
     pub(super) metrics: Option<Metrics>,
+    /// How tightly its container is held.
+    pub(super) security: Option<Security>,
 }
 
 /// Where an app tells figures of its own.
@@ -295,7 +302,7 @@ pub(super) struct Resources {
     pub(super) pids: Option<i64>,
 }
 
-/// Something mounted into an app. Exactly one of `volume`, `host` and `tmpfs`.
+/// Something mounted into an app. Exactly one of `volume`, `host`, `tmpfs` and `secret`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
@@ -311,6 +318,10 @@ pub(super) struct Mount {
     pub(super) host: Option<String>,
     /// Memory: its size, or more about it.
     pub(super) tmpfs: Option<Short<Amount, Tmpfs>>,
+    /// The name of a secret, mounted as a file that can't be written.
+    pub(super) secret: Option<String>,
+    /// Which value of the secret. Default: its only one.
+    pub(super) key: Option<String>,
 }
 
 /// Memory used as a folder.

@@ -11,6 +11,8 @@ use serde::{
     },
 };
 
+use super::SecretValue;
+
 /// A short form `S`, or the long form `L`, which is a mapping.
 #[derive(Debug)]
 pub(in crate::manifest) enum Short<S, L> {
@@ -177,8 +179,8 @@ impl JsonSchema for Period {
 pub(in crate::manifest) enum EnvValue {
     /// A text.
     Text(String),
-    /// A mapping, which a later version reads as a reference to a secret.
-    Reference,
+    /// A secret by name.
+    Secret(SecretValue),
 }
 
 impl<'de> Deserialize<'de> for EnvValue {
@@ -200,9 +202,8 @@ impl<'de> Visitor<'de> for EnvVisitor {
         Ok(EnvValue::Text(value.to_owned()))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<EnvValue, A::Error> {
-        while access.next_entry::<String, Anything>()?.is_some() {}
-        Ok(EnvValue::Reference)
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<EnvValue, A::Error> {
+        SecretValue::deserialize(MapAccessDeserializer::new(access)).map(EnvValue::Secret)
     }
 }
 
@@ -215,8 +216,10 @@ impl JsonSchema for EnvValue {
         "EnvValue".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string" })
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [{ "type": "string" }, generator.subschema_for::<SecretValue>()],
+        })
     }
 }
 
@@ -227,7 +230,3 @@ pub(in crate::manifest) enum NoCheck {
     #[serde(rename = "none")]
     None,
 }
-
-/// A value that is not looked into. The reader of nodes takes a unit struct for that.
-#[derive(Deserialize)]
-struct Anything;

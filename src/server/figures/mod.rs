@@ -20,6 +20,7 @@ use axum::{
 use flate2::{Compression, write::GzEncoder};
 
 use super::{Shared, problem::Problem};
+use crate::engine::escapes::Known;
 use crate::gpu::Cards;
 use crate::telemetry::{
     Exposed,
@@ -48,6 +49,8 @@ pub struct Figures {
     pub is_engine_local: bool,
     /// What this machine is called.
     pub host: String,
+    /// The ways out of containers that the engine's versions are known for.
+    pub escapes: Arc<Known>,
 }
 
 impl Default for Figures {
@@ -59,7 +62,18 @@ impl Default for Figures {
             disks: Vec::new(),
             is_engine_local: false,
             host: host_name(),
+            escapes: Arc::default(),
         }
+    }
+}
+
+impl Figures {
+    /// With the ways out that are known, as a figure too.
+    #[must_use]
+    pub fn with(mut self, escapes: Arc<Known>) -> Self {
+        self.sources.push(Arc::clone(&escapes) as Arc<dyn Exposed>);
+        self.escapes = escapes;
+        self
     }
 }
 

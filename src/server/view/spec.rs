@@ -60,7 +60,14 @@ pub(super) fn spec(spec: &AppSpec) -> Value {
     if !spec.ports.is_empty() {
         fields.put("ports", spec.ports.iter().map(port).collect::<Vec<_>>());
     }
-    fields.put_object("env", hidden(&spec.env));
+    let mut env = hidden(&spec.env);
+    for (name, wanted) in &spec.secret_env {
+        env.put(name, serde_json::to_value(wanted).unwrap_or_default());
+    }
+    fields.put_object("env", env);
+    if let Some(profile) = spec.profile {
+        fields.put("security", json!({"profile": profile}));
+    }
     if !spec.mounts.is_empty() {
         fields.put("mounts", spec.mounts.iter().map(mount).collect::<Vec<_>>());
     }
@@ -160,8 +167,12 @@ fn mount(mount: &Mount) -> Value {
         MountSource::Tmpfs(size) => {
             fields.put("tmpfs", size.map_or_else(|| json!({}), |size| json!(bytes(size))));
         }
+        MountSource::Secret(wanted) => {
+            fields.put("secret", wanted.secret.as_str());
+            fields.put_some("key", wanted.key.clone());
+        }
     }
-    if mount.read_only {
+    if mount.read_only && !matches!(mount.source, MountSource::Secret(_)) {
         fields.put("readOnly", true);
     }
     Value::Object(fields.0)

@@ -89,6 +89,20 @@ impl Program {
         };
         tokio::time::timeout(PATIENCE, looking).await.expect("it was not recorded")
     }
+
+    /// Ends it, and looks at what it said of itself.
+    async fn is_recorded_to_end(&mut self) {
+        // Two began, and the one that was killed said nothing of its end.
+        let pid = rustix::process::Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
+        assert!(ended.success(), "{ended}");
+        let own = |record: &berth::audit::Record| record.deed.who.kind == "berth";
+        let (own, _) = berth::audit::page(&self.top.path().join("state"), None, 9, own).unwrap();
+        let actions: Vec<_> = own.iter().map(|record| record.deed.action.as_str()).collect();
+        assert_eq!(actions, ["berth.stopped", "berth.started", "berth.started"]);
+        assert_eq!(own[1].deed.after["version"], env!("CARGO_PKG_VERSION"));
+    }
 }
 
 #[tokio::test]
@@ -150,6 +164,8 @@ async fn this_machines_users_ask_by_the_socket_whatever_tokens_there_are() {
     assert_eq!(items.iter().filter(|item| item["action"] == "manifest.added").count(), 1);
     let (code, out, err) = program.run(&["audit", "verify"]).await;
     assert!(code == 0 && out.starts_with("whole: "), "{out}{err}");
+
+    program.is_recorded_to_end().await;
 }
 
 /// Another user of the machine is nobody, even where the socket lets that one in.

@@ -76,7 +76,9 @@ impl Bed {
         call: &Call,
         id: Option<&ContainerId>,
     ) -> Result<Applied, Error> {
-        self.docker.apply(&ResolvedCall { call, id: id.cloned() }).await
+        self.docker
+            .apply(&ResolvedCall { call, id: id.cloned(), given: berth::secret::Given::default() })
+            .await
     }
 
     /// The container of an app with these cards, given in the way that is chosen for this engine.
@@ -157,6 +159,8 @@ fn spec(app: &str, gpus: Option<(GpuGrant, GpuRoute)>) -> ContainerSpec {
         restart: RestartPolicy::Always,
         network: "gpus".to_owned(),
         gpus: grant,
+        secrets: BTreeMap::new(),
+        restricted: None,
     };
     let (app, spec_hash) = (AppName::new(app).unwrap(), SpecHash::of(&shape));
     ContainerSpec {

@@ -10,10 +10,7 @@ use std::{collections::BTreeMap, fmt, io::Write as _, path::Path, time::Duration
 
 use berth::{
     clock::Clock,
-    engine::{
-        Engine as _,
-        docker::{Docker, Settings},
-    },
+    engine::{Engine as _, docker::Docker},
     state::ContainerState,
 };
 use tokio::time::Instant;
@@ -98,7 +95,7 @@ impl Scene {
         let socket = Path::new(host.strip_prefix("unix://").expect("an engine at a socket"));
         let proxy = Proxy::before_socket(socket);
         let listening = proxy.listen(stage.path("proxy.sock"));
-        let docker = Docker::connect(Settings::new(&host, &stage.instance)).unwrap();
+        let docker = Docker::connect(stage.settings()).unwrap();
         let repository = act.is_build().then(|| Repository::bare(&stage.path("served/app.git")));
         let mut scene = Self {
             _network: Network(stage.instance.clone()),

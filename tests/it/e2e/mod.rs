@@ -20,6 +20,7 @@ mod program;
 mod repair;
 mod repository;
 mod rollout;
+mod secrets;
 mod shapes;
 mod stage;
 mod undo;

@@ -35,21 +35,33 @@ impl Program {
 
     /// Starts it on the engine at this address, with this builder.
     pub(super) fn start_at(stage: &Stage, engine: &str, builder: &str) -> Self {
+        Self::start_with(stage, engine, builder, |_| {})
+    }
+
+    /// Starts it with more arguments or another environment.
+    pub(super) fn start_with(
+        stage: &Stage,
+        engine: &str,
+        builder: &str,
+        more: impl FnOnce(&mut Command),
+    ) -> Self {
         let folder = |part: &str| stage.path(part).display().to_string();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_berth"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
+        command
             .args(["run", "--manifests", &folder("manifests"), "--state-dir", &folder("state")])
             .args(["--workspaces", &folder("workspaces"), "--model-store", &folder("models")])
             .args(["--listen", "127.0.0.1:0", "--docker-host", engine])
             .args(["--builder", builder])
             .args(["--base-image", engine::BASE, "--instance", &stage.instance])
             .args(["--ports", &format!("{}-{}", stage.ports.first, stage.ports.last)])
-            .args(["--allow-local-git", "--resync", "2s", "--log-format", "json", "--log", "info"])
+            .args(["--allow-local-git", "--resync", "2s", "--log-format", "json"])
+            .env("BERTH_LOG", "info")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+            .kill_on_drop(true);
+        more(&mut command);
+        let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
         let (tell, lines) = unbounded_channel();
         tokio::spawn(async move {

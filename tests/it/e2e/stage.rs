@@ -13,7 +13,7 @@ use std::{
 use berth::{
     clock::Clock,
     daemon::{Daemon, Plant},
-    engine::docker::{Docker, Settings as DockerSettings},
+    engine::docker::{Docker, Gate, Settings as DockerSettings},
     execute::JobSettings,
     model::{AppName, ImageRef, Phase, PortRange, Reason},
     record::{Command, CommandSender, Record, file::Kept, ledger::Ledger},
@@ -130,8 +130,7 @@ impl Stage {
 
     /// Starts a Berth that knows what an earlier one kept.
     pub(super) fn start_with(&self, kept: Kept) -> Berth {
-        let settings = DockerSettings::new(engine::host(), &self.instance);
-        let docker = Docker::connect(settings).unwrap();
+        let docker = Docker::connect(self.settings()).unwrap();
         let ledger = Arc::new(Ledger::new(kept));
         let stop = CancellationToken::new();
         let manifests = self.path("manifests");
@@ -160,6 +159,14 @@ impl Stage {
         tokio::spawn(daemon.compose_writer(&self.path("compose")).run(stop.clone()));
         let task = Some(tokio::spawn(daemon.run()));
         Berth { record, engine: docker, commands, ledger, stop, task, workspaces }
+    }
+
+    /// How the engine is spoken with.
+    pub(super) fn settings(&self) -> DockerSettings {
+        DockerSettings {
+            gate: Gate::of(&self.policy()),
+            ..DockerSettings::new(engine::host(), &self.instance)
+        }
     }
 
     fn policy(&self) -> Policy {

@@ -135,6 +135,8 @@ impl Bench {
             restart: RestartPolicy::Never,
             network: self.network(),
             gpus: None,
+            secrets: BTreeMap::new(),
+            restricted: None,
         };
         let spec_hash = SpecHash::of(&shape);
         let app = self.app(app);
@@ -208,7 +210,7 @@ impl Bench {
         call: &Call,
         id: Option<ContainerId>,
     ) -> Result<Applied, Error> {
-        self.engine.apply(&ResolvedCall { call, id }).await
+        self.engine.apply(&ResolvedCall { call, id, given: berth::secret::Given::default() }).await
     }
 
     pub(crate) async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId, Error> {

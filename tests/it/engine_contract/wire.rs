@@ -73,7 +73,13 @@ impl Stub {
     }
 
     async fn apply(&self, call: Call) -> Result<Applied, Error> {
-        self.docker.apply(&ResolvedCall { call: &call, id: Some(ContainerId::new(ID)) }).await
+        self.docker
+            .apply(&ResolvedCall {
+                call: &call,
+                id: Some(ContainerId::new(ID)),
+                given: berth::secret::Given::default(),
+            })
+            .await
     }
 }
 

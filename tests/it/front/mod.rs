@@ -188,7 +188,13 @@ impl Front {
     }
 
     async fn apply(&self, call: &Call, id: Option<&str>) -> Result<Applied, Error> {
-        self.fake.apply(&ResolvedCall { call, id: id.map(ContainerId::new) }).await
+        self.fake
+            .apply(&ResolvedCall {
+                call,
+                id: id.map(ContainerId::new),
+                given: berth::secret::Given::default(),
+            })
+            .await
     }
 
     async fn make_network(&self, asked: Asked) -> Answer {

@@ -65,6 +65,8 @@ pub(super) fn spec(name: String, body: &Value) -> Result<ContainerSpec, Error> {
             restart,
             network: network.to_owned(),
             gpus: get(label::GPUS).and_then(|text| GpuGrant::parse(&text)),
+            secrets: BTreeMap::new(),
+            restricted: None,
         },
     })
 }

@@ -39,12 +39,43 @@ async fn secrets_are_kept_listed_and_removed_without_a_server_and_never_shown() 
     let (code, list) = berth(state, &["ls"], "").await;
     assert_eq!(code, 0);
     let words: Vec<_> = list.split_whitespace().collect();
-    assert_eq!(words, ["NAME", "KEYS", "plain", "value", "site", "token"]);
+    assert_eq!(words, ["NAME", "KEYS", "USED", "BY", "plain", "value", "site", "token"]);
     assert!(!(text + &list).contains(VALUE));
     assert_eq!(berth(state, &["rm", "site", "--key", "token"], "").await.0, 0);
     assert_eq!(berth(state, &["rm", "site"], "").await.0, 3);
     assert_eq!(berth(state, &["rm", "plain"], "").await.0, 0);
     assert_eq!(fs::read_dir(state.join("secrets")).unwrap().count(), 0);
+}
+
+/// The apps of the folder of manifests that use a secret, directly or by a document; and Berth.
+#[tokio::test]
+async fn who_uses_a_secret_is_said_when_it_is_listed_and_when_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, manifests) = (folder.path(), folder.path().join("manifests"));
+    fs::create_dir(&manifests).unwrap();
+    let app = |name: &str, rest: &str| {
+        let text = format!(
+            "apiVersion: berth/v1\nkind: App\nmetadata: {{name: {name}}}\nspec: {{image: 'x:1', {rest}}}\n"
+        );
+        fs::write(manifests.join(format!("{name}.yaml")), text).unwrap();
+    };
+    app("chat", "env: {DB: {secret: db}}");
+    app("shop", "mounts: [{path: /run/db, secret: alias}]");
+    let alias = "apiVersion: berth/v1\nkind: Secret\nmetadata: {name: alias}\nspec: {folder: db}\n";
+    fs::write(manifests.join("alias.yaml"), alias).unwrap();
+    for name in ["db", "idle"] {
+        assert_eq!(berth(state, &["set", name], VALUE).await.0, 0);
+    }
+    let at = manifests.display().to_string();
+    let (code, list) = berth(state, &["ls", "--manifests", &at], "").await;
+    assert_eq!(code, 0, "{list}");
+    let line = |name: &str| list.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(line("db").contains("chat, shop"), "{list}");
+    assert_eq!(line("idle").split_whitespace().count(), 2, "{list}");
+    let (code, text) = berth(state, &["rm", "db", "--manifests", &at], "").await;
+    assert!(code == 0 && text.contains("still used by chat, shop"), "{text}");
+    let (code, text) = berth(state, &["rm", "idle", "--manifests", &at], "").await;
+    assert!(code == 0 && !text.contains("used by"), "{text}");
 }
 
 #[tokio::test]

@@ -98,6 +98,20 @@ async fn until_it_runs(client: &Client, commit: &str) {
     }
 }
 
+/// What the audit log says of the first deed of this kind.
+async fn until_recorded(state: &std::path::Path, action: &str) -> berth::audit::Deed {
+    let look = async {
+        loop {
+            let page = berth::audit::page(state, None, 9, |r| r.deed.action == action);
+            if let Some(record) = page.ok().and_then(|(records, _)| records.into_iter().next()) {
+                return record.deed;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("no {action}"))
+}
+
 fn push(repository: &Repository, files: &[(&str, &str)]) -> String {
     let parent = repository.head().and_then(|head| head.peel_to_commit()).ok();
     commit(repository, files, &parent.iter().collect::<Vec<_>>()).to_string()
@@ -120,7 +134,7 @@ async fn a_push_runs_and_the_git_server_is_told() {
         "apiVersion: berth/v1\nkind: App\nmetadata: {{name: chat}}\nspec:\n  \
          source: {{git: '{url}'}}\n  run: python app.py\n"
     );
-    push(&apps, &[("prod/chat.yaml", &manifest)]);
+    let written = push(&apps, &[("prod/chat.yaml", &manifest)]);
 
     let (child, address) = start(top.path(), &git, &forge).await;
     let client = Client::new(&address).unwrap();
@@ -130,6 +144,12 @@ async fn a_push_runs_and_the_git_server_is_told() {
     };
     let told = forge.until_told(|told| is_done(told, &first)).await;
     assert_eq!(told.1, "token t0ken");
+    // What took effect names the repository, the commit and the file.
+    let added = until_recorded(&top.path().join("state"), "manifest.added").await;
+    assert_eq!((added.who.kind.as_str(), added.object.as_str()), ("git", "app/chat"));
+    let words: Vec<_> = added.who.name.split(' ').collect();
+    assert!(words[0].contains("acme/apps.git"), "{words:?}");
+    assert_eq!((words[1], words[2]), (written.as_str(), "chat.yaml"));
 
     let second = push(&chat, &[("Dockerfile", "FROM scratch\nCOPY app.py /\n"), ("app.py", "two")]);
     let said = hook(&address, &url).await;

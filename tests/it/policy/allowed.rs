@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use berth::{
-    model::{App, label},
+    model::{App, Profile, label},
     state::Policy,
 };
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ const BODY: &[&str] = &[
     "Image",
     "Entrypoint",
     "Cmd",
+    "User",
     "Env",
     "Labels",
     "ExposedPorts",
@@ -42,7 +43,12 @@ const HOST: &[&str] = &[
     "IpcMode",
     "Init",
     "Privileged",
+    "ReadonlyRootfs",
 ];
+/// Where the secrets that are files lie.
+pub(super) const SECRETS: &str = "/run/berth-home";
+/// The value of every secret.
+pub(super) const SECRET: &str = "s3cret";
 
 /// What of a create call is not allowed.
 pub(super) fn check(app: &App, policy: &Policy, query: &str, body: &Value) -> Vec<String> {
@@ -59,7 +65,12 @@ pub(super) fn check(app: &App, policy: &Policy, query: &str, body: &Value) -> Ve
     must(host["NetworkMode"] == json!(policy.network), "another network");
     must(host["IpcMode"] == json!("private"), "shared memory with others");
     must(host["SecurityOpt"] == json!(["no-new-privileges"]), "security options");
-    must(host["CapDrop"] == json!(["NET_RAW"]), "capabilities");
+    let is_tight = app.spec.profile == Some(Profile::Restricted);
+    let drop = if is_tight { "ALL" } else { "NET_RAW" };
+    must(host["CapDrop"] == json!([drop]), "capabilities");
+    let user = body["User"].as_str().unwrap_or_default();
+    must(is_tight != user.is_empty() && !user.starts_with("0:"), "the user");
+    must(is_tight == (host["ReadonlyRootfs"] == json!(true)), "what can be written");
     must(host["Init"] == json!(true), "no first process");
     must(is_within(&host["PidsLimit"], 1, 1 << 22), "no limit of processes");
     must(may_be(&host["Memory"], 6 << 20), "a memory limit that is none");
@@ -157,7 +168,10 @@ fn check_mounts(app: &App, policy: &Policy, host: &Value) -> Vec<String> {
         };
         let is_right = match mount["Type"].as_str() {
             Some("bind") => {
-                let is_ours = source == own || policy.host_mounts.iter().any(is_allowed);
+                let is_secret =
+                    source == format!("{SECRETS}/seal") && mount["ReadOnly"] == json!(true);
+                let is_ours =
+                    source == own || is_secret || policy.host_mounts.iter().any(is_allowed);
                 is_ours
                     && is_plain(source)
                     && mount["BindOptions"] == json!({"Propagation": "rprivate"})

@@ -61,7 +61,12 @@ fn git() -> BoxedStrategy<Value> {
 fn env() -> BoxedStrategy<Value> {
     let good = values(&["A", "PATH", "LD_PRELOAD", "DOCKER_HOST", "nvidia_visible_devices"]);
     let bad = values(&["NVIDIA_VISIBLE_DEVICES", "WORKSPACE", "A=B", "", "A B", "A\nB"]);
-    object(vec((pick(good, bad), text()), 0..4))
+    let secret = pick(
+        vec![json!({"secret": "db"}), json!({"secret": "db", "key": "url"})],
+        vec![json!({"secret": "../x"}), json!({"secret": "db", "value": "x"}), json!({})],
+    );
+    let value = prop_oneof![8 => text(), 1 => secret];
+    object(vec((pick(good, bad), value), 0..4))
 }
 
 fn object(pairs: impl Strategy<Value = Vec<(Value, Value)>> + 'static) -> BoxedStrategy<Value> {
@@ -120,11 +125,13 @@ fn mounts() -> BoxedStrategy<Value> {
         values(&["vol", "my.vol_1"]),
         values(&["/etc", "../x", "", "a/b", "a:b", "-v", ".", "a\u{0}"]),
     );
+    let secret = pick(values(&["db", "a.b_c"]), values(&["../x", "/etc/shadow", ""]));
     let tmpfs = pick(values(&["64Mi", "1Gi"]), values(&["0", "-1", "1Gi,exec", "99999999Ti"]));
     let source = prop_oneof![
         volume.prop_map(|it| json!({"volume": it})),
         host.prop_map(|it| json!({"host": it})),
         tmpfs.prop_map(|it| json!({"tmpfs": it})),
+        secret.prop_map(|it| json!({"secret": it})),
     ];
     let mount =
         (path, source, option::of(any::<bool>())).prop_map(|(path, mut mount, read_only)| {
@@ -209,14 +216,19 @@ fn manner() -> BoxedStrategy<Map<String, Value>> {
     );
     let uid = pick(vec![json!(1000), json!(0)], vec![json!(-1), json!("root")]);
     let health = select(vec![json!("none"), json!({"exec": ["/bin/true"]})]);
+    let security = pick(
+        vec![json!({"profile": "restricted"}), json!({"profile": "baseline"})],
+        vec![json!({"profile": "privileged"}), json!({"privileged": true})],
+    );
     let fields = (
         option::of(restart),
         option::of(grace),
         option::of(path),
         option::of(uid),
         option::of(health),
+        option::of(security),
     );
-    let make = |(restart, grace, path, uid, health)| {
+    let make = |(restart, grace, path, uid, health, security)| {
         let mut manner = json!({});
         let mut workspace = json!({});
         put(&mut manner, "restart", restart);
@@ -225,6 +237,7 @@ fn manner() -> BoxedStrategy<Map<String, Value>> {
         put(&mut workspace, "uid", uid);
         put(&mut manner, "workspace", Some(workspace));
         put(&mut manner, "health", health);
+        put(&mut manner, "security", security);
         manner.as_object().cloned().unwrap_or_default()
     };
     fields.prop_map(make).boxed()

@@ -39,6 +39,8 @@ fn spec(vendor: GpuVendor, way: Option<GpuWay>, capabilities: &[&str]) -> Contai
         restart: RestartPolicy::Always,
         network: "berth".to_owned(),
         gpus: Some(grant),
+        secrets: BTreeMap::new(),
+        restricted: None,
     };
     ContainerSpec {
         name: "chat-0".to_owned(),
@@ -56,7 +58,7 @@ fn spec(vendor: GpuVendor, way: Option<GpuWay>, capabilities: &[&str]) -> Contai
 }
 
 fn body(spec: &ContainerSpec) -> Value {
-    serde_json::to_value(create_body(spec)).unwrap()
+    serde_json::to_value(create_body(spec, &crate::secret::Given::default())).unwrap()
 }
 
 /// The environment as the process sees it, of which the last entry counts.

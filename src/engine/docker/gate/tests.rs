@@ -1,0 +1,251 @@
+//! Each field that would be more than is allowed, one at a time.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::super::convert::create_body;
+use super::*;
+use crate::model::{
+    AppName, Command, GpuGrant, GpuRoute, GpuShare, GpuVendor, GpuWay, Mount, MountSource,
+    Resources, RestartPolicy, SecretRef, SpecHash,
+};
+use crate::plan::Shape;
+use crate::secret::Value as Secret;
+use crate::state::ports_of_label;
+
+fn mount(path: &str, source: MountSource, read_only: bool) -> Mount {
+    Mount { path: path.to_owned(), source, read_only }
+}
+
+fn spec() -> ContainerSpec {
+    let wanted = SecretRef { secret: "db".to_owned(), key: None };
+    let sealed = |seal: &str| Sealed { wanted: wanted.clone(), seal: seal.to_owned() };
+    let shape = Shape {
+        image: "x:1".to_owned(),
+        command: Command::Image,
+        env: BTreeMap::new(),
+        ports: ports_of_label("127.0.0.1:8001:80/tcp"),
+        mounts: vec![
+            mount("/data", MountSource::Host("/work/spaces/chat/data".to_owned()), false),
+            mount("/more", MountSource::Host("/srv/data/more".to_owned()), true),
+            mount("/vol", MountSource::Volume("vol".to_owned()), false),
+            mount("/tmp", MountSource::Tmpfs(Some(4096)), false),
+            mount("/run/secrets/db", MountSource::Secret(wanted.clone()), true),
+        ],
+        resources: Resources::default(),
+        restart: RestartPolicy::Always,
+        network: "berth".to_owned(),
+        gpus: None,
+        secrets: [
+            ("env.DB".to_owned(), sealed("aa")),
+            ("/run/secrets/db".to_owned(), sealed("bb")),
+        ]
+        .into(),
+        restricted: None,
+    };
+    ContainerSpec {
+        name: "chat-0".to_owned(),
+        instance: "home".to_owned(),
+        app: AppName::new("chat").unwrap(),
+        generation: 1,
+        spec_hash: SpecHash::of(&shape),
+        build: None,
+        commit: None,
+        fields: String::new(),
+        grace_s: 7,
+        gpu_way: None,
+        shape,
+    }
+}
+
+fn given() -> Given {
+    Given {
+        env: [("DB".to_owned(), Secret::new("s3cret"))].into(),
+        files: [("/run/secrets/db".to_owned(), PathBuf::from("/run/berth-home/chat/bb"))].into(),
+    }
+}
+
+fn gate() -> Gate {
+    let policy = Policy {
+        workspaces: "/work/spaces".to_owned(),
+        host_mounts: vec!["/srv/data".to_owned(), "/var/run".to_owned(), "/state".to_owned()],
+        ..Policy::default()
+    };
+    Gate::of(&policy).keeping([PathBuf::from("/state/berth")])
+}
+
+fn body(spec: &ContainerSpec) -> Value {
+    serde_json::to_value(create_body(spec, &given())).unwrap()
+}
+
+/// The field that is refused; none when all pass.
+fn refused(gate: &Gate, spec: &ContainerSpec, body: &Value) -> Option<String> {
+    check(gate, spec, &given(), body).err().map(|No(field, _)| field)
+}
+
+#[test]
+fn what_a_plan_asks_for_passes() {
+    assert_eq!(refused(&gate(), &spec(), &body(&spec())), None);
+    let mut tight = spec();
+    tight.shape.restricted = Some(65532);
+    assert_eq!(refused(&gate(), &tight, &body(&tight)), None);
+}
+
+/// Every field that gives a container more of the host, and the ways around the lists.
+#[test]
+fn whatever_is_more_is_refused_by_its_field() {
+    let host = "/HostConfig";
+    let bind = |source: &str| json!({"Type": "bind", "Source": source, "Target": "/x", "BindOptions": {"Propagation": "rprivate"}});
+    let volume = json!({"DriverConfig": {"Name": "local", "Options": {"type": "none", "o": "bind", "device": "/"}}});
+    let cases: Vec<(&str, &str, Value)> = vec![
+        (host, "Privileged", json!(true)),
+        (host, "Privileged", Value::Null),
+        (host, "NetworkMode", json!("host")),
+        (host, "NetworkMode", json!("container:abc")),
+        (host, "NetworkMode", json!("other")),
+        (host, "PidMode", json!("host")),
+        (host, "IpcMode", json!("host")),
+        (host, "UTSMode", json!("host")),
+        (host, "UsernsMode", json!("host")),
+        (host, "CgroupnsMode", json!("host")),
+        (host, "CgroupParent", json!("/")),
+        (host, "CapAdd", json!(["SYS_ADMIN"])),
+        (host, "CapDrop", json!([])),
+        (host, "SecurityOpt", json!(["no-new-privileges", "seccomp=unconfined"])),
+        (host, "SecurityOpt", json!(["apparmor=unconfined"])),
+        (host, "Binds", json!(["/:/host"])),
+        (host, "VolumesFrom", json!(["other"])),
+        (host, "Devices", json!([{"PathOnHost": "/dev/sda"}])),
+        (host, "DeviceRequests", json!([{"Driver": "nvidia", "Count": -1}])),
+        (host, "DeviceCgroupRules", json!(["a *:* rwm"])),
+        (host, "Runtime", json!("other")),
+        (host, "Sysctls", json!({"kernel.core_pattern": "x"})),
+        (host, "ExtraHosts", json!(["a:1.2.3.4"])),
+        (host, "PublishAllPorts", json!(true)),
+        (host, "OomScoreAdj", json!(-1000)),
+        (host, "MaskedPaths", json!([])),
+        (host, "ReadonlyPaths", json!([])),
+        (host, "Mounts/1", bind("/etc")),
+        (host, "Mounts/1", bind("/srv/data/../../etc")),
+        (host, "Mounts/1", bind("/srv/database")),
+        (host, "Mounts/1", bind("/work/spaces/other/data")),
+        (host, "Mounts/1", bind("/work/spaces/chat/data/x")),
+        (host, "Mounts/1", bind("/var/run/docker.sock")),
+        (host, "Mounts/1", bind("/var/run")),
+        (host, "Mounts/1", bind("/state")),
+        (host, "Mounts/1", bind("/state/berth/secrets")),
+        (host, "Mounts/1/BindOptions/Propagation", json!("rshared")),
+        (host, "Mounts/1/Target", json!("/proc/x")),
+        (host, "Mounts/2/VolumeOptions", volume),
+        (host, "Mounts/2/Source", json!("/etc")),
+        (host, "Mounts/3/TmpfsOptions/Options", json!([["exec"]])),
+        (host, "Mounts/3/Type", json!("npipe")),
+        (host, "Mounts/4/ReadOnly", json!(false)),
+        (host, "PortBindings/80~1tcp/0/HostPort", json!("22")),
+        (host, "PortBindings/80~1tcp/0/HostIp", json!("")),
+        ("", "Volumes", json!({"/x": {}})),
+        ("", "Healthcheck", json!({"Test": ["CMD", "x"]})),
+    ];
+    for (at, field, value) in cases {
+        let mut body = body(&spec());
+        let (below, last) = field.rsplit_once('/').unwrap_or(("", field));
+        let place = format!("{at}{}{below}", if below.is_empty() { "" } else { "/" });
+        let held = body.pointer_mut(&place).unwrap_or_else(|| panic!("{place}"));
+        match held {
+            Value::Array(list) => list[last.parse::<usize>().unwrap()] = value.clone(),
+            held => held[last] = value.clone(),
+        }
+        let told = refused(&gate(), &spec(), &body);
+        let first = field.split('/').next().unwrap();
+        let named = told.as_deref().is_some_and(|told| told.contains(first));
+        assert!(named, "{field} = {value}: {told:?}");
+    }
+}
+
+/// Fault T11: what a listed folder leads to counts, not only its name.
+#[test]
+fn a_link_out_of_a_listed_folder_leads_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(folder.path()).unwrap();
+    let (listed, secret) = (root.join("listed"), root.join("secret"));
+    std::fs::create_dir_all(listed.join("inside")).unwrap();
+    std::fs::create_dir(&secret).unwrap();
+    std::os::unix::fs::symlink(&secret, listed.join("out")).unwrap();
+    std::os::unix::fs::symlink(listed.join("inside"), listed.join("in")).unwrap();
+    let gate = Gate { host_mounts: vec![listed.clone()], ..gate() };
+    let passes = |path: PathBuf| {
+        let mut spec = spec();
+        let path = path.display().to_string();
+        spec.shape.mounts[1] = mount("/more", MountSource::Host(path), true);
+        refused(&gate, &spec, &body(&spec)).is_none()
+    };
+    assert!(passes(listed.join("inside")) && passes(listed.join("in")));
+    assert!(!passes(listed.join("out")));
+}
+
+#[test]
+fn devices_are_the_granted_gpus_and_no_others() {
+    let mut spec = spec();
+    spec.shape.gpus = Some(GpuGrant {
+        vendor: GpuVendor::Nvidia,
+        devices: vec!["GPU-a".to_owned()],
+        share: GpuShare::Exclusive,
+        memory_bytes: None,
+        capabilities: Vec::new(),
+    });
+    let route = |way: GpuWay, names: &[&str], nodes: &[&str]| GpuRoute {
+        way,
+        driver: None,
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
+        groups: Vec::new(),
+        why: String::new(),
+    };
+    spec.gpu_way = Some(route(GpuWay::DeviceRequest, &[], &["/dev/nvidia0"]));
+    assert_eq!(refused(&gate(), &spec, &body(&spec)), None);
+    for (field, value) in [
+        ("Devices", json!([{"PathOnHost": "/dev/nvidia1", "CgroupPermissions": "rw"}])),
+        ("Devices", json!([{"PathOnHost": "/dev/sda"}])),
+        ("DeviceRequests", json!([{"Driver": "nvidia", "DeviceIDs": ["GPU-a", "GPU-b"]}])),
+        ("DeviceRequests", json!([{"Driver": "nvidia", "Count": -1}])),
+        ("DeviceRequests", json!([{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=all"]}])),
+        ("Runtime", json!("runc-privileged")),
+    ] {
+        let mut body = body(&spec);
+        body["HostConfig"][field] = value.clone();
+        let told = refused(&gate(), &spec, &body);
+        assert_eq!(told, Some(format!("HostConfig.{field}")), "{value}");
+    }
+}
+
+#[test]
+fn where_the_operator_wants_it_tight_nothing_looser_passes() {
+    let gate = Gate { profile: Profile::Restricted, ..gate() };
+    assert_eq!(refused(&gate, &spec(), &body(&spec())), Some("User".to_owned()));
+    let mut tight = spec();
+    tight.shape.restricted = Some(65532);
+    assert_eq!(refused(&gate, &tight, &body(&tight)), None);
+    for (field, value) in [
+        ("User", json!("0:0")),
+        ("User", json!("root")),
+        ("HostConfig.ReadonlyRootfs", json!(false)),
+        ("HostConfig.CapDrop", json!(["NET_RAW"])),
+    ] {
+        let mut body = body(&tight);
+        let place = format!("/{}", field.replace('.', "/"));
+        *body.pointer_mut(&place).unwrap() = value;
+        assert_eq!(refused(&gate, &tight, &body).as_deref(), Some(field));
+    }
+}
+
+#[test]
+fn a_container_without_its_secrets_is_not_made() {
+    let told = pass(&gate(), &spec(), &Given::default(), &json!({})).unwrap_err();
+    assert!(matches!(&told, Error::Secret(why) if why.contains("`db`")), "{told}");
+    // What is shown of a refusal never holds what was given.
+    let mut body = body(&spec());
+    body["HostConfig"]["Privileged"] = json!(true);
+    let told = pass(&gate(), &spec(), &given(), &body).unwrap_err();
+    assert!(!format!("{told} {told:?} {:?}", given()).contains("s3cret"));
+}
