@@ -38,7 +38,7 @@ use crate::manifest;
 use crate::model::Digest;
 use crate::queue::Queue;
 use crate::reconcile::{Devices, Memory, Observer, Reconciler, Times};
-use crate::record::{Record, file::Folder, keeper::Keeper, ledger::Ledger};
+use crate::record::{LeaseFigures, Record, file::Folder, keeper::Keeper, ledger::Ledger};
 use crate::secret::Secrets;
 use crate::server::{Compat, Figures, Parts, Server};
 use crate::source::Source;
@@ -233,11 +233,13 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let (engine, cards) = (Arc::clone(&plant.engine), Arc::clone(&plant.cards));
     let known = escapes::follow(&config, &engine, &stop);
     let daemon = Daemon::new(plant);
-    cards::watch(&config, &cards, daemon.record(), &clock, &stop);
+    cards::watch(&config, &cards, (daemon.record(), Arc::clone(&ledger)), &clock, &stop);
     repositories::report(&config, (daemon.record(), workspace), Arc::clone(&metrics), &stop);
     let (collector, history) = usage::usage(&config, &daemon.record(), cards.follow(), &clock);
     let models = models::depot(&config);
-    let sources: Vec<Arc<dyn Exposed>> = vec![collector, Arc::clone(models.figures()) as _];
+    let leases = LeaseFigures::new(Arc::clone(&ledger), Arc::clone(&cards));
+    let sources: Vec<Arc<dyn Exposed>> =
+        vec![collector, Arc::new(leases), Arc::clone(models.figures()) as _];
     let parts = Parts {
         record: daemon.record(),
         usage: Arc::clone(&history),
@@ -443,6 +445,7 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
         images_max_size: config.builds.images_max_size,
         base_images: config.base_images.clone(),
         gpu_driver: None,
+        gpu_bystanders: config.gpus.bystanders.clone(),
         own_container: host::own_container().map(ContainerId::new),
         profile: config.apps.profile,
         ..Policy::default()

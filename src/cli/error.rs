@@ -75,6 +75,14 @@ impl Error {
         self
     }
 
+    /// What went wrong, in one line.
+    pub(super) fn what(&self) -> &str {
+        match self {
+            Self::Said(said) => &said.what,
+            Self::Pipe => "nobody reads what is written any more",
+        }
+    }
+
     /// The exit code.
     pub(super) fn exit(&self) -> Exit {
         match self {

@@ -25,12 +25,14 @@ mod ports;
 mod rollout;
 mod run;
 mod schema;
+mod screen;
 mod secrets;
 mod server;
 mod sse;
 mod status;
 mod table;
 mod token;
+mod top;
 mod validate;
 mod version;
 mod wait;
@@ -120,6 +122,8 @@ enum Verb {
     Gpu(gpu::Args),
     /// List the host ports, and who has them.
     Ports(ports::Args),
+    /// Show what each app uses now, and what the machine has; on a terminal again and again.
+    Top(top::Args),
     /// List the images that Berth built, or remove those that nothing needs.
     Images(images::Args),
     /// Store, fetch, list and delete models.
@@ -191,6 +195,7 @@ async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
         Verb::Wait(args) => wait::run(&args, &server()?, output).await,
         Verb::Validate(args) => validate::run(&args, output),
         Verb::Gpu(args) => gpu::run(&args, &server()?, output).await,
+        Verb::Top(args) => top::run(&args, &server()?, output).await,
         Verb::Import(args) => import::run(&args, output),
         Verb::Secrets(args) => secrets::run(args, output),
         Verb::Token(args) => token::run(args, output),

@@ -48,6 +48,11 @@ impl Output {
         self.is_terminal
     }
 
+    /// Whether the answer may have colours.
+    pub(super) fn has_colour(&self) -> bool {
+        self.out.current_choice() != ColorChoice::Never
+    }
+
     /// Whether remarks may have colours.
     pub(super) fn has_colour_in_remarks(&self) -> bool {
         self.err.current_choice() != ColorChoice::Never

@@ -15,6 +15,10 @@ pub struct Gpus {
     pub metric_names: Names,
     /// How it is found out whether containers still reach theirs.
     pub check: Check,
+    /// The containers of others that only watch GPUs, by patterns of their names or images.
+    pub bystanders: Vec<String>,
+    /// The cards that are well again, though Berth remembers an error that needed a reset.
+    pub trusted: Vec<String>,
 }
 
 impl Reader {
@@ -26,10 +30,20 @@ impl Reader {
         let check = self.one("gpu-check", |text| {
             Check::parse(text).ok_or_else(|| "write `auto`, `cgroup`, `exec` or `off`".into())
         });
+        let bystanders = self.list("gpu-bystanders", |text| match text.trim() {
+            "" | "*" => Err("write the name of a container or an image, such as `dcgm-*`".into()),
+            pattern => Ok(pattern.to_owned()),
+        });
+        let trusted = self.list("gpu-trust", |text| match text {
+            uuid if uuid.starts_with("GPU-") => Ok(uuid.to_owned()),
+            _ => Err("write a card's UUID, as `berth gpu ls -o wide` shows it".to_owned()),
+        });
         Some(Gpus {
             nvml_library: nvml_library?.into_iter().next_back(),
             metric_names: metric_names?,
             check: check?,
+            bystanders: bystanders?,
+            trusted: trusted?,
         })
     }
 }

@@ -478,6 +478,18 @@ pub const OPTIONS: &[OptionRow] = &[
         "auto",
         "How it is found out whether containers still reach their GPUs: auto, cgroup, exec or off",
     ),
+    list(
+        "gpu-bystanders",
+        "PATTERN",
+        &["BERTH_GPU_BYSTANDERS"],
+        "A container of others, by its name or image, that only watches the GPUs that it was given, such as *dcgm-exporter*: it keeps no card from apps; may be repeated",
+    ),
+    list(
+        "gpu-trust",
+        "UUID",
+        &["BERTH_GPU_TRUST"],
+        "A card that was reset while Berth did not run, though Berth remembers an error of it; may be repeated",
+    ),
     row(
         "keep-images",
         "N",

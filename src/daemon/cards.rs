@@ -7,13 +7,13 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gpu::{self, Cards, Machine};
-use crate::record::{Event, Record};
+use crate::record::{Event, Record, ledger::Ledger};
 
 /// Has the GPUs read, and what changes written into the log and told as events.
 pub(super) fn watch(
     config: &Config,
     cards: &Arc<Cards>,
-    record: Arc<Record>,
+    (record, ledger): (Arc<Record>, Arc<Ledger>),
     clock: &Clock,
     stop: &CancellationToken,
 ) {
@@ -24,12 +24,32 @@ pub(super) fn watch(
     };
     cards.put(Machine::first_sight(&settings));
     tokio::spawn(tell(Arc::clone(cards), record, clock.clone(), stop.clone()));
+    let boot = config.usage.proc_root.join("sys/kernel/random/boot_id");
+    let boot = std::fs::read_to_string(boot).unwrap_or_default().trim().to_owned();
+    let known = ledger.gpu_errors(&boot, &config.gpus.trusted);
+    tokio::spawn(keep(Arc::clone(cards), ledger, boot, stop.clone()));
     let time = clock.clone();
     let make: gpu::watch::Make =
         Arc::new(move || Box::new(Machine::new(settings.clone(), time.clone())));
     let pauses = gpu::watch::Pauses::default();
-    let watching = gpu::watch::watch(Arc::clone(cards), make, clock.clone(), pauses, stop.clone());
+    let watching =
+        gpu::watch::watch(Arc::clone(cards), make, clock.clone(), (pauses, known), stop.clone());
     tokio::spawn(watching);
+}
+
+/// Keeps what speaks against cards until they are reset.
+async fn keep(cards: Arc<Cards>, ledger: Arc<Ledger>, boot: String, stop: CancellationToken) {
+    let mut following = cards.follow();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = following.changed() => if changed.is_err() { return },
+        }
+        let inventory = Arc::clone(&following.borrow_and_update());
+        if inventory.at.is_some() && !inventory.is_stale {
+            ledger.note_gpu_errors(&boot, &inventory.gpus);
+        }
+    }
 }
 
 /// Tells what changes, each matter once.

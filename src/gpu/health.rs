@@ -8,7 +8,7 @@ use std::{
 
 use super::plausible;
 use crate::model::{Reason, Timestamp};
-use crate::state::{Gpu, GpuHealth, GpuTelemetry, Inventory};
+use crate::state::{Gpu, GpuError, GpuHealth, GpuTelemetry, Inventory};
 
 /// Errors of programs, not of cards (fault U03).
 const OF_PROGRAMS: [u64; 6] = [13, 31, 43, 45, 68, 109];
@@ -33,11 +33,25 @@ struct Errors {
     last: u64,
     /// The one that speaks against the card.
     grave: Option<(u64, Timestamp)>,
+    /// What the card had used when that one was reported.
+    energy: Option<u64>,
     /// Whether the card was gone since.
     was_gone: bool,
 }
 
 impl Keeper {
+    /// One that knows what spoke against cards before Berth was started again.
+    pub(super) fn of(known: BTreeMap<String, GpuError>) -> Self {
+        let errors = |error: GpuError| Errors {
+            last: error.code,
+            grave: Some((error.code, error.at)),
+            energy: error.energy,
+            was_gone: false,
+        };
+        let errors = known.into_iter().map(|(uuid, error)| (uuid, errors(error))).collect();
+        Self { errors, ..Self::default() }
+    }
+
     /// Completes a reading with what is remembered.
     pub(super) fn judge(
         &mut self,
@@ -69,7 +83,7 @@ impl Keeper {
             && !LASTING.contains(&code);
         if !OF_PROGRAMS.contains(&code) && !is_kept {
             errors.grave = Some((code, now));
-            errors.was_gone = false;
+            (errors.energy, errors.was_gone) = (None, false);
         }
     }
 
@@ -79,12 +93,21 @@ impl Keeper {
         gpu.health.last_xid = Some(errors.last);
         let Some((code, at)) = errors.grave else { return };
         let is_lasting = LASTING.contains(&code);
-        let is_over =
-            if is_lasting { errors.was_gone && !is_gone } else { FORGIVEN_AFTER <= now.since(at) };
+        // The counter begins anew with a reset, which may have been made while nobody looked.
+        let energy = gpu.telemetry.energy;
+        let is_reset = energy.zip(errors.energy).is_some_and(|(now, then)| now < then);
+        let is_over = if is_lasting {
+            (errors.was_gone || is_reset) && !is_gone
+        } else {
+            FORGIVEN_AFTER <= now.since(at)
+        };
         errors.was_gone |= is_gone;
+        errors.energy = errors.energy.or(energy);
         if is_over {
             errors.grave = None;
         } else {
+            let lasting = GpuError { code, at, energy: errors.energy };
+            gpu.health.lasting = Some(lasting).filter(|_| is_lasting);
             let remedy = if is_lasting { ": it must be reset" } else { "" };
             gpu.health.problems.push(format!("the driver reported error {code} (XID){remedy}"));
         }
@@ -244,6 +267,40 @@ mod tests {
             (told, problems.as_str()),
             (vec!["AsWanted GPU 1 (H200, GPU-a) is well again".to_owned()], " | ")
         );
+    }
+
+    /// Fault U03, over a restart of Berth: what needs a reset goes on to, until there was one.
+    #[test]
+    fn an_error_that_lasts_outlives_berth_until_the_card_is_reset() {
+        let of = |energy| {
+            let telemetry = GpuTelemetry { energy, ..GpuTelemetry::default() };
+            Gpu { telemetry, ..card("GPU-a", 0) }
+        };
+        let play = |keeper| Play { keeper, last: Inventory::default() };
+        let mut first = play(Keeper::default());
+        first.read(&[of(Some(5000))], &[], 0);
+        first.read(&[of(Some(6000))], &[("GPU-a", 79), ("GPU-a", 32)], 1);
+        first.read(&[of(Some(7000))], &[], 2);
+        let error = first.last.gpus[0].health.lasting.clone().unwrap();
+        assert_eq!((error.code, error.at, error.energy), (79, at(1), Some(6000)));
+        let known = || BTreeMap::from([("GPU-a".to_owned(), error.clone())]);
+        let mut same = play(Keeper::of(known()));
+        for second in [1000, 100_000] {
+            let (_, problems) = same.read(&[of(Some(9000))], &[], second);
+            assert_eq!(problems, "the driver reported error 79 (XID): it must be reset");
+        }
+        for gpu in [of(Some(10)), of(None)] {
+            let is_told = gpu.telemetry.energy.is_some();
+            let mut later = play(Keeper::of(known()));
+            let (_, problems) = later.read(&[gpu], &[], 1000);
+            assert_eq!(problems.is_empty(), is_told, "{problems}");
+            assert_eq!(later.last.gpus[0].health.lasting.is_none(), is_told);
+        }
+        // One that time mends is not worth keeping.
+        first.read(&[], &[], 3);
+        assert_eq!(first.read(&[of(Some(1))], &[], 4).1, "");
+        let (_, problems) = first.read(&[of(Some(2))], &[("GPU-a", 32)], 5);
+        assert!(problems.contains("error 32") && first.last.gpus[0].health.lasting.is_none());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //!   (fault U07).
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{Arc, atomic::Ordering, mpsc as blocking},
     thread,
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Cards, Error, Probe, health::Keeper};
 use crate::clock::Clock;
-use crate::state::Inventory;
+use crate::state::{GpuError, Inventory};
 
 /// A driver that answers late gets more time, up to this.
 const DEADLINE_MAX: Duration = Duration::from_secs(60);
@@ -52,12 +53,12 @@ impl Default for Pauses {
 /// Makes probes, one for each thread.
 pub type Make = Arc<dyn Fn() -> Box<dyn Probe> + Send + Sync>;
 
-/// Keeps `cards` at what the probe reads, until `stop`.
+/// Keeps `cards` at what the probe reads, until `stop`. `known` is what spoke against cards before.
 pub async fn watch(
     cards: Arc<Cards>,
     make: Make,
     clock: Clock,
-    pauses: Pauses,
+    (pauses, known): (Pauses, BTreeMap<String, GpuError>),
     stop: CancellationToken,
 ) {
     cards.is_watched.store(true, Ordering::SeqCst);
@@ -66,7 +67,7 @@ pub async fn watch(
         make,
         clock,
         pauses,
-        keeper: Keeper::default(),
+        keeper: Keeper::of(known),
         current: None,
         given_up: None,
         misses: 0,

@@ -35,7 +35,7 @@ pub use check::check;
 pub use devices::MENDS_AN_HOUR;
 pub use gpu_way::{GpuHost, gpu_route};
 pub use gpus::{
-    Answer, Asking, Fleet, Holding, Who, devices_of, fits_beside, hindered, is_kept,
+    Answer, Asking, Fleet, Holding, Who, devices_of, fits_beside, hindered, is_bystander, is_kept,
     is_what_it_asks, place_gpus, words_of,
 };
 pub use images::{Needed, Unneeded, unneeded};

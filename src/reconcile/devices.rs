@@ -14,7 +14,7 @@ use super::Reconciler;
 use crate::engine::{Engine, gpus::is_way_refused};
 use crate::gpu::{Cards, nodes::Roots};
 use crate::health::gpu::GpuWatch;
-use crate::model::{AppName, GpuGrant, GpuWay, Reason, Timestamp};
+use crate::model::{AppName, GpuGrant, GpuWay, Reason};
 use crate::plan::{Call, Input, MENDS_AN_HOUR, Outcome, Plan, Step, gpu_route};
 use crate::state::{
     AppState, Container, ContainerId, ContainerState, Desired, GpuDevices, GpuHold, GpuLoss,
@@ -44,7 +44,6 @@ struct Known {
     /// What containers that no Berth made hold; they are asked once.
     holds: BTreeMap<ContainerId, Option<GpuHold>>,
     refused: BTreeMap<AppName, BTreeMap<GpuWay, String>>,
-    mended: BTreeMap<AppName, Vec<Timestamp>>,
     had_cards: bool,
 }
 
@@ -111,7 +110,7 @@ impl Devices {
         app: &AppName,
         grant: &GpuGrant,
         world: &World,
-        now: Timestamp,
+        mended: u32,
     ) -> GpuDevices {
         let held = GpuHold::Granted(grant.clone());
         let is_made = world.containers_of(app).iter().any(|c| c.gpus.as_ref() == Some(&held));
@@ -129,9 +128,6 @@ impl Devices {
         } else {
             refused
         };
-        let mended = known.mended.entry(app.clone()).or_default();
-        mended.retain(|at| now.since(*at) < HOUR);
-        let mended = u32::try_from(mended.len()).unwrap_or(u32::MAX);
         let loss = self.watch.lost(app).map(|(container, message)| GpuLoss {
             container,
             message,
@@ -186,11 +182,7 @@ impl Devices {
 
     /// Takes note of what came of a plan.
     pub(super) fn note(&self, input: &Input<'_>, plan: &Plan, outcome: &Outcome) {
-        let is_create = |step: &Step| matches!(step, Step::Call(Call::Create(_)));
-        let has_made = plan.steps.iter().any(|planned| is_create(&planned.step));
-        if has_made && plan.says(Reason::GpuLost).is_some() {
-            self.lock().mended.entry(plan.app.clone()).or_default().push(input.now);
-        }
+        let has_made = makes(plan);
         let failure = outcome.failure.as_ref().filter(|f| f.reason == Reason::GpuFailed);
         let Some(failure) = failure else { return };
         self.doubt();
@@ -210,8 +202,12 @@ impl Devices {
         self.watch.forget(app);
         let mut known = self.lock();
         known.refused.remove(app);
-        known.mended.remove(app);
     }
+}
+
+/// Whether a container is made.
+fn makes(plan: &Plan) -> bool {
+    plan.steps.iter().any(|planned| matches!(planned.step, Step::Call(Call::Create(_))))
 }
 
 impl Reconciler {
@@ -219,12 +215,28 @@ impl Reconciler {
     /// what speaks against starting a new one with them.
     pub(super) async fn equip(&self, app: &AppName, world: &World, state: &mut AppState) {
         let Some(grant) = &state.gpus.grant else { return };
-        state.devices = self.devices.of(app, grant, world, self.clock.now()).await;
+        let (facts, now) = (self.ledger.facts(app).unwrap_or_default(), self.clock.now());
+        let mended = facts.gpu_mends.iter().filter(|at| now.since(**at) < HOUR).count();
+        let mended = u32::try_from(mended).unwrap_or(u32::MAX);
+        state.devices = self.devices.of(app, grant, world, mended).await;
         state.obstacles.splice(0..0, self.devices.obstacle());
     }
 
-    /// Has the wanted container watched, as long as it runs and has GPUs.
+    /// Takes note of a container that is made anew for its lost GPUs, before it is: how often that
+    /// was done lately is known after a restart, too.
+    fn note_mend(&self, input: &Input<'_>, plan: &Plan) {
+        if !makes(plan) || plan.says(Reason::GpuLost).is_none() {
+            return;
+        }
+        self.ledger.update(input.app, |facts| {
+            facts.gpu_mends.retain(|at| input.now.since(*at) < HOUR);
+            facts.gpu_mends.push(input.now);
+        });
+    }
+
+    /// Before anything is done: has the wanted container watched, as long as it runs and has GPUs.
     pub(super) fn watch_gpus(&self, input: &Input<'_>, plan: &Plan) {
+        self.note_mend(input, plan);
         let mine = input.containers();
         let runs = |c: &&&Container| c.state == ContainerState::Running;
         let is_current = |c: &&&Container| Some(&c.id) == plan.current.as_ref();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{Reconciler, as_app};
 use crate::model::{App, AppName, GpuAsk, GpuGrant, Reason, Timestamp};
 use crate::plan::{
-    Answer, Asking, Call, Fleet, Holding, Input, Plan, Step, Who, fits_beside, hindered, is_kept,
-    is_what_it_asks, place_gpus, plan,
+    Answer, Asking, Call, Fleet, Holding, Input, Plan, Step, Who, fits_beside, hindered,
+    is_bystander, is_kept, is_what_it_asks, place_gpus, plan,
 };
 use crate::record::ledger::Facts;
 use crate::state::{
@@ -108,6 +108,9 @@ impl Reconciler {
         let mut holdings = Vec::new();
         for container in &world.containers {
             let Some(hold) = &container.gpus else { continue };
+            if is_bystander(container, &self.policy.gpu_bystanders) {
+                continue;
+            }
             let (who, is_held) = match container.ownership.owner() {
                 None => {
                     (Who::Container(container.name.clone()), is_kept(container, None, true, true))

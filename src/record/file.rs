@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::model::{AppName, Protocol, Timestamp};
-use crate::state::{HostPort, Leases, Life, Pin, Request, Resolved, Rest, Revision};
+use crate::state::{GpuErrors, HostPort, Leases, Life, Pin, Request, Resolved, Rest, Revision};
 
 /// The format that this Berth writes. A newer one is not read and not overwritten (fault T02).
 const FORMAT: u32 = 1;
@@ -38,6 +38,9 @@ pub struct Kept {
     /// Host ports that are given to nobody for a while.
     #[serde(deserialize_with = "legible_rests", skip_serializing_if = "Vec::is_empty")]
     pub resting: Vec<KeptRest>,
+    /// What speaks against cards until they are reset.
+    #[serde(skip_serializing_if = "GpuErrors::is_empty")]
+    pub gpu_errors: GpuErrors,
 }
 
 /// A host port that is given to nobody for a while.
@@ -115,6 +118,9 @@ pub struct KeptApp {
     /// Since when it waits for GPUs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_for_gpus_since: Option<Timestamp>,
+    /// When its container was made anew because it had lost its GPUs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gpu_mends: Vec<Timestamp>,
     /// What the name of its image was found to mean.
     #[serde(deserialize_with = "legible_one", skip_serializing_if = "Option::is_none")]
     pub resolved: Option<Resolved>,

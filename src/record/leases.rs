@@ -1,8 +1,15 @@
 //! Leases: GPUs that programs outside Berth hold for a time.
 
+use std::sync::Arc;
+
 use super::ledger::Ledger;
-use crate::model::{Digest, GpuGrant, Timestamp};
-use crate::state::{GpuLease, Leases};
+use crate::gpu::Cards;
+use crate::model::{Digest, GpuGrant, GpuShare, Timestamp};
+use crate::state::{Gpu, GpuLease, Leases};
+use crate::telemetry::{
+    Exposed,
+    text::{Family, whole},
+};
 
 impl Ledger {
     /// Every lease, by id.
@@ -55,6 +62,55 @@ impl Ledger {
     }
 }
 
+/// The leases in figures.
+pub struct LeaseFigures {
+    ledger: Arc<Ledger>,
+    cards: Arc<Cards>,
+}
+
+impl LeaseFigures {
+    /// Those of this ledger.
+    pub fn new(ledger: Arc<Ledger>, cards: Arc<Cards>) -> Self {
+        Self { ledger, cards }
+    }
+}
+
+impl Exposed for LeaseFigures {
+    fn write(&self, out: &mut String) {
+        let inventory = self.cards.latest();
+        let leases = self.ledger.leases();
+        if inventory.gpus.is_empty() && leases.is_empty() {
+            return;
+        }
+        let help = "Leases of GPUs that programs outside hold.";
+        let count = u64::try_from(leases.len()).unwrap_or(u64::MAX);
+        Family::gauge(out, "berth_gpu_leases", help).sample(&[], whole(count));
+        let help = "The GPUs, or MIG instances, that programs outside hold; always 1.";
+        let mut family = Family::gauge(out, "berth_gpu_leased", help);
+        for lease in &leases {
+            let mode = match lease.grant.share {
+                GpuShare::Exclusive => "exclusive",
+                GpuShare::Memory => "shared",
+            };
+            for uuid in &lease.grant.devices {
+                let has = |gpu: &&Gpu| {
+                    gpu.uuid == *uuid || gpu.parts.iter().any(|part| part.uuid == *uuid)
+                };
+                let Some(card) = inventory.gpus.iter().find(has) else { continue };
+                let index = card.index.to_string();
+                let labels = [
+                    ("gpu", index.as_str()),
+                    ("UUID", uuid),
+                    ("lease", &lease.id),
+                    ("holder", &lease.holder),
+                    ("mode", mode),
+                ];
+                family.sample(&labels, 1.0);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +141,32 @@ mod tests {
         assert!(second.token < again.lease("b", grant("GPU-b"), (at(500), at(900))).token);
         let lost = Ledger::default();
         assert!(second.token < lost.lease("b", grant("GPU-b"), (at(2_000), at(3_000))).token);
+    }
+
+    #[test]
+    fn leases_are_shown_with_their_cards_and_end() {
+        let at = Timestamp::from_millis;
+        let (ledger, cards) = (Arc::new(Ledger::default()), Arc::new(Cards::default()));
+        let figures = LeaseFigures::new(Arc::clone(&ledger), Arc::clone(&cards));
+        let text = || {
+            let mut out = String::new();
+            figures.write(&mut out);
+            out
+        };
+        assert_eq!(text(), "", "a host without GPUs has none of it");
+        let gpus = vec![Gpu { uuid: "GPU-a".to_owned(), index: 3, ..Gpu::default() }];
+        cards.put(crate::state::Inventory { gpus, ..Default::default() });
+        assert!(text().contains("berth_gpu_leases 0\n") && !text().contains("leased"));
+        let lease = ledger.lease("a\"b", grant("GPU-a"), (at(1_000), at(2_000)));
+        ledger.lease("far", grant("GPU-gone"), (at(1_000), at(3_000)));
+        let line = format!(
+            "berth_gpu_leased{{gpu=\"3\",UUID=\"GPU-a\",lease=\"{}\",holder=\"a\\\"b\",mode=\"exclusive\"}} 1\n",
+            lease.id
+        );
+        let shown = text();
+        assert!(shown.contains("berth_gpu_leases 2\n") && shown.ends_with(&line), "{shown}");
+        ledger.change_leases(|leases| leases.expire(at(2_500)));
+        assert!(text().contains("berth_gpu_leases 1\n") && !text().contains("leased{"));
     }
 
     #[test]

@@ -12,7 +12,8 @@ use super::durable::{Durable, NotKept};
 use super::file::{Kept, KeptApp, KeptBadRevision, KeptRest};
 use crate::model::{AppName, Digest, GpuGrant, PortBinding, Protocol, Reason, SpecHash, Timestamp};
 use crate::state::{
-    BadRevision, Failure, HostPort, Leases, Life, Pin, Request, Resolved, Rest, Revision, WorkKind,
+    BadRevision, Failure, Gpu, GpuError, GpuErrors, HostPort, Leases, Life, Pin, Request, Resolved,
+    Rest, Revision, WorkKind,
 };
 
 /// How long a host port that somebody else holds is not tried again (fault P02).
@@ -64,6 +65,8 @@ pub struct Facts {
     pub waits_for_gpus_since: Option<Timestamp>,
     /// Whether two versions of it use these GPUs at the same time for a while. Not kept.
     pub has_gpus_twice: bool,
+    /// When its container was made anew because it had lost its GPUs.
+    pub gpu_mends: Vec<Timestamp>,
     /// What the name of its image was found to mean.
     pub resolved: Option<Resolved>,
 }
@@ -106,6 +109,7 @@ pub(super) struct Inner {
     engine_id: Option<String>,
     folder: Option<String>,
     pub(super) leases: Leases,
+    gpu_errors: GpuErrors,
 }
 
 impl Inner {
@@ -129,6 +133,7 @@ impl Ledger {
             engine_id: kept.engine_id,
             folder: kept.folder,
             leases: kept.leases,
+            gpu_errors: kept.gpu_errors,
         };
         Self { inner: Mutex::new(inner), ..Self::default() }
     }
@@ -160,6 +165,7 @@ impl Ledger {
             apps: apps.map(|(name, facts)| (name.to_string(), kept(facts))).collect(),
             leases: inner.leases.clone(),
             resting: inner.resting.iter().map(KeptRest::of).collect(),
+            gpu_errors: inner.gpu_errors.clone(),
         };
         (inner.number, kept)
     }
@@ -267,6 +273,9 @@ impl Ledger {
         for facts in inner.apps.values_mut() {
             facts.checked_at = facts.checked_at.map(|at| at.moved(ms));
             facts.waits_for_gpus_since = facts.waits_for_gpus_since.map(|at| at.moved(ms));
+            for at in &mut facts.gpu_mends {
+                *at = at.moved(ms);
+            }
             forget_times(&mut facts.revisions);
             for failure in facts.failures.values_mut() {
                 failure.at = failure.at.moved(ms);
@@ -325,6 +334,32 @@ impl Ledger {
         let resting = inner.resting.iter().filter(|(_, rest)| now < rest.until);
         let resting = resting.map(|(port, rest)| (*port, rest.clone())).collect();
         (given, resting)
+    }
+
+    /// What spoke against cards when Berth ended, if the host was not restarted since: that resets
+    /// them. `trusted` names cards that a person says are well.
+    pub fn gpu_errors(&self, boot: &str, trusted: &[String]) -> BTreeMap<String, GpuError> {
+        let mut inner = self.lock();
+        let is_of_now = inner.gpu_errors.boot == boot;
+        inner.gpu_errors.cards.retain(|uuid, _| is_of_now && !trusted.contains(uuid));
+        inner.gpu_errors.cards.clone()
+    }
+
+    /// Takes note of what speaks against the cards that are known; of others nothing is new.
+    pub fn note_gpu_errors(&self, boot: &str, gpus: &[Gpu]) {
+        let mut inner = self.lock();
+        let before = inner.gpu_errors.clone();
+        for gpu in gpus {
+            match &gpu.health.lasting {
+                Some(error) => drop(inner.gpu_errors.cards.insert(gpu.uuid.clone(), error.clone())),
+                None => drop(inner.gpu_errors.cards.remove(&gpu.uuid)),
+            }
+        }
+        let has_some = !inner.gpu_errors.cards.is_empty();
+        inner.gpu_errors.boot = if has_some { boot.to_owned() } else { String::new() };
+        if before != inner.gpu_errors {
+            self.note_change(inner);
+        }
     }
 
     /// The identity of the manifest folder that was read last.
@@ -396,6 +431,7 @@ fn facts(kept: KeptApp) -> Facts {
         pin: kept.pin.map(Arc::new),
         gpus: kept.gpus.as_deref().and_then(GpuGrant::parse),
         waits_for_gpus_since: kept.waits_for_gpus_since,
+        gpu_mends: kept.gpu_mends,
         resolved: kept.resolved,
         ..Facts::default()
     }
@@ -424,6 +460,7 @@ fn kept(facts: &Facts) -> KeptApp {
         pin: facts.pin.as_deref().cloned(),
         gpus: facts.gpus.as_ref().map(ToString::to_string),
         waits_for_gpus_since: facts.waits_for_gpus_since,
+        gpu_mends: facts.gpu_mends.clone(),
         resolved: facts.resolved.clone(),
     }
 }
@@ -451,6 +488,33 @@ mod tests {
         let taken: Vec<_> = taken.keys().map(|(_, port)| *port).collect();
         assert_eq!(taken, [8001, 8002]);
         assert!(ledger.ports_of_others(&name("chat"), now).is_empty());
+    }
+
+    /// Fault U03: what speaks against a card outlives Berth, not a restart of the host, nor the word
+    /// of a person. Cards that are not seen are left as they were.
+    #[test]
+    fn errors_of_cards_are_kept_for_one_start_of_the_host() {
+        let error = GpuError { code: 79, at: Timestamp::from_millis(5), energy: Some(9) };
+        let card = |uuid: &str, lasting: Option<&GpuError>| {
+            let mut gpu = Gpu { uuid: uuid.to_owned(), ..Gpu::default() };
+            gpu.health.lasting = lasting.cloned();
+            gpu
+        };
+        let text = |ledger: &Ledger| serde_json::to_string(&ledger.kept()).unwrap();
+        let again = |text: &str| Ledger::new(serde_json::from_str(text).unwrap());
+        let ledger = Ledger::default();
+        let without = text(&ledger);
+        assert!(!without.contains("gpuErrors"), "what never was is not written: {without}");
+        ledger.note_gpu_errors("b1", &[card("GPU-a", Some(&error)), card("GPU-b", Some(&error))]);
+        ledger.note_gpu_errors("b1", &[card("GPU-b", None), card("GPU-c", None)]);
+        let kept = text(&ledger);
+        let known = BTreeMap::from([("GPU-a".to_owned(), error.clone())]);
+        assert_eq!(again(&kept).gpu_errors("b1", &[]), known);
+        assert_eq!(again(&kept).gpu_errors("b1", &["GPU-x".to_owned()]), known);
+        assert!(again(&kept).gpu_errors("b2", &[]).is_empty());
+        assert!(again(&kept).gpu_errors("b1", &["GPU-a".to_owned()]).is_empty());
+        ledger.note_gpu_errors("b1", &[card("GPU-a", None)]);
+        assert_eq!(text(&ledger), without);
     }
 
     #[test]

@@ -27,6 +27,8 @@ use crate::plan::Plan;
 use crate::state::{Hold, Revision, World};
 use crate::status::Status;
 
+pub use leases::LeaseFigures;
+
 /// How many events are kept.
 const EVENTS_MAX: usize = 1000;
 /// How many changes a slow reader may lag behind before it must read everything again.

@@ -224,8 +224,8 @@ struct Shared {
     keep_alive: Duration,
     writes: Mutex<()>,
     gate: hooks::Gate,
-    /// Held while a page of figures is made.
-    scraping: Mutex<()>,
+    /// Held while a page of figures is made: how long the next one may become.
+    scraping: Mutex<usize>,
     door: access::Door,
     refusals: trail::Refusals,
     /// Webhooks that were recorded lately: those that had something looked at, and the others.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ContainerId, PlacementProblem};
 use crate::model::{GpuGrant, GpuVendor, Timestamp, label};
@@ -123,6 +123,38 @@ pub struct GpuHealth {
     pub problems: Vec<String>,
     /// The last error that the driver reported of it.
     pub last_xid: Option<u64>,
+    /// The error that speaks against it until it is reset.
+    pub lasting: Option<GpuError>,
+}
+
+/// An error that speaks against a card until it is reset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GpuError {
+    /// Its number (XID).
+    pub code: u64,
+    /// When the driver reported it.
+    pub at: Timestamp,
+    /// What the card had used by then, in millijoules since it was reset or its driver was loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<u64>,
+}
+
+/// What speaks against cards, by UUID, since one start of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GpuErrors {
+    /// The kernel's name for that start.
+    pub boot: String,
+    /// The errors.
+    pub cards: BTreeMap<String, GpuError>,
+}
+
+impl GpuErrors {
+    /// Whether nothing speaks against any card.
+    pub fn is_empty(&self) -> bool {
+        self.cards.is_empty()
+    }
 }
 
 /// What a card does at present.

@@ -19,8 +19,8 @@ pub use desired::{Desired, Hold, Want};
 pub use devices::{GpuDevices, GpuLoss};
 pub use facts::{FileFacts, Framework, Node, Project};
 pub use gpu::{
-    Gpu, GpuHealth, GpuHold, GpuLink, GpuMemory, GpuPart, GpuPlacement, GpuProcess, GpuTelemetry,
-    GpuWays, Inventory, gpus_of_labels,
+    Gpu, GpuError, GpuErrors, GpuHealth, GpuHold, GpuLink, GpuMemory, GpuPart, GpuPlacement,
+    GpuProcess, GpuTelemetry, GpuWays, Inventory, gpus_of_labels,
 };
 pub use lease::{GpuLease, Leases};
 pub use observed::{

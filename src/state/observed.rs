@@ -542,6 +542,9 @@ pub struct Policy {
     pub base_images: Vec<String>,
     /// The version of the GPUs' driver; none is a host without GPUs.
     pub gpu_driver: Option<String>,
+    /// Containers of others that only watch GPUs, by patterns of their names or images: what they
+    /// were given keeps no card from others.
+    pub gpu_bystanders: Vec<String>,
     /// The container that Berth itself runs in: never part of a plan (fault D23).
     pub own_container: Option<ContainerId>,
     /// A new version is not started while fewer bytes than these are free.
@@ -568,6 +571,7 @@ impl Default for Policy {
             images_max_size: None,
             base_images: Vec::new(),
             gpu_driver: None,
+            gpu_bystanders: Vec::new(),
             own_container: None,
             min_free_disk: 64 << 20,
             profile: Profile::Baseline,

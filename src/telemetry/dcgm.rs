@@ -394,7 +394,7 @@ mod tests {
             minor: Some(3),
             pci: Some("00000000:3B:00.0".into()),
             memory: GpuMemory { total: 141 << 30, reserved: 1 << 30, used: (40 << 30) + 5 },
-            health: GpuHealth { problems: vec![], last_xid: Some(79) },
+            health: GpuHealth { last_xid: Some(79), ..GpuHealth::default() },
             telemetry: GpuTelemetry {
                 utilization: Some(37),
                 power: Some(70_500),

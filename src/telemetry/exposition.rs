@@ -111,13 +111,18 @@ fn quality_of<'a>(parameters: impl Iterator<Item = &'a str>) -> u16 {
     thousandths
 }
 
-/// A page with the families of all sources, and how many were left out.
-pub fn page(sources: &[&dyn Exposed], format: Format) -> (String, usize) {
-    page_within(sources, format, PAGE_MAX)
+/// A page with the families of all sources, and how many were left out. `about` is how long it may
+/// become: as long as the one before.
+pub fn page(sources: &[&dyn Exposed], format: Format, about: usize) -> (String, usize) {
+    page_within(sources, format, (about, PAGE_MAX))
 }
 
-fn page_within(sources: &[&dyn Exposed], format: Format, max: usize) -> (String, usize) {
-    let mut text = String::new();
+fn page_within(
+    sources: &[&dyn Exposed],
+    format: Format,
+    (about, max): (usize, usize),
+) -> (String, usize) {
+    let mut text = String::with_capacity(about.min(max));
     for source in sources {
         let before = text.len();
         let written = AssertUnwindSafe(|| source.write(&mut text));
@@ -235,12 +240,12 @@ fn sample_name(line: &str) -> &str {
 impl Family<'_> {
     /// Whether a sample is of this family.
     fn owns(&self, line: &str) -> bool {
-        let name = sample_name(line);
-        let Some(end) = name.strip_prefix(self.name) else { return false };
+        let Some(rest) = line.strip_prefix(self.name) else { return false };
+        let is_whole = rest.is_empty() || rest.starts_with(['{', ' ']);
         match self.kind {
-            "histogram" => matches!(end, "_bucket" | "_sum" | "_count"),
-            "summary" => matches!(end, "" | "_sum" | "_count"),
-            _ => end.is_empty(),
+            "histogram" => matches!(sample_name(rest), "_bucket" | "_sum" | "_count"),
+            "summary" => is_whole || matches!(sample_name(rest), "_sum" | "_count"),
+            _ => is_whole,
         }
     }
 

@@ -246,21 +246,15 @@ fn write_network(out: &mut String, shown: &[Shown<'_>]) -> usize {
     if shown.iter().all(|container| container.sample.interfaces.is_empty()) {
         return 0;
     }
-    let mut quoted = Vec::new();
-    for container in shown {
-        for interface in container.sample.interfaces.iter().take(PARTS_MAX) {
-            let mut value = String::new();
-            super::parse::push_escaped(&mut value, &interface.name);
-            quoted.push((container.labels, value, interface));
-        }
-    }
     for (name, help, is_received, at) in NETWORK {
         text::head(out, name, "counter", help);
-        for (labels, quoted, interface) in &quoted {
-            let counts = if *is_received { &interface.received } else { &interface.sent };
-            let Some(count) = counts.get(*at) else { continue };
-            let labels = [labels, ",interface=\"", quoted, "\""];
-            text::line(out, name, &labels, Figure::Whole(*count));
+        for container in shown {
+            for interface in container.sample.interfaces.iter().take(PARTS_MAX) {
+                let counts = if *is_received { &interface.received } else { &interface.sent };
+                let Some(count) = counts.get(*at) else { continue };
+                let labels = [container.labels, ",interface=", &interface.quoted];
+                text::line(out, name, &labels, Figure::Whole(*count));
+            }
         }
     }
     shown.iter().map(more).sum()

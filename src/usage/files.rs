@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io,
+    ops::Deref,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
@@ -18,6 +19,21 @@ const BYTES_MAX: usize = 256 << 10;
 const PIECE: usize = 2048;
 /// How many descriptors are left to everything else.
 const RESERVE: u64 = 2048;
+
+/// What was read last. Its room stays for the next file.
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    filled: usize,
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.filled).unwrap_or_default()
+    }
+}
 
 /// How many descriptors may be kept, and how many are.
 #[derive(Debug)]
@@ -64,7 +80,7 @@ impl Kept {
     }
 
     /// Reads all of it into `buffer`.
-    pub(super) fn read(&mut self, buffer: &mut Vec<u8>, purse: &mut Purse) -> io::Result<()> {
+    pub(super) fn read(&mut self, buffer: &mut Buffer, purse: &mut Purse) -> io::Result<()> {
         if let Some(file) = &self.file {
             return read_all(file, buffer);
         }
@@ -85,36 +101,30 @@ impl Kept {
 }
 
 /// Reads a whole file once.
-pub(super) fn read_once(path: &Path, buffer: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn read_once(path: &Path, buffer: &mut Buffer) -> io::Result<()> {
     read_all(&open(path)?, buffer)
 }
 
 /// Opens without ever waiting, whatever lies there.
-fn open(path: &Path) -> io::Result<File> {
+pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     Ok(File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
 }
 
-fn read_all(file: &File, buffer: &mut Vec<u8>) -> io::Result<()> {
-    if buffer.len() < 2 * PIECE {
-        buffer.resize(8 * PIECE, 0);
-    } else {
-        buffer.resize(buffer.capacity().min(BYTES_MAX), 0);
-    }
-    let mut filled = 0;
+fn read_all(file: &File, buffer: &mut Buffer) -> io::Result<()> {
+    buffer.filled = 0;
     loop {
-        let room = buffer.get_mut(filled..).unwrap_or_default();
-        let got = file.read_at(room, u64::try_from(filled).unwrap_or(u64::MAX))?;
-        filled += got;
-        if got == 0 || !(PIECE..BYTES_MAX).contains(&filled) {
-            break;
+        if buffer.filled == buffer.bytes.len() {
+            let more = (buffer.filled * 2).clamp(8 * PIECE, BYTES_MAX);
+            buffer.bytes.resize(more, 0);
         }
-        if filled == buffer.len() {
-            buffer.resize((filled * 2).min(BYTES_MAX), 0);
+        let room = buffer.bytes.get_mut(buffer.filled..).unwrap_or_default();
+        let got = file.read_at(room, u64::try_from(buffer.filled).unwrap_or(u64::MAX))?;
+        buffer.filled += got;
+        if got == 0 || !(PIECE..BYTES_MAX).contains(&buffer.filled) {
+            return Ok(());
         }
     }
-    buffer.truncate(filled);
-    Ok(())
 }
 
 /// Whether this error says that what the file was about is gone.
@@ -135,12 +145,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         fs::write(&path, "1").unwrap();
-        let (mut kept, mut purse, mut buffer) = (Kept::new(path.clone()), Purse::of(1), Vec::new());
+        let (mut kept, mut purse, mut buffer) =
+            (Kept::new(path.clone()), Purse::of(1), Buffer::default());
         kept.read(&mut buffer, &mut purse).unwrap();
-        assert_eq!((buffer.as_slice(), purse.kept()), (b"1".as_slice(), 1));
+        assert_eq!((&*buffer, purse.kept()), (b"1".as_slice(), 1));
         fs::write(&path, "23").unwrap();
         kept.read(&mut buffer, &mut purse).unwrap();
-        assert_eq!(buffer, b"23");
+        assert_eq!(&*buffer, b"23");
         kept.close(&mut purse);
         assert_eq!(purse.kept(), 0);
     }
@@ -150,7 +161,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         fs::write(&path, "1").unwrap();
-        let (mut kept, mut purse, mut buffer) = (Kept::new(path.clone()), Purse::of(0), Vec::new());
+        let (mut kept, mut purse, mut buffer) =
+            (Kept::new(path.clone()), Purse::of(0), Buffer::default());
         kept.read(&mut buffer, &mut purse).unwrap();
         assert_eq!(purse.kept(), 0);
         fs::remove_file(&path).unwrap();
@@ -162,7 +174,7 @@ mod tests {
     fn long_files_are_read_whole_and_endless_ones_are_cut() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        let mut buffer = Vec::new();
+        let mut buffer = Buffer::default();
         for size in [0, 100, PIECE, 3 * PIECE, 16 * PIECE, 100_000] {
             let content = vec![b'a'; size];
             fs::write(&path, &content).unwrap();

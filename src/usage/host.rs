@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
-    files::{Kept, Purse, read_once},
-    parse,
+    files::{Buffer, Kept, Purse, read_once},
+    mounts::Mounts,
+    parse::{self, Interface},
     text::{self, Figure},
 };
 
@@ -40,10 +41,12 @@ pub(super) struct Host {
     root: PathBuf,
     stat: Kept,
     memory: Kept,
-    buffer: Vec<u8>,
+    buffer: Buffer,
     purse: Purse,
     /// The names of block devices by their numbers, as they were last seen.
     devices: BTreeMap<(u32, u32), String>,
+    interfaces: Vec<Interface>,
+    mounts: Mounts,
     boot_s: Option<u64>,
 }
 
@@ -70,9 +73,11 @@ impl Host {
             root: root.to_owned(),
             stat: Kept::new(root.join("stat")),
             memory: Kept::new(root.join("meminfo")),
-            buffer: Vec::new(),
+            buffer: Buffer::default(),
             purse: Purse::of(2),
             devices: BTreeMap::new(),
+            interfaces: Vec::new(),
+            mounts: Mounts::default(),
             boot_s: None,
         };
         host.processors();
@@ -163,7 +168,7 @@ impl Host {
         self.write_pressure(out);
         self.write_disks(out);
         self.write_network(out);
-        write_filesystems(out);
+        write_filesystems(&mut self.mounts, out);
         if self.read("vmstat")
             && let [Some(kills)] = parse::fields(&self.buffer, [b"oom_kill"])
         {
@@ -299,8 +304,8 @@ impl Host {
         if !self.read("1/net/dev") && !self.read("net/dev") {
             return;
         }
-        let mut all = parse::net_dev(&self.buffer);
-        all.retain(|interface| !interface.name.starts_with("veth"));
+        let all = &mut self.interfaces;
+        parse::net_dev(&self.buffer, Some(b"veth"), all);
         all.truncate(PARTS_MAX);
         for (name, help, is_received, at) in [
             ("node_network_receive_bytes_total", "Bytes received.", true, 0),
@@ -313,12 +318,10 @@ impl Host {
             ("node_network_transmit_drop_total", "Packets to send dropped.", false, 3),
         ] {
             text::head(out, name, "counter", help);
-            for interface in &all {
-                let mut label = String::new();
-                text::label(&mut label, "device", &interface.name);
+            for interface in &*all {
                 let counts = if is_received { &interface.received } else { &interface.sent };
                 let Some(count) = counts.get::<usize>(at) else { continue };
-                text::line(out, name, &[&label], Figure::Whole(*count));
+                text::line(out, name, &["device=", &interface.quoted], Figure::Whole(*count));
             }
         }
     }
@@ -329,31 +332,8 @@ fn single(out: &mut String, name: &str, help: &str, figure: Figure) {
     text::line(out, name, &[], figure);
 }
 
-/// The room on local disks, each once. Other filesystems could hang, and are somebody else's.
-fn write_filesystems(out: &mut String) {
-    let mut buffer = Vec::new();
-    if read_once(Path::new("/proc/self/mounts"), &mut buffer).is_err() {
-        return;
-    }
-    let table = String::from_utf8_lossy(&buffer);
-    let mut seen = BTreeMap::new();
-    for line in table.lines() {
-        let mut words = line.split(' ');
-        let (Some(device), Some(at), Some(kind)) = (words.next(), words.next(), words.next())
-        else {
-            continue;
-        };
-        let is_local = device.starts_with("/dev/") || matches!(kind, "zfs" | "btrfs" | "overlay");
-        if !is_local || (kind == "overlay" && at != "/") || seen.contains_key(device) {
-            continue;
-        }
-        let Ok(room) = rustix::fs::statvfs(at) else { continue };
-        let mut labels = String::new();
-        text::label(&mut labels, "device", device);
-        text::label(&mut labels, "fstype", kind);
-        text::label(&mut labels, "mountpoint", at);
-        seen.insert(device.to_owned(), (labels, room));
-    }
+fn write_filesystems(mounts: &mut Mounts, out: &mut String) {
+    let seen = mounts.rooms(PARTS_MAX);
     let unit = |blocks: u64, size: u64| Figure::Whole(blocks.saturating_mul(size));
     for (name, help, of) in [
         ("node_filesystem_size_bytes", "Its size.", 0),
@@ -363,7 +343,7 @@ fn write_filesystems(out: &mut String) {
         ("node_filesystem_files_free", "How many more files it may hold.", 4),
     ] {
         text::head(out, name, "gauge", help);
-        for (labels, room) in seen.values().take(PARTS_MAX) {
+        for (labels, room) in &seen {
             let figure = match of {
                 0 => unit(room.f_blocks, room.f_frsize),
                 1 => unit(room.f_bfree, room.f_frsize),

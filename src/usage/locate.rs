@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::files::read_once;
+use super::files::{Buffer, read_once};
 
 /// How deep below a root containers are looked for: rootless engines and engines in containers
 /// are some levels down.
@@ -173,7 +173,7 @@ fn is_inside(text: &[u8], id: &str) -> bool {
 
 /// A process of a container, oldest first among those that its own file names.
 pub(super) fn process(proc_root: &Path, processes: &[u8], id: &str) -> Option<(u32, u64)> {
-    let mut buffer = Vec::new();
+    let mut buffer = Buffer::default();
     let pids = super::parse::lines(processes).filter_map(super::parse::number);
     let pids = pids.filter(|pid| *pid != 0).filter_map(|pid| u32::try_from(pid).ok());
     let begun = |pid: u32| {
@@ -202,7 +202,7 @@ pub(super) fn processes_by_table(
     ids: &BTreeSet<&str>,
 ) -> BTreeMap<String, Vec<u8>> {
     let mut found: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let mut buffer = Vec::new();
+    let mut buffer = Buffer::default();
     for name in names(proc_root).iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit())) {
         if read_once(&proc_root.join(name).join("cgroup"), &mut buffer).is_err() {
             continue;

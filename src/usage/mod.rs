@@ -13,6 +13,7 @@ mod files;
 mod history;
 mod host;
 mod locate;
+mod mounts;
 mod parse;
 mod sample;
 mod subject;
@@ -33,7 +34,7 @@ use crate::state::{Container, ContainerId, ContainerState, World};
 use crate::telemetry::exposed::Exposed;
 
 use families::Shown;
-use files::Purse;
+use files::{Buffer, Purse};
 use locate::{Layout, Places};
 use sample::Depth;
 use subject::Subject;
@@ -103,7 +104,7 @@ struct State {
 
 /// What reading needs.
 struct Tools {
-    buffer: Vec<u8>,
+    buffer: Buffer,
     purse: Purse,
 }
 
@@ -125,7 +126,7 @@ impl Collector {
             world: Arc::default(),
             subjects: BTreeMap::new(),
             left_out: 0,
-            tools: Tools { buffer: Vec::new(), purse: Purse::new() },
+            tools: Tools { buffer: Buffer::default(), purse: Purse::new() },
             places: Places::default(),
             searched: None,
             read: None,
@@ -220,7 +221,7 @@ impl Collector {
             if depth == Depth::Short && subject.app.is_none() {
                 continue;
             }
-            if subject.read(depth, tools).is_ok() {
+            if subject.read((depth, begun), tools).is_ok() {
                 continue;
             }
             // Gone, or started again: then its accounts are new ones at the same place.
@@ -228,7 +229,7 @@ impl Collector {
             if let Some(place) = places.find(layout, id.as_str()) {
                 subject.open(layout, place);
                 subject.meet(layout, (proc_root, boot), id.as_str(), None);
-                if subject.read(depth, tools).is_err() {
+                if subject.read((depth, begun), tools).is_err() {
                     subject.close(&mut tools.purse);
                 }
             }

@@ -154,34 +154,50 @@ pub(super) fn pressure(text: &[u8]) -> Pressure {
 /// What went over a network interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Interface {
-    pub(super) name: String,
+    name: Vec<u8>,
+    /// Its name between quotes, ready to be written.
+    pub(super) quoted: String,
     /// Bytes, packets, errors, drops: received, then sent.
     pub(super) received: [u64; 4],
     pub(super) sent: [u64; 4],
 }
 
-/// `/proc/<pid>/net/dev` without the loopback.
-pub(super) fn net_dev(text: &[u8]) -> Vec<Interface> {
-    let mut all = Vec::new();
+impl Interface {
+    fn named(name: &[u8]) -> Self {
+        let mut quoted = "\"".to_owned();
+        push_escaped(&mut quoted, &String::from_utf8_lossy(name));
+        quoted.push('"');
+        Self { name: name.to_owned(), quoted, ..Self::default() }
+    }
+}
+
+/// `/proc/<pid>/net/dev` without the loopback and interfaces whose names begin so, over what was
+/// read of it before.
+pub(super) fn net_dev(text: &[u8], left_out: Option<&[u8]>, all: &mut Vec<Interface>) {
+    let mut at = 0;
     for line in lines(text) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (name, rest) = line.split_at(colon);
         let name = name.trim_ascii();
-        let mut numbers = [0_u64; 16];
-        let mut count = 0;
-        for (slot, word) in numbers.iter_mut().zip(words(rest.get(1..).unwrap_or_default())) {
-            let Some(number) = digits(word) else { break };
-            *slot = number;
-            count += 1;
-        }
-        if count < 12 || name == b"lo" {
+        if name == b"lo" || left_out.is_some_and(|begin| name.starts_with(begin)) {
             continue;
         }
-        let [rx, rxp, rxe, rxd, _, _, _, _, tx, txp, txe, txd, ..] = numbers;
-        let name = String::from_utf8_lossy(name).into_owned();
-        all.push(Interface { name, received: [rx, rxp, rxe, rxd], sent: [tx, txp, txe, txd] });
+        let mut numbers = [0_u64; 12];
+        let mut words = words(rest.get(1..).unwrap_or_default()).map(digits);
+        if !numbers.iter_mut().all(|slot| words.next().flatten().map(|n| *slot = n).is_some()) {
+            continue;
+        }
+        let [rx, rxp, rxe, rxd, _, _, _, _, tx, txp, txe, txd] = numbers;
+        if all.get(at).is_none_or(|known| known.name != name) {
+            all.truncate(at);
+            all.push(Interface::named(name));
+        }
+        if let Some(slot) = all.get_mut(at) {
+            (slot.received, slot.sent) = ([rx, rxp, rxe, rxd], [tx, txp, txe, txd]);
+        }
+        at += 1;
     }
-    all
+    all.truncate(at);
 }
 
 /// Appends a label's value. Format: the text exposition format 0.0.4, `label_value`.
@@ -234,9 +250,16 @@ mod tests {
         let text = b"some avg10=0.00 avg60=0.10 avg300=0.00 total=12\nfull avg10=0 total=x\n";
         assert_eq!(pressure(text), Pressure { some: Some(12), full: None });
         let text = b"Inter-|\n face |bytes\n lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n  eth0:486 5 1 2 0 0 0 0 90 6 3 4 0 0 0 0\nbad: 1 2\n";
-        let all = net_dev(text);
+        let mut all = Vec::new();
+        net_dev(text, None, &mut all);
         assert_eq!(all.len(), 1);
         assert_eq!((all[0].received, all[0].sent), ([486, 5, 1, 2], [90, 6, 3, 4]));
+        // What is read again takes the place of what was there, in whatever order it comes.
+        net_dev(b"veth1: 1 1 1 1 0 0 0 0 1 1 1 1\na\"b:1 1 1 1 0 0 0 0 1 1 1 1\neth0:2 2 2 2 0 0 0 0 2 2 2 2\n", Some(b"veth"), &mut all);
+        let labels: Vec<_> = all.iter().map(|i| (i.quoted.as_str(), i.received[0])).collect();
+        assert_eq!(labels, [("\"a\\\"b\"", 1), ("\"eth0\"", 2)]);
+        net_dev(b"eth0:3 2 2 2 0 0 0 0 2 2 2 2\n", Some(b"veth"), &mut all);
+        assert_eq!((all.len(), all[0].received[0]), (1, 3));
     }
 
     #[test]

@@ -1,15 +1,19 @@
 //! What a container uses: which files say so, and how they are read.
 
-use std::io;
+use std::{io, time::Duration};
+
+use tokio::time::Instant;
 
 use super::{
-    files::{Kept, Purse},
+    files::{Buffer, Kept, Purse},
     locate::{Layout, Tree},
     parse::{self, Blkio, Disk, Interface, Pressure},
 };
 
 /// Limits of cgroup v1 above this are none: the kernel rounds "no limit" down to a whole page.
 const NO_LIMIT: u64 = i64::MAX as u64 - 4096;
+/// Limits are read again after so long.
+const LIMITS_AGE: Duration = Duration::from_secs(30);
 /// One tick of `cpuacct.stat` in nanoseconds: a hundredth of a second on every machine (time(7)).
 const TICK_NS: u64 = 10_000_000;
 
@@ -108,8 +112,10 @@ enum What {
 pub(super) enum Depth {
     /// Those of the history: the time used, and the memory.
     Short,
-    /// All.
+    /// All but the limits.
     Whole,
+    /// The limits too, which only a hand on the engine changes.
+    Limits,
 }
 
 use What as W;
@@ -119,9 +125,9 @@ const CPUACCT: &[(&str, What, Depth)] =
     &[("cpuacct.usage", W::CpuTotal, Depth::Short), ("cpuacct.stat", W::CpuTicks, Depth::Whole)];
 const CPU: &[(&str, What, Depth)] = &[
     ("cpu.stat", W::Throttling, Depth::Whole),
-    ("cpu.cfs_quota_us", W::Quota, Depth::Whole),
-    ("cpu.cfs_period_us", W::Period, Depth::Whole),
-    ("cpu.shares", W::Shares, Depth::Whole),
+    ("cpu.cfs_quota_us", W::Quota, Depth::Limits),
+    ("cpu.cfs_period_us", W::Period, Depth::Limits),
+    ("cpu.shares", W::Shares, Depth::Limits),
 ];
 const MEMORY: &[(&str, What, Depth)] = &[
     ("memory.usage_in_bytes", W::Memory, Depth::Short),
@@ -129,13 +135,13 @@ const MEMORY: &[(&str, What, Depth)] = &[
     ("memory.max_usage_in_bytes", W::MemoryMax, Depth::Whole),
     ("memory.failcnt", W::Failcnt, Depth::Whole),
     ("memory.oom_control", W::OomControl, Depth::Whole),
-    ("memory.limit_in_bytes", W::MemoryLimit, Depth::Whole),
-    ("memory.soft_limit_in_bytes", W::Reservation, Depth::Whole),
-    ("memory.memsw.limit_in_bytes", W::SwapLimit, Depth::Whole),
+    ("memory.limit_in_bytes", W::MemoryLimit, Depth::Limits),
+    ("memory.soft_limit_in_bytes", W::Reservation, Depth::Limits),
+    ("memory.memsw.limit_in_bytes", W::SwapLimit, Depth::Limits),
 ];
 const PIDS: &[(&str, What, Depth)] = &[
     ("pids.current", W::Pids, Depth::Whole),
-    ("pids.max", W::PidsMax, Depth::Whole),
+    ("pids.max", W::PidsMax, Depth::Limits),
     ("cgroup.procs", W::Processes, Depth::Whole),
 ];
 const BLKIO: &[(&str, What, Depth)] = &[
@@ -144,16 +150,16 @@ const BLKIO: &[(&str, What, Depth)] = &[
 ];
 /// The files of cgroup v2, by controller.
 const CPU2: &[(&str, What, Depth)] =
-    &[("cpu.stat", W::Cpu2, Depth::Short), ("cpu.max", W::CpuMax2, Depth::Whole)];
+    &[("cpu.stat", W::Cpu2, Depth::Short), ("cpu.max", W::CpuMax2, Depth::Limits)];
 const MEMORY2: &[(&str, What, Depth)] = &[
     ("memory.current", W::Memory, Depth::Short),
     ("memory.stat", W::MemoryStat2, Depth::Short),
     ("memory.peak", W::MemoryMax, Depth::Whole),
     ("memory.events", W::Events2, Depth::Whole),
     ("memory.swap.current", W::Swap2, Depth::Whole),
-    ("memory.max", W::MemoryLimit2, Depth::Whole),
-    ("memory.low", W::Reservation, Depth::Whole),
-    ("memory.swap.max", W::SwapLimit2, Depth::Whole),
+    ("memory.max", W::MemoryLimit2, Depth::Limits),
+    ("memory.low", W::Reservation, Depth::Limits),
+    ("memory.swap.max", W::SwapLimit2, Depth::Limits),
 ];
 const IO2: &[(&str, What, Depth)] = &[("io.stat", W::IoStat, Depth::Whole)];
 const PRESSURE: &[(&str, What, Depth)] = &[
@@ -168,6 +174,8 @@ pub(super) struct Files {
     all: Vec<(What, Depth, Kept)>,
     /// Whether what is not there was sorted out: not every kernel has every file.
     is_sorted: bool,
+    /// When the limits were read.
+    limits_at: Option<Instant>,
 }
 
 impl Files {
@@ -190,20 +198,26 @@ impl Files {
                 all.push((*what, *depth, Kept::new(folder.join(name))));
             }
         }
-        Self { all, is_sorted: false }
+        Self { all, is_sorted: false, limits_at: None }
     }
 
     /// Reads them into `sample`; what is not read is left as it was. An error means that the
     /// container is gone.
     pub(super) fn read(
         &mut self,
-        depth: Depth,
+        (depth, now): (Depth, Instant),
         sample: &mut Sample,
-        buffer: &mut Vec<u8>,
+        buffer: &mut Buffer,
         purse: &mut Purse,
     ) -> io::Result<()> {
         if !self.is_sorted {
+            self.limits_at = Some(now);
             return self.sort(sample, buffer, purse);
+        }
+        let is_due = self.limits_at.is_none_or(|at| at + LIMITS_AGE <= now);
+        let depth = if depth == Depth::Whole && is_due { Depth::Limits } else { depth };
+        if depth == Depth::Limits {
+            self.limits_at = Some(now);
         }
         for (what, at, kept) in &mut self.all {
             if *at <= depth {
@@ -218,7 +232,7 @@ impl Files {
     fn sort(
         &mut self,
         sample: &mut Sample,
-        buffer: &mut Vec<u8>,
+        buffer: &mut Buffer,
         purse: &mut Purse,
     ) -> io::Result<()> {
         self.all.retain_mut(|(what, _, kept)| {

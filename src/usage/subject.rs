@@ -5,9 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tokio::time::Instant;
+
 use super::{
     Tools, Words,
-    files::{Purse, is_gone, read_once},
+    files::{Buffer, Purse, is_gone, read_once},
     locate::{self, Layout},
     parse,
     sample::{Depth, Files, Sample},
@@ -76,7 +78,7 @@ impl Subject {
         listed: Option<&[u8]>,
     ) -> bool {
         let Some(open) = &mut self.open else { return false };
-        let mut own = Vec::new();
+        let mut own = Buffer::default();
         if listed.is_none()
             && let Some(file) = layout.processes(&open.place)
             && read_once(&file, &mut own).is_err()
@@ -93,7 +95,7 @@ impl Subject {
     }
 
     /// Reads it. An error means that it is gone.
-    pub(super) fn read(&mut self, depth: Depth, tools: &mut Tools) -> io::Result<()> {
+    pub(super) fn read(&mut self, depth: (Depth, Instant), tools: &mut Tools) -> io::Result<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
         let Tools { buffer, purse } = tools;
         let mut sample = open.sample.take().unwrap_or_default();
@@ -101,7 +103,7 @@ impl Subject {
         if let Some(table) = &open.network {
             // It is not kept open: that would keep the network of a dead container alive.
             match read_once(table, buffer) {
-                Ok(()) => sample.interfaces = parse::net_dev(buffer),
+                Ok(()) => parse::net_dev(buffer, None, &mut sample.interfaces),
                 // Its first process went on to others, or is gone with all of them.
                 Err(error) if is_gone(&error) => return Err(error),
                 Err(_) => sample.interfaces.clear(),

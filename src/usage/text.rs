@@ -37,7 +37,7 @@ pub(super) fn line(out: &mut String, name: &str, labels: &[&str], figure: Figure
 
 fn push(out: &mut String, figure: Figure) {
     match figure {
-        Figure::Whole(number) => push_whole(out, number),
+        Figure::Whole(number) => push_scaled(out, number, 0),
         Figure::Nanos(number) => push_scaled(out, number, 9),
         Figure::Micros(number) => push_scaled(out, number, 6),
         Figure::Millis(number) => push_scaled(out, number, 3),
@@ -45,42 +45,32 @@ fn push(out: &mut String, figure: Figure) {
     }
 }
 
-/// The digit of a number below ten.
-fn digit(number: u64) -> char {
-    char::from(b'0' + u8::try_from(number).unwrap_or(0))
-}
-
-fn push_whole(out: &mut String, mut number: u64) {
-    let mut digits = ['0'; 20];
-    let mut at = digits.len();
+/// Writes `number` divided by ten to the power of `places`, without zeros at the end.
+fn push_scaled(out: &mut String, mut number: u64, places: usize) {
+    // Twenty digits and a point, from the last one on.
+    let mut letters = [b'0'; 22];
+    let (mut at, mut end, mut written) = (letters.len(), letters.len(), 0);
     loop {
-        at -= 1;
-        if let Some(slot) = digits.get_mut(at) {
-            *slot = digit(number % 10);
+        if written == places && places != 0 && at != end {
+            at -= 1;
+            letters[at] = b'.';
         }
+        let digit = u8::try_from(number % 10).unwrap_or(0);
         number /= 10;
-        if number == 0 {
+        if digit == 0 && written < places && at == end {
+            // A zero behind the last digit that says something.
+            at -= 1;
+            end = at;
+        } else {
+            at -= 1;
+            letters[at] = b'0' + digit;
+        }
+        written += 1;
+        if number == 0 && places < written {
             break;
         }
     }
-    out.extend(digits.get(at..).unwrap_or_default());
-}
-
-/// Writes `number` divided by ten to the power of `places`, without zeros at the end.
-fn push_scaled(out: &mut String, number: u64, places: u32) {
-    let unit = 10_u64.pow(places);
-    push_whole(out, number / unit);
-    let mut rest = number % unit;
-    if rest == 0 {
-        return;
-    }
-    out.push('.');
-    let mut place = unit / 10;
-    while rest != 0 && place != 0 {
-        out.push(digit(rest / place));
-        rest %= place;
-        place /= 10;
-    }
+    out.push_str(std::str::from_utf8(&letters[at..end]).unwrap_or("0"));
 }
 
 /// Appends a label to what stands between the braces.
@@ -108,6 +98,11 @@ mod tests {
             (Figure::Nanos(2_000_000_000), "2"),
             (Figure::Nanos(u64::MAX), "18446744073.709551615"),
             (Figure::Micros(10_203), "0.010203"),
+            (Figure::Micros(u64::MAX), "18446744073709.551615"),
+            (Figure::Nanos(0), "0"),
+            (Figure::Nanos(100), "0.0000001"),
+            (Figure::Nanos(10_000_000_000), "10"),
+            (Figure::Whole(1_000), "1000"),
             (Figure::Millis(1_700_000_000_120), "1700000000.12"),
             (Figure::Float(0.5), "0.5"),
         ] {

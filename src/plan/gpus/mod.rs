@@ -22,7 +22,7 @@ use std::{
 use crate::model::{AppName, GpuAsk, GpuGrant, Timestamp};
 use crate::state::{ContainerId, GpuHold, Inventory};
 use fit::{Device, Rooms};
-pub use own::{fits_beside, hindered, is_kept, is_what_it_asks};
+pub use own::{fits_beside, hindered, is_bystander, is_kept, is_what_it_asks};
 
 /// One point of priority is worth so much waiting, in milliseconds.
 const POINT_MS: i64 = 300_000;

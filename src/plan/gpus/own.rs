@@ -2,7 +2,7 @@
 
 use super::{
     Fleet, Who,
-    fit::{self, Device, Rooms, is_alone, is_model},
+    fit::{self, Device, Rooms, is_alone, is_model, matches},
 };
 use crate::model::{App, GpuAsk, GpuGrant, GpuShare, RestartPolicy};
 use crate::plan::app::is_up;
@@ -64,6 +64,15 @@ pub fn is_kept(container: &Container, app: Option<&App>, is_paused: bool, is_bad
         ContainerState::Created | ContainerState::Exited => !has_ended || !is_done,
         _ => false,
     }
+}
+
+/// Whether a container of others only watches the GPUs that it was given, as the operator says. One
+/// that another Berth gave GPUs to uses them.
+pub fn is_bystander(container: &Container, patterns: &[String]) -> bool {
+    let is_stranger = container.ownership.owner().is_none()
+        && !matches!(container.gpus, Some(GpuHold::Granted(_)));
+    let named = |text: &str| patterns.iter().any(|pattern| matches(pattern, text));
+    is_stranger && (named(&container.name) || named(&container.image))
 }
 
 /// Why what was given to somebody can't be used again now: others have it, or it is gone.

@@ -3,12 +3,15 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
-    Asking, Who,
+    Asking, Holding, Who,
     fit::{Device, Rooms},
 };
 use crate::model::{GpuAsk, GpuShare, format_bytes};
-use crate::state::Inventory;
+use crate::state::{GpuHold, Inventory};
 
+/// What helps against one that was given every card.
+const ONLOOKER: &str =
+    " (it was given every GPU; if it only watches them, `berth run --gpu-bystanders` may name it)";
 /// So many devices are named, the others counted.
 const NAMED_MAX: usize = 4;
 
@@ -126,7 +129,8 @@ fn why(
         } else {
             String::new()
         };
-        return format!("held by {}{left}", holders.join(", "));
+        let held = format!("held by {}{left}", holders.join(", "));
+        return if room.holders.iter().copied().all(is_onlooker) { held + ONLOOKER } else { held };
     }
     if !room.has(asking.ask) {
         let used = size(room.strangers);
@@ -136,6 +140,16 @@ fn why(
         Some(first) => format!("kept for {first}, which is served before"),
         None => "is free".to_owned(),
     }
+}
+
+/// Whether a holder is a container of others that was given every card, as those that watch are.
+fn is_onlooker(holding: &Holding) -> bool {
+    let is_all = match &holding.hold {
+        GpuHold::All => true,
+        GpuHold::Devices(names) => names.iter().any(|name| name.rsplit('=').next() == Some("all")),
+        GpuHold::Granted(_) | GpuHold::First(_) => false,
+    };
+    is_all && matches!(holding.who, Who::Container(_))
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

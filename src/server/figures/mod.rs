@@ -81,15 +81,21 @@ impl Figures {
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let format = Format::accepted(&all(&headers, &header::ACCEPT));
     let is_packed = exposition::takes_gzip(&all(&headers, &header::ACCEPT_ENCODING));
-    let _turn = shared.scraping.lock().await;
+    let mut about = shared.scraping.lock().await;
     // Who looks at all figures is shown what is new at once: containers of others, and cards.
     shared.parts.record.ask_figures(shared.parts.clock.now());
     shared.parts.figures.cards.ask().await;
     let made = {
-        let shared = Arc::clone(&shared);
-        tokio::task::spawn_blocking(move || pack(page(&shared, format), is_packed)).await
+        let (shared, about) = (Arc::clone(&shared), *about);
+        let make = move || {
+            let page = page(&shared, format, about);
+            (page.len(), pack(page, is_packed))
+        };
+        tokio::task::spawn_blocking(make).await
     };
-    let Ok((body, is_packed)) = made else { return Problem::failed().into_response() };
+    let Ok((length, (body, is_packed))) = made else { return Problem::failed().into_response() };
+    // The next one will be as long, give or take a little.
+    *about = length + length / 16;
     let kind = HeaderValue::from_static(format.content_type());
     let vary = HeaderValue::from_static("accept, accept-encoding");
     let mut response = ([(header::CONTENT_TYPE, kind), (header::VARY, vary)], body).into_response();
@@ -119,7 +125,7 @@ fn pack(text: String, is_wanted: bool) -> (Vec<u8>, bool) {
 }
 
 /// The page. What repeats the record is set from it here, so it is never out of date.
-fn page(shared: &Shared, format: Format) -> String {
+fn page(shared: &Shared, format: Format, about: usize) -> String {
     let (parts, record) = (&shared.parts, &shared.parts.record);
     let overview = record.overview();
     let entries = record.entries();
@@ -141,7 +147,7 @@ fn page(shared: &Shared, format: Format) -> String {
     let mut sources: Vec<&dyn Exposed> =
         vec![parts.metrics.as_ref(), &apps, &gpus, &host, &Process];
     sources.extend(figures.sources.iter().map(AsRef::as_ref));
-    let (mut page, left_out) = exposition::page(&sources, format);
+    let (mut page, left_out) = exposition::page(&sources, format, about);
     if 0 < left_out {
         tracing::warn!(left_out, "families of figures left out: the page is full, or two clash");
         append(&mut page, format, |out| {

@@ -23,7 +23,7 @@ const OWN: &str = "# HELP a_total How \"often\".\n# TYPE a_total counter\na_tota
     # HELP h How long.\n# TYPE h histogram\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n";
 
 fn text_of(sources: &[&dyn Exposed]) -> String {
-    page(sources, Format::Text).0
+    page(sources, Format::Text, 0).0
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_family_of_two_sources_is_on_the_page_once() {
     assert!(!text.contains("Else."), "{text}");
 
     let clash = "# TYPE h gauge\nh 1\n# TYPE d gauge\nd 1\n";
-    let (text, left_out) = page(&[&Says(OWN), &Says(clash)], Format::Text);
+    let (text, left_out) = page(&[&Says(OWN), &Says(clash)], Format::Text, 0);
     assert_eq!((left_out, text.contains("\nh 1\n"), text.contains("\nd 1\n")), (1, false, true));
 }
 
@@ -100,7 +100,7 @@ fn a_source_that_panics_costs_its_own_families() {
 fn open_metrics_has_its_own_names_times_and_end() {
     let rest = "# HELP DCGM_ENERGY mJ\n# TYPE DCGM_ENERGY counter\nDCGM_ENERGY{gpu=\"0\"} 7\n\
         # just a remark\n\nbare 1 1500\n";
-    let (text, _) = page(&[&Says(OWN), &Says(rest)], Format::OpenMetrics);
+    let (text, _) = page(&[&Says(OWN), &Says(rest)], Format::OpenMetrics, 0);
     assert_eq!(
         text,
         "# TYPE a counter\n# HELP a How \\\"often\\\".\na_total{x=\"}\"} 1\n\
@@ -108,7 +108,7 @@ fn open_metrics_has_its_own_names_times_and_end() {
          # TYPE DCGM_ENERGY unknown\n# HELP DCGM_ENERGY mJ\nDCGM_ENERGY{gpu=\"0\"} 7\n\
          # TYPE bare unknown\nbare 1 1.5\n# EOF\n"
     );
-    assert_eq!(page(&[], Format::OpenMetrics).0, "# EOF\n");
+    assert_eq!(page(&[], Format::OpenMetrics, 0).0, "# EOF\n");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn what_does_not_fit_is_left_out_in_whole_families() {
     let large = "# TYPE big gauge\nbig{n=\"1\"} 1\nbig{n=\"2\"} 2\n";
     let small = "# TYPE s gauge\ns 1\n";
     for format in [Format::Text, Format::OpenMetrics] {
-        let (text, left_out) = page_within(&[&Says(large), &Says(small)], format, 30);
+        let (text, left_out) = page_within(&[&Says(large), &Says(small)], format, (0, 30));
         assert_eq!((text.contains("big"), text.contains("s 1\n"), left_out), (false, true, 1));
     }
 }

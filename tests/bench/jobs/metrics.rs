@@ -195,7 +195,11 @@ fn compare(ours: &str, theirs: &str) -> Row {
         let Some(other) = theirs.get(key) else { continue };
         compared += 1;
         if other.abs() * 0.02 < (figure - other).abs() {
-            *off.entry(key.0).or_default() += 1;
+            let count = off.entry(key.0).or_default();
+            *count += 1;
+            if *count <= 5 {
+                say(&format!("{} of {}: {figure} here, {other} there", key.0, key.1));
+            }
         }
     }
     say(&format!("{compared} figures compared with cAdvisor's; more than 2 % off: {off:?}"));

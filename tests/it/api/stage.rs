@@ -23,6 +23,7 @@ use berth::{
     status::Status,
     store::{self, Depot},
     telemetry::Metrics,
+    usage::History,
 };
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream, stream::BoxStream};
@@ -74,29 +75,42 @@ impl Stage {
 
     /// One with repositories of manifests, or with webhooks.
     pub(crate) async fn with_repositories(repositories: Repositories) -> Self {
-        Self::of(|_| (), repositories, Figures::default(), None).await
+        Self::of(|_| (), repositories, Figures::default()).await
     }
 
     /// One with another model store.
     pub(crate) async fn with_models(models: Depot) -> Self {
-        Self::of(|_| (), Repositories::default(), Figures::default(), Some(models)).await
+        Self::made(|_| (), Default::default(), Some(models), None).await
     }
 
     /// One with more to show at `/metrics`.
     pub(crate) async fn with_figures(figures: Figures) -> Self {
-        Self::of(|_| (), Repositories::default(), figures, None).await
+        Self::of(|_| (), Repositories::default(), figures).await
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        Self::of(change, Repositories::default(), Figures::default(), None).await
+        Self::of(change, Repositories::default(), Figures::default()).await
+    }
+
+    /// One with what apps used in the last hour.
+    pub(crate) async fn with_usage(usage: Arc<History>) -> Self {
+        Self::made(|_| (), Default::default(), None, Some(usage)).await
     }
 
     /// One with all that may differ.
     pub(crate) async fn of(
         change: impl FnOnce(&mut Settings),
         repositories: Repositories,
-        mut figures: Figures,
+        figures: Figures,
+    ) -> Self {
+        Self::made(change, (repositories, figures), None, None).await
+    }
+
+    async fn made(
+        change: impl FnOnce(&mut Settings),
+        (repositories, mut figures): (Repositories, Figures),
         models: Option<Depot>,
+        usage: Option<Arc<History>>,
     ) -> Self {
         let metrics = Arc::new(Metrics::new("0.0.0").unwrap());
         let folder = tempfile::tempdir().unwrap();
@@ -117,7 +131,7 @@ impl Stage {
             engine: Arc::new(Logs),
             commands,
             metrics: Arc::clone(&metrics),
-            usage: crate::usage::history(&collector),
+            usage: usage.unwrap_or_else(|| crate::usage::history(&collector)),
             figures,
             clock: Clock::System,
             manifests,

@@ -125,6 +125,35 @@ async fn what_lost_its_gpus_is_made_anew_and_not_without_end() {
     assert_eq!((rig.count("create", "chat"), rig.count("stop", "chat")), (4, 3));
 }
 
+/// Fault U01: a Berth that is started again goes on counting, and an older state file counts none.
+#[tokio::test(start_paused = true)]
+async fn how_often_it_was_made_anew_is_known_after_a_restart() {
+    let mut rig = rig("chat", "gpus: 1");
+    for nth in 1..=3 {
+        let berth = rig.start();
+        berth.until_running("chat").await;
+        assert!(rig.fake.lose_gpus(&name("chat")));
+        berth.until("it is made anew", |_| rig.count("create", "chat") == nth + 1).await;
+        berth.until_running("chat").await;
+        let kept = serde_json::to_string(&berth.stop().await).unwrap();
+        rig.kept = serde_json::from_str(&kept).unwrap();
+        assert_eq!(rig.kept.apps["chat"].gpu_mends.len(), nth, "{kept}");
+    }
+    assert!(rig.fake.lose_gpus(&name("chat")));
+    let berth = rig.start();
+    let said = |status: &Status| status.message.contains("3 times within the hour");
+    until(&berth, "it is said", said).await;
+    tokio::time::sleep(Duration::from_secs(1200)).await;
+    assert_eq!(rig.count("create", "chat"), 4);
+    // Within the hour after the first one it is left; then there is room for another one.
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    berth.until("it is made anew", |_| rig.count("create", "chat") == 5).await;
+    let mut kept = serde_json::to_value(berth.stop().await).unwrap();
+    assert!(kept["apps"]["chat"].as_object_mut().unwrap().remove("gpuMends").is_some());
+    rig.kept = serde_json::from_value(kept).unwrap();
+    assert!(rig.kept.apps["chat"].gpu_mends.is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn with_the_check_off_nothing_is_looked_at() {
     let mut rig = rig("chat", "gpus: 1");

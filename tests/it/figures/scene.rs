@@ -226,7 +226,8 @@ pub(super) fn inventory() -> Inventory {
         process(50, None, Some(1), Some(5)),
     ];
     let mut second = card(1, "GPU-b", shared);
-    second.health = GpuHealth { problems: vec!["it is lost".to_owned()], last_xid: Some(79) };
+    second.health =
+        GpuHealth { problems: vec!["it is lost".to_owned()], last_xid: Some(79), lasting: None };
     Inventory {
         gpus: vec![card(0, "GPU-a", vec![process(10, Some('a'), Some(25), Some(70))]), second],
         driver: Some("550.54.15".to_owned()),

@@ -1,6 +1,6 @@
 //! Reading beside everything else: deadlines, pauses, and who asks.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use berth::{
     clock::Clock,
@@ -35,7 +35,8 @@ struct Watch {
 impl Watch {
     fn start(make: Make, pauses: Pauses) -> Self {
         let (cards, stop) = (Arc::new(Cards::default()), CancellationToken::new());
-        let watching = watch(Arc::clone(&cards), make, Clock::System, pauses, stop.clone());
+        let watching =
+            watch(Arc::clone(&cards), make, Clock::System, (pauses, BTreeMap::new()), stop.clone());
         Self { cards, stop, task: tokio::spawn(watching) }
     }
 

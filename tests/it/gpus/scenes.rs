@@ -217,6 +217,41 @@ async fn who_is_not_ours_is_waited_for_and_left_alone() {
     assert_eq!(used(&rig), [on("chat", &["GPU-a"])]);
 }
 
+/// Fault U12: what only watches was given every card, as exporters are. It keeps none from apps once
+/// the operator names it; by default it does, and what to do is said.
+#[tokio::test(start_paused = true)]
+async fn who_only_watches_does_not_count_once_it_is_named() {
+    let mut rig = host(1);
+    let id = rig.fake.add_foreign("dcgm-exporter-1", Vec::new());
+    rig.fake.foreign_holds(&id, GpuHold::All);
+    rig.files.insert("chat.yaml".to_owned(), text("chat", "shop/app:1", "1"));
+    let berth = rig.start();
+    let why = until_waits(&berth, "chat").await;
+    assert!(why.contains("dcgm-exporter-1 (it was given every GPU") && why.contains("bystanders"));
+    berth.kill().await;
+    for patterns in [&["dcgm"][..], &["foreign:2*"]] {
+        rig.policy.gpu_bystanders = patterns.iter().map(|text| (*text).to_owned()).collect();
+        let berth = rig.start();
+        until_waits(&berth, "chat").await;
+        berth.kill().await;
+    }
+    rig.policy.gpu_bystanders = vec!["other".to_owned(), "*exporter*".to_owned()];
+    // One that another Berth gave a card to holds it, whatever its name is.
+    rig.cards.put(inventory(vec![card(0, 24), card(1, 24)]));
+    rig.fake.add_foreign_with_gpus("my-exporter", &alone(&["GPU-a"]));
+    let berth = rig.start();
+    berth.until_running("chat").await;
+    assert!(used(&rig).contains(&on("chat", &["GPU-b"])), "{:?}", used(&rig));
+    berth.kill().await;
+    rig.policy.gpu_bystanders = vec!["foreign:*".to_owned()];
+    let berth = rig.start();
+    tokio::time::sleep(RESYNC * 2).await;
+    assert_eq!(
+        (berth.status("chat").unwrap().gpus, rig.count("create", "chat")),
+        (vec!["GPU-b".to_owned()], 1)
+    );
+}
+
 /// Faults U04, U07: a card that is sick keeps who has it, and gets nobody new; a host whose GPUs
 /// are not there refuses, and mends as soon as they are.
 #[tokio::test(start_paused = true)]

@@ -146,7 +146,9 @@ fn containers_of_others_hold_what_they_name() {
         let mut held = holding("x", hold);
         held.who = Who::Container("trainer".to_owned());
         let answers = place(&[("a", GpuAsk::whole(1))], &host, std::slice::from_ref(&held));
-        assert!(said(&answers[0].1).contains("GPU-a held by container trainer"), "{answers:?}");
+        let why = said(&answers[0].1);
+        assert!(why.contains("GPU-a held by container trainer (it was given every GPU;"), "{why}");
+        assert!(why.contains("`berth run --gpu-bystanders` may name it)"), "{why}");
         assert_eq!(given(&place(&[("a", shared(4))], &host, &[held.clone()])[0].1), ["GPU-a"]);
         // What nobody can read is shared with nobody.
         held.is_obscure = true;

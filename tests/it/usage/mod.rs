@@ -1,6 +1,7 @@
 //! What containers use: read from trees of files, from the real kernel, and as it is served.
 
 mod kept;
+mod served;
 mod tree;
 mod trees;
 
