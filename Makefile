@@ -18,7 +18,7 @@ export BERTH_TEST_ENGINE ?= $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bless bench bench-metrics crash-pairs crash-real store-crash faults model engine-failures engines gpu-engines soak mutants seeded fuzz api-fuzz lint docs setup toolchain engine sshd age prometheus large-files compose-tool base-image tiny-image clean
+.PHONY: help run build test bless bench bench-metrics crash-pairs crash-real store-crash faults model engine-failures engines gpu-engines managers soak mutants seeded fuzz api-fuzz lint docs setup toolchain engine sshd age prometheus large-files compose-tool base-image tiny-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ gpu-engines: setup tiny-image ## GPUs into containers: by a hook on this engine,
 	@cache='$(or $(CACHE),$(CURDIR)/target/engines/sid)'; \
 	  [ -x "$$cache/root/usr/sbin/dockerd" ] || compose/setup/second-engine.sh fetch sid "$$cache"; \
 	  BERTH_TEST_NEWER_ENGINE="$$cache/root" cargo nextest run --ignore-default-filter -E 'test(/^devices::/)' $(ARGS)
+
+managers: setup base-image ## builds that fetch Poetry and Node first (ARGS)
+	cargo nextest run -P long --ignore-default-filter -E 'test(/^e2e::managers::/)' $(ARGS)
 
 soak: setup tiny-image ## 1,000 kills of Berth at random (KILLS, SEED)
 	BERTH_TEST_KILLS='$(or $(KILLS),1000)' BERTH_TEST_SEED='$(or $(SEED),7)' \

@@ -44,7 +44,9 @@ use crate::server::{Compat, Figures, Parts, Server};
 use crate::source::Source;
 use crate::state::{ContainerId, Desired, Policy};
 use crate::telemetry::{Exposed, Metrics};
-use crate::workspace::{Access, Settings as WorkspaceSettings, Workspace, network_environment};
+use crate::workspace::{
+    Access, Settings as WorkspaceSettings, Workspace, believe, network_environment,
+};
 
 /// How many commands may wait.
 const COMMANDS_WAITING: usize = 64;
@@ -225,7 +227,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let metrics = Arc::new(metrics);
     let (engine, hands) = engine(&config, &clock, Arc::clone(&metrics))?;
     let _lease = lease(&config, engine.as_ref()).await?;
-    let settings = workspace_settings(&config);
+    let settings = workspace_settings(&config)?;
     let (source, repositories) = repositories::source(&config, &settings);
     let workspace = Arc::new(Workspace::new(config.workspaces.clone(), settings));
     let given = (engine, source, Arc::clone(&workspace));
@@ -412,15 +414,21 @@ fn access(config: &Config) -> Access {
     }
 }
 
-fn workspace_settings(config: &Config) -> WorkspaceSettings {
-    WorkspaceSettings {
-        env: network_environment(),
+fn workspace_settings(config: &Config) -> Result<WorkspaceSettings, Error> {
+    let mut env = network_environment();
+    if let Some(own) = &config.git.ca_bundle {
+        let what = format!("failed to use the CA bundle {} for git", own.display());
+        let believed = believe(own, &config.state_dir.join(GIT_CA_BUNDLE), &mut env);
+        believed.map_err(|source| Error::Io { what, source })?;
+    }
+    Ok(WorkspaceSettings {
+        env,
         is_local_allowed: config.is_local_git_allowed,
         access: access(config),
         transfer_bytes_max: config.git.transfer_bytes_max,
         tree_bytes_max: config.git.checkout_bytes_max,
         ..WorkspaceSettings::default()
-    }
+    })
 }
 
 fn read_bundle(path: &Path) -> Result<Arc<[u8]>, Error> {
@@ -451,6 +459,9 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
         ..Policy::default()
     }
 }
+
+/// The authorities that git servers may have, in the folder of the state.
+const GIT_CA_BUNDLE: &str = "git-ca.pem";
 
 /// Has SIGTERM and SIGINT cancel `stop`. Once this returns, neither ends the process by itself.
 fn watch_signals(stop: CancellationToken) {

@@ -19,6 +19,8 @@ pub struct Git {
     pub logins: Vec<HostLogin>,
     /// The file of the keys of hosts.
     pub known_hosts: PathBuf,
+    /// Certificate authorities that git servers may have, beside those of this machine.
+    pub ca_bundle: Option<PathBuf>,
     /// The hosts that may be used; empty is every one.
     pub hosts: Vec<String>,
     /// The schemes that may be used.
@@ -36,6 +38,7 @@ pub(super) fn read(reader: &mut Reader, state_dir: Option<&Path>) -> Option<Git>
     let secrets = reader.list("secrets-dir", folder);
     let known_hosts = reader.list("known-hosts", folder);
     let logins = reader.list("git-credentials", login);
+    let ca_bundle = reader.list("git-ca-bundle", super::readable_file);
     let hosts = reader.list("git-hosts", pattern);
     let schemes = reader.list("git-schemes", scheme);
     let is_private_allowed = reader.one("git-private-addresses", super::flag);
@@ -52,6 +55,7 @@ pub(super) fn read(reader: &mut Reader, state_dir: Option<&Path>) -> Option<Git>
         secrets: or_state(secrets?, "secrets")?,
         logins: logins?,
         known_hosts: or_state(known_hosts?, "known_hosts")?,
+        ca_bundle: ca_bundle?.into_iter().next_back(),
         hosts: hosts?,
         schemes,
         is_private_allowed: is_private_allowed?,

@@ -56,7 +56,9 @@ impl Reader {
 
     fn refuse_twice(&mut self, sources: &[Place]) {
         for (at, place) in sources.iter().enumerate() {
-            if sources.get(..at).is_some_and(|before| before.contains(place)) {
+            if sources.get(..at).is_some_and(|before| {
+                before.iter().any(|other| other.to_string() == place.to_string())
+            }) {
                 let setting = self.settings.iter().find(|setting| setting.name == "source");
                 let origin = setting.map_or(Origin::Default, |setting| setting.origin.clone());
                 let message = format!("`{place}` is there twice");

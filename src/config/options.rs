@@ -297,6 +297,13 @@ pub const OPTIONS: &[OptionRow] = &[
         "",
         "The keys of ssh hosts; not set: `known_hosts` in the state folder",
     ),
+    row(
+        "git-ca-bundle",
+        "FILE",
+        &["BERTH_GIT_CA_BUNDLE"],
+        "",
+        "Certificate authorities that git servers may have, beside those of this machine",
+    ),
     list(
         "git-hosts",
         "HOST",

@@ -93,7 +93,7 @@ pub fn repository(place: Place, workspace: &Arc<Workspace>, interval: Duration) 
         submodules: false,
         lfs: false,
         interval,
-        auth: None,
+        auth: place.secret.clone(),
     };
     let (workspace, key) = (Arc::clone(workspace), place.key());
     let fetch: Fetch = Arc::new(move || {

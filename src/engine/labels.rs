@@ -51,6 +51,7 @@ pub(super) fn image_labels(instance: &str, recipe: &Recipe) -> BTreeMap<String, 
         (label::IMAGE_INSTANCE.to_owned(), instance.to_owned()),
         (label::IMAGE_APP.to_owned(), recipe.app.to_string()),
         (label::IMAGE_BUILD.to_owned(), recipe.digest().to_string()),
+        (label::IMAGE_INPUTS.to_owned(), recipe.inputs().to_string()),
     ]);
     if let Some(base) = &recipe.base {
         labels.insert(label::IMAGE_BASE.to_owned(), base.to_string());
@@ -118,6 +119,7 @@ mod tests {
             secrets: Vec::new(),
             rebuilds: 0,
             is_from_scratch: false,
+            twin: None,
             from: None,
             why: String::new(),
         }

@@ -14,11 +14,15 @@ use tokio::{
     time::Instant,
 };
 
-use super::{context::Context, disk::Disk};
+use super::{
+    context::Context,
+    disk::Disk,
+    twins::{Held, Twins, from_twin},
+};
 use crate::clock::Clock;
 use crate::engine::{BuildExtras, BuildRequest, BuildSecret, Engine};
 use crate::model::{AppName, Reason};
-use crate::plan::{Recipe, Work};
+use crate::plan::{Recipe, Twin, Work};
 use crate::secret::{self, Book, Secrets};
 use crate::state::{Checkout, RunningWork, WorkKind};
 use crate::workspace::{self, BuildLog, News, Seen, Workspace};
@@ -139,6 +143,7 @@ pub struct Jobs {
     finished: mpsc::UnboundedSender<Finished>,
     running: Mutex<Running>,
     disk: Arc<Disk>,
+    twins: Twins,
     fetches: Arc<Semaphore>,
     builds: Arc<Semaphore>,
     pulls: Arc<Semaphore>,
@@ -164,6 +169,7 @@ impl Jobs {
             finished,
             running: Mutex::default(),
             disk: Arc::default(),
+            twins: Twins::default(),
         };
         (Arc::new(jobs), receiver)
     }
@@ -229,7 +235,7 @@ impl Jobs {
         self: Arc<Self>,
         id: u64,
         app: AppName,
-        work: Work,
+        mut work: Work,
         progress: Arc<Mutex<Option<String>>>,
     ) {
         // Looking costs no turn: most looks find nothing new.
@@ -246,6 +252,8 @@ impl Jobs {
                 Err(error) => return self.end(id, &app, &work, Err(error.into()), start),
             }
         }
+        // Nobody has a place among the builds while somebody else builds the same.
+        let turn = self.turn_of(&mut work, &progress).await;
         let gate = match work.kind() {
             WorkKind::Fetch => &self.fetches,
             WorkKind::Build => &self.builds,
@@ -262,12 +270,28 @@ impl Jobs {
         let file = if is_build { self.workspace.open_log(&app).ok() } else { None };
         let (file, writer) = file.map(BuildLog::into_sink).unzip();
         let keeper = tokio::spawn(keep_log(lines, file, progress));
-        let result = self.work(&app, &work, news.unwrap_or_default(), log).await;
+        let result = self.work(&app, &work, (news.unwrap_or_default(), turn), log).await;
         let _ = keeper.await;
         if let Some(writer) = writer {
             let _ = writer.await;
         }
         self.end(id, &app, &work, result, start);
+    }
+
+    /// Waits while others build the same inputs: what they make is taken.
+    async fn turn_of(&self, work: &mut Work, progress: &Mutex<Option<String>>) -> Option<Held> {
+        let Work::Build(recipe) = work else { return None };
+        if !recipe.may_be_shared() {
+            return None;
+        }
+        let waits = || {
+            let words = "waits for another app, which builds the same".to_owned();
+            *progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+        };
+        let held = self.twins.turn(recipe.inputs(), waits).await;
+        let made = held.clone().filter(|made| made.app != recipe.app);
+        recipe.twin = made.or_else(|| recipe.twin.take());
+        Some(held)
     }
 
     fn end(
@@ -291,7 +315,7 @@ impl Jobs {
         &self,
         app: &AppName,
         work: &Work,
-        news: News,
+        (news, turn): (News, Option<Held>),
         log: mpsc::Sender<String>,
     ) -> Result<Done, JobError> {
         match work {
@@ -301,7 +325,11 @@ impl Jobs {
                 Ok(Done::Fetched(Box::new(taken?)))
             }
             Work::Build(recipe) => {
-                self.build(recipe, log).await.map(|()| Done::Built(recipe.rebuilds))
+                let id = self.build(recipe, log).await?;
+                if let Some(mut turn) = turn {
+                    *turn = Some(Twin { id, app: recipe.app.clone() });
+                }
+                Ok(Done::Built(recipe.rebuilds))
             }
             Work::Pull { reference } => {
                 let pulled = self.engine.pull(reference, log).await;
@@ -314,7 +342,25 @@ impl Jobs {
         }
     }
 
-    async fn build(&self, recipe: &Recipe, log: mpsc::Sender<String>) -> Result<(), JobError> {
+    /// Builds an image, or takes that of another app; answers its id.
+    async fn build(&self, recipe: &Recipe, log: mpsc::Sender<String>) -> Result<String, JobError> {
+        let Some(twin) = &recipe.twin else { return self.build_all(recipe, log).await };
+        let (engine, instance) = (self.engine.as_ref(), self.settings.instance.as_str());
+        match from_twin(engine, instance, (recipe, twin), log.clone()).await {
+            Ok(id) => Ok(id),
+            Err(why) => {
+                let words = format!("the image of app/{} is not taken: {why}", twin.app);
+                let _ = log.try_send(words);
+                self.build_all(&Recipe { twin: None, ..recipe.clone() }, log).await
+            }
+        }
+    }
+
+    async fn build_all(
+        &self,
+        recipe: &Recipe,
+        log: mpsc::Sender<String>,
+    ) -> Result<String, JobError> {
         let failed = |message: String| {
             let is_full = message.contains("no space left on device");
             let reason = if is_full { Reason::InsufficientDisk } else { Reason::BuildFailed };
@@ -337,7 +383,7 @@ impl Jobs {
         let context = context.stream();
         let request = BuildRequest { recipe, instance, dockerfile, context, log, extras };
         let built = self.engine.build(request).await;
-        built.map(|_| ()).map_err(|error| failed(error.to_string()))
+        built.map_err(|error| failed(error.to_string()))
     }
 
     /// The values of the secrets that a build sees, read now (fault G16).

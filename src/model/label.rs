@@ -32,6 +32,9 @@ pub const IMAGE_INSTANCE: &str = "dev.berth.image.instance";
 pub const IMAGE_APP: &str = "dev.berth.image.app";
 /// The digest of the inputs that an image was built from.
 pub const IMAGE_BUILD: &str = "dev.berth.image.build";
+/// The digest of these inputs without the app that they are for: images of the same inputs are the
+/// same, whatever apps have them.
+pub const IMAGE_INPUTS: &str = "dev.berth.image.inputs";
 /// The base image that an image was built on, and the digest that its name meant then.
 pub const IMAGE_BASE: &str = "dev.berth.image.base";
 

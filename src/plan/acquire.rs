@@ -1,6 +1,6 @@
 //! Getting the image: fetch, then build, or pull. Each is long work that runs beside the passes.
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use super::{
     Input, Look, Plan, PlannedStep, Recipe, Step, Verb, Work,
@@ -8,6 +8,7 @@ use super::{
     resolve::{self, Meaning},
     shape::Image,
     times,
+    twin::twin,
 };
 use crate::model::{
     App, Digest, GitSource, GitUrl, ImageRef, PullPolicy, Reason, Source, Timestamp,
@@ -165,9 +166,18 @@ fn from_git(input: &Input<'_>, app: &App, git: &GitSource, plan: &mut Plan) -> A
             if let Some(image) = of_older_berth(input, &recipe, checkout) {
                 return Acquired::Ready(image);
             }
-            let cause = format!("{tag} does not exist; {}", recipe.why);
             let is_from_scratch = input.state.rebuilt < recipe.rebuilds;
             let recipe = Recipe { is_from_scratch, ..recipe };
+            let twin = twin(&recipe, input.world);
+            let mut cause = format!("{tag} does not exist; {}", recipe.why);
+            if let Some(twin) = &twin {
+                let _ = write!(
+                    cause,
+                    "; app/{} has an image of the same inputs, which is taken: no step runs",
+                    twin.app
+                );
+            }
+            let recipe = Recipe { twin, ..recipe };
             begin(input, Work::Build(Box::new(recipe)), &cause, plan);
         }
         Err(refusal) if refusal.reason == Reason::BaseImageMissing => {

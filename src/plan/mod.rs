@@ -23,6 +23,7 @@ mod resolve;
 mod rollout;
 mod shape;
 mod step;
+mod twin;
 
 use std::{sync::Arc, time::Duration};
 
@@ -48,6 +49,7 @@ pub use shape::{container_spec, user_of};
 pub use step::{
     Call, ContainerSpec, Dockerfile, Look, PlannedStep, Recipe, Sealed, Shape, Step, Target, Work,
 };
+pub use twin::Twin;
 
 /// All that a plan for one app is made from.
 #[derive(Clone, Copy, Debug)]

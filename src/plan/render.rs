@@ -61,7 +61,10 @@ pub fn render_step(step: &Step) -> String {
                 let path = if source.path.is_empty() { "" } else { ", path " };
                 format!("fetch {} at {reference}{path}{}", source.url, source.path)
             }
-            Work::Build(recipe) => format!("build {}", recipe.tag()),
+            Work::Build(recipe) => match &recipe.twin {
+                Some(twin) => format!("build {} from the image of app/{}", recipe.tag(), twin.app),
+                None => format!("build {}", recipe.tag()),
+            },
             Work::Pull { reference } => format!("pull {reference}"),
         },
     }

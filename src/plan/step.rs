@@ -1,9 +1,10 @@
 //! Steps: the only things that a plan can ask for. One call step is one engine call.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
 
+use super::Twin;
 use crate::model::{
     AppName, BuildSecret, Command, Digest, GitSource, GpuGrant, GpuRoute, ImageRef, Mount,
     PortBinding, Resources, RestartPolicy, SecretRef, SpecHash,
@@ -156,6 +157,9 @@ pub struct Recipe {
     /// that words the same Dockerfile in another way builds nothing anew.
     #[serde(skip)]
     pub from: Option<Digest>,
+    /// An image of another app that is the same; not part of the identity.
+    #[serde(skip)]
+    pub twin: Option<Twin>,
     /// Why this way of building was chosen, for people; not part of the identity.
     #[serde(skip)]
     pub why: String,
@@ -173,12 +177,17 @@ pub enum Dockerfile {
 impl Recipe {
     /// The identity of the build.
     pub fn digest(&self) -> Digest {
+        Digest::of_value(&self.identity())
+    }
+
+    /// Itself, with what a generated Dockerfile was made from in the place of its text.
+    pub(super) fn identity(&self) -> Cow<'_, Self> {
         match (&self.dockerfile, &self.from) {
             (Dockerfile::Generated(_), Some(from)) => {
                 let dockerfile = Dockerfile::Generated(from.to_string());
-                Digest::of_value(&Self { dockerfile, from: None, ..self.clone() })
+                Cow::Owned(Self { dockerfile, from: None, ..self.clone() })
             }
-            _ => Digest::of_value(self),
+            _ => Cow::Borrowed(self),
         }
     }
 

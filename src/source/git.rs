@@ -27,10 +27,12 @@ use super::{
     directory::{Limits, read_once},
 };
 use crate::manifest::{Part, Snapshot};
-use crate::model::{Digest, GitUrl, check_git_ref, check_repository_path};
+use crate::model::{Digest, GitUrl, check_git_ref, check_repository_path, check_secret_name};
 
 /// What is put before an address to say that it is a repository of manifests.
 const MARK: &str = "git+";
+/// What stands before the name of the secret to log in with.
+const SECRET: &str = "?secret=";
 /// By how much of itself, in per cent, the pause between two looks differs.
 const JITTER: u64 = 10;
 
@@ -43,10 +45,12 @@ pub struct Place {
     pub reference: Option<String>,
     /// The folder; empty is all of it.
     pub path: String,
+    /// The secret to log in with. Not part of which repository it is.
+    pub secret: Option<String>,
 }
 
 impl Place {
-    /// Reads `git+https://host/repository.git#branch:folder`.
+    /// Reads `git+https://host/repository.git?secret=name#branch:folder`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || "write `git+https://host/repository.git#branch:folder`".to_owned();
         let address = text.strip_prefix(MARK).ok_or_else(wrong)?;
@@ -57,6 +61,13 @@ impl Place {
         if !url.contains("://") {
             return Err(wrong());
         }
+        let (url, secret) = match url.split_once(SECRET) {
+            Some((url, name)) => {
+                check_secret_name(name).map_err(|error| error.to_string())?;
+                (url, Some(name.to_owned()))
+            }
+            None => (url, None),
+        };
         let url = GitUrl::parse(url).map_err(|error| error.to_string())?;
         let (reference, path) = rest.split_once(':').unwrap_or((rest, ""));
         if !reference.is_empty() {
@@ -65,7 +76,10 @@ impl Place {
         let path = check_repository_path(path).map_err(|error| error.to_string())?;
         let reference =
             (!reference.is_empty() && reference != "HEAD").then(|| reference.to_owned());
-        Ok(Self { url, reference, path })
+        if secret.is_some() && matches!(url, GitUrl::Local(_)) {
+            return Err("a repository of this machine takes no secret".to_owned());
+        }
+        Ok(Self { url, reference, path, secret })
     }
 
     /// The repository as it may be shown: without the user of an http address, which may be a

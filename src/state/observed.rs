@@ -139,6 +139,8 @@ pub struct OwnImage {
     pub size: u64,
     /// The base that it was built on: the name, and what the name meant then.
     pub base: Option<BaseImage>,
+    /// The digest of what it was built from, whatever app that was for.
+    pub inputs: Option<Digest>,
 }
 
 /// What a build of this Berth that was interrupted left behind.

@@ -20,6 +20,7 @@
 
 mod access;
 mod address;
+mod authorities;
 mod build_log;
 mod child;
 pub mod context;
@@ -47,6 +48,7 @@ use std::{
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard, mpsc};
 
 pub use access::{Access, HostLogin};
+pub use authorities::believe;
 pub use build_log::BuildLog;
 pub use error::Error;
 pub use look::{News, Seen};

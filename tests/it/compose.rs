@@ -160,6 +160,7 @@ fn a_build_is_written_with_its_checkout_and_comes_back_as_its_source() {
         from: None,
         rebuilds: 0,
         is_from_scratch: false,
+        twin: None,
         why: String::new(),
     };
     let rendered = written(&built, &spec(&image), Some(&recipe));

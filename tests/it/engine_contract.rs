@@ -9,6 +9,7 @@ mod by_hand;
 mod hostile;
 mod pull;
 mod tools;
+mod twins;
 mod wire;
 
 use std::future::Future;

@@ -4,6 +4,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "other programs are waited for, without a runtime")]
 
+mod builds;
 mod clock;
 mod disk;
 mod kills;

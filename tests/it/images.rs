@@ -75,6 +75,7 @@ fn worlds() -> impl Strategy<Value = World> {
                 id,
                 size,
                 base: None,
+                inputs: None,
             });
         }
         for (nth, (at, is_used)) in left.into_iter().enumerate() {
@@ -169,6 +170,7 @@ fn images_that_take_too_much_go_oldest_first() {
         app: AppName::new("chat").unwrap(),
         size: 100,
         base: None,
+        inputs: None,
     };
     let world = World { own_images: (0..5).map(image).collect(), ..World::default() };
     let policy = Policy {

@@ -16,6 +16,7 @@ mod prune;
 mod resolved;
 mod rollout;
 mod shape;
+mod twins;
 mod verdict;
 
 const OLD: &str = "shop/app:1";

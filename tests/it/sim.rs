@@ -189,6 +189,7 @@ impl Sim {
                     app: self.name.clone(),
                     size: 0,
                     base: recipe.base.clone(),
+                    inputs: Some(recipe.inputs()),
                 };
                 self.world.own_images.push(image);
             }

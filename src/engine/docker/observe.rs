@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::super::Error;
 use super::transport::decode;
-use crate::model::{AppName, GpuGiven, PortBinding, Protocol, Timestamp, label};
+use crate::model::{AppName, Digest, GpuGiven, PortBinding, Protocol, Timestamp, label};
 use crate::state::{
     BaseImage, Container, ContainerId, ContainerState, Detail, Leftover, OwnImage, Ownership,
     World, gpus_of_labels, owner_of, ports_of_label,
@@ -298,7 +298,8 @@ fn take_image(instance: &str, wire: ImageWire, world: &mut World) {
             let own: Vec<_> = tags.iter().filter(|tag| is_own(tag, &app, build)).cloned().collect();
             if tags.is_empty() || !own.is_empty() {
                 let base = get(label::IMAGE_BASE).and_then(BaseImage::parse);
-                world.own_images.push(OwnImage { created, id, tags: own, app, size, base });
+                let inputs = get(label::IMAGE_INPUTS).and_then(Digest::parse);
+                world.own_images.push(OwnImage { created, id, tags: own, app, size, base, inputs });
             }
         }
         // The first instruction of a build of ours says whose it is, the last one the rest.

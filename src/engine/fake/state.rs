@@ -509,6 +509,7 @@ impl State {
                     app,
                     size: 0,
                     base: get(label::IMAGE_BASE).and_then(BaseImage::parse),
+                    inputs: get(label::IMAGE_INPUTS).and_then(Digest::parse),
                 });
             }
         }

@@ -198,6 +198,7 @@ fn bare(
         rebuilds,
         is_from_scratch: false,
         from: None,
+        twin: None,
         why,
     }
 }

@@ -89,7 +89,10 @@ fn unreachable(error: &git2::Error, text: &str) -> Option<String> {
         return Some(format!("its name can't be resolved ({})", lower_first(why)));
     }
     if error.class() == ErrorClass::Ssl || error.code() == ErrorCode::Certificate {
-        return Some(format!("its certificate is not accepted ({text})"));
+        return Some(format!(
+            "its certificate is not accepted ({text}): a server whose certificate a private \
+             authority has signed needs the operator's `git-ca-bundle`"
+        ));
     }
     let is_silence = error.code() == ErrorCode::Timeout || text.contains("timed out");
     is_silence.then(|| "it stopped answering".to_owned())

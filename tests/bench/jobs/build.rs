@@ -244,6 +244,7 @@ fn bare(bed: &Bed, app: &App, tree: &str) -> Recipe {
         secrets: Vec::new(),
         rebuilds: 0,
         is_from_scratch: false,
+        twin: None,
         from: None,
         why: String::new(),
     }

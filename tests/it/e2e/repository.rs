@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 use git2::{IndexEntry, IndexTime, Oid, RepositoryInitOptions, Signature};
 
 /// A repository on this machine, with the branch `main`.
-pub(super) struct Repository {
+pub(crate) struct Repository {
     inner: git2::Repository,
     path: PathBuf,
 }
 
 impl Repository {
     /// A bare repository at `path`.
-    pub(super) fn bare(path: &Path) -> Self {
+    pub(crate) fn bare(path: &Path) -> Self {
         Self::make(path, true)
     }
 
     /// A repository with a folder to work in, at `path`.
-    pub(super) fn with_folder(path: &Path) -> Self {
+    pub(crate) fn with_folder(path: &Path) -> Self {
         Self::make(path, false)
     }
 
@@ -29,12 +29,12 @@ impl Repository {
     }
 
     /// Where it is.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.path.display().to_string()
     }
 
     /// Makes a commit with these files and no others; answers its id.
-    pub(super) fn commit(&self, files: &[(&str, &str)]) -> String {
+    pub(crate) fn commit(&self, files: &[(&str, &str)]) -> String {
         let mut index = self.inner.index().unwrap();
         index.clear().unwrap();
         for (path, text) in files {

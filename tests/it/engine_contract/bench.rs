@@ -281,6 +281,7 @@ impl Bench {
             secrets: Vec::new(),
             rebuilds: 0,
             is_from_scratch: false,
+            twin: None,
             from: None,
             why: String::new(),
         }

@@ -339,6 +339,7 @@ fn recipe() -> Recipe {
         secrets: Vec::new(),
         rebuilds: 0,
         is_from_scratch: false,
+        twin: None,
         from: None,
         why: String::new(),
     }

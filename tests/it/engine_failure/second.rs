@@ -251,7 +251,7 @@ impl Home {
         );
     }
 
-    fn write(&self, app: &str, text: &str) {
+    pub(crate) fn write(&self, app: &str, text: &str) {
         let draft = self.path("drafts").join(app);
         fs::write(&draft, text).unwrap();
         fs::rename(draft, self.path("manifests").join(format!("{app}.yaml"))).unwrap();
@@ -259,6 +259,16 @@ impl Home {
 
     /// Starts the real program beside an engine, speaking through `socket`.
     pub(crate) fn start<'a>(&'a self, second: &'a Second, socket: &str) -> Berth<'a> {
+        self.start_with(second, socket, &[])
+    }
+
+    /// The same, with further flags.
+    pub(crate) fn start_with<'a>(
+        &'a self,
+        second: &'a Second,
+        socket: &str,
+        flags: &[&str],
+    ) -> Berth<'a> {
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
         let mut command = second.near(env!("CARGO_BIN_EXE_berth"));
         command.arg("run");
@@ -270,6 +280,7 @@ impl Home {
         command
             .args(["--listen", LISTEN, "--docker-host", &format!("unix://{}", second.text(socket))])
             .args(["--instance", "failing", "--resync", "1s", "--ports", "8101-8199"])
+            .args(flags)
             .stdin(Stdio::null())
             .stderr(log);
         Berth { child: command.spawn().unwrap(), home: self, second }
@@ -284,6 +295,12 @@ pub(crate) struct Berth<'a> {
 }
 
 impl Berth<'_> {
+    /// How much of it is in memory, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
+        text.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    }
+
     /// Asks it for something through its command line.
     pub(crate) fn ask(&self, args: &[&str]) -> Result<String, String> {
         let mut command = self.second.near(env!("CARGO_BIN_EXE_berth"));

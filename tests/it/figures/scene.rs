@@ -169,6 +169,7 @@ pub(super) fn world() -> World {
             app: AppName::new("chat").unwrap(),
             size: 1_500_000_000,
             base: None,
+            inputs: None,
         }],
         ..World::default()
     }

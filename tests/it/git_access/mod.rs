@@ -2,6 +2,7 @@
 
 mod lfs;
 mod lfs_server;
+mod private;
 mod secrets;
 mod ssh;
 mod sshd;

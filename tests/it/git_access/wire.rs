@@ -14,6 +14,7 @@ use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
+use tokio_rustls::TlsAcceptor;
 
 use crate::git_server::run_git;
 
@@ -48,12 +49,21 @@ impl Gate {
 
 impl Wire {
     pub(super) fn start(answer: Answer) -> Self {
+        Self::speaking(answer, None)
+    }
+
+    /// A server that speaks TLS.
+    pub(super) fn secured(answer: Answer, acceptor: TlsAcceptor) -> Self {
+        Self::speaking(answer, Some(acceptor))
+    }
+
+    fn speaking(answer: Answer, acceptor: Option<TlsAcceptor>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         let listener = TcpListener::from_std(listener).unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let serve = serve(listener, answer, Arc::clone(&seen));
+        let serve = serve((listener, acceptor), answer, Arc::clone(&seen));
         Self { port, seen, task: tokio::spawn(serve).abort_handle() }
     }
 
@@ -84,7 +94,11 @@ impl Wire {
     }
 }
 
-async fn serve(listener: TcpListener, answer: Answer, known: Arc<Mutex<Vec<Seen>>>) {
+async fn serve(
+    (listener, acceptor): (TcpListener, Option<TlsAcceptor>),
+    answer: Answer,
+    known: Arc<Mutex<Vec<Seen>>>,
+) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         let (answer, known) = (Arc::clone(&answer), Arc::clone(&known));
@@ -94,7 +108,14 @@ async fn serve(listener: TcpListener, answer: Answer, known: Arc<Mutex<Vec<Seen>
             async move { Ok::<_, Infallible>(answering.await) }
         });
         let http = hyper::server::conn::http1::Builder::new();
-        tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
+        match acceptor.clone() {
+            None => drop(tokio::spawn(http.serve_connection(TokioIo::new(stream), service))),
+            Some(acceptor) => drop(tokio::spawn(async move {
+                // Who does not believe us goes away.
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            })),
+        }
     }
 }
 

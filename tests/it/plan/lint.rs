@@ -151,6 +151,7 @@ fn an_image_goes_only_when_it_is_this_apps_and_nobody_else_uses_it() {
         app: AppName::new(app).unwrap(),
         size: 0,
         base: None,
+        inputs: None,
     };
     sim.world.own_images = vec![own("sha256:second", "chat"), own("sha256:other", "web")];
     let removal = |id: &str| vec![Call::RemoveImage { id: id.to_owned(), tag: "t".to_owned() }];

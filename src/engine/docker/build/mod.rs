@@ -48,7 +48,9 @@ impl Docker {
         let watch = Arc::new(Watch::default());
         let query = Query { settings: self.settings(), recipe, instance, dockerfile: &dockerfile };
         let work = async {
-            let is_buildkit = self.chosen(&extras.wants, !extras.secrets.is_empty()).await?;
+            // BuildKit takes the id of an image for a name, and asks a registry for that.
+            let is_buildkit = recipe.twin.is_none()
+                && self.chosen(&extras.wants, !extras.secrets.is_empty()).await?;
             let session = self.session_for(is_buildkit, extras.secrets).await?;
             let query = query.text(is_buildkit, session.as_ref(), &extras.environment);
             let context = watched(context, Arc::clone(&watch));
@@ -183,6 +185,11 @@ impl Query<'_> {
         let json = |map: &BTreeMap<String, String>| serde_json::json!(map).to_string();
         let mut args = environment.clone();
         args.extend(recipe.args.clone());
+        let mut target = recipe.target.clone();
+        if recipe.twin.is_some() {
+            // Nothing is built, and there are no stages.
+            (args, target) = (BTreeMap::new(), None);
+        }
         let mut pairs = vec![
             ("dockerfile", (*dockerfile).to_owned()),
             ("t", recipe.tag()),
@@ -193,7 +200,7 @@ impl Query<'_> {
         if recipe.is_from_scratch {
             pairs.push(("nocache", "1".to_owned()));
         }
-        pairs.extend(recipe.target.clone().map(|target| ("target", target)));
+        pairs.extend(target.map(|target| ("target", target)));
         if is_buildkit {
             pairs.push(("version", "2".to_owned()));
             pairs.extend(session.map(|session| ("session", session.id.clone())));
