@@ -16,6 +16,7 @@ pub mod fake;
 pub mod fault;
 pub mod gpus;
 mod hands;
+mod hint;
 mod labels;
 
 use std::collections::BTreeMap;
@@ -28,10 +29,11 @@ use futures_util::{future::BoxFuture, stream::BoxStream};
 pub use dormant::Dormant;
 pub use hands::{Deed, Hands, Load};
 
-use crate::model::{AppName, ImageRef, PortBinding, Reason, Timestamp};
+use crate::model::{ImageRef, PortBinding, Reason, Timestamp};
 use crate::plan::{Call, Recipe};
 use crate::secret::Given;
 use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
+pub use hint::Hint;
 
 /// Something that runs containers.
 pub trait Engine: Send + Sync + 'static {
@@ -244,38 +246,6 @@ pub struct Room {
 
 /// Takes the lines of a log. It never blocks; lines beyond its capacity are dropped.
 pub type LogSink = tokio::sync::mpsc::Sender<String>;
-
-/// Something happened to an app's container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hint {
-    /// The app, when the event's labels name one of ours.
-    pub app: Option<AppName>,
-    /// The container's full id, when the event tells it.
-    pub container: Option<ContainerId>,
-    /// What happened, in the engine's word: `die`, `start`, `destroy`, ….
-    pub action: String,
-    /// When, as the engine says.
-    pub at: Option<Timestamp>,
-    /// Whether something of ours may be missing now, so that the app should be looked at at once.
-    pub is_urgent: bool,
-}
-
-impl Hint {
-    /// The action of the first hint of every stream.
-    pub const SUBSCRIBED: &'static str = "subscribed";
-
-    /// The first hint of every stream: look at everything now.
-    pub fn subscribed() -> Self {
-        let action = Self::SUBSCRIBED.to_owned();
-        Self { app: None, container: None, action, at: None, is_urgent: true }
-    }
-
-    /// Whether an action means that something of ours may be missing now. A `kill` is not one: it
-    /// may be a mere signal, and a `die` follows when it was not.
-    pub fn is_urgent_action(action: &str) -> bool {
-        matches!(action, "die" | "destroy" | "oom" | "stop" | "pause" | "rename")
-    }
-}
 
 /// Which part of a log.
 #[derive(Clone, Debug, Default)]

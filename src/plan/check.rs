@@ -2,7 +2,7 @@
 //! not carried out.
 
 use super::{Call, ContainerSpec, Input, Plan, PlannedStep, Step, Target, app::is_up, preflight};
-use crate::model::{GpuGrant, GpuShare};
+use crate::model::GpuGrant;
 use crate::state::{Container, ContainerId, GpuHold, Want};
 
 /// What is wrong with a plan. Empty is right.
@@ -153,16 +153,8 @@ fn check_gpus(
     (name, ours): (&str, Option<&GpuGrant>),
     problems: &mut Vec<String>,
 ) {
-    let Some(ours) = ours else { return };
-    let is_other = |other: &&Container| other.ownership.app() != Some(input.app) && is_up(other);
-    for other in input.world.containers.iter().filter(is_other) {
-        let Some(theirs) = granted(other) else { continue };
-        let is_shared = [ours.share, theirs.share] == [GpuShare::Memory; 2];
-        if let Some(gpu) = ours.devices.iter().find(|id| theirs.devices.contains(*id))
-            && !is_shared
-        {
-            problems.push(format!("{name} would use {gpu}, which {} holds", other.name));
-        }
+    if let Some((gpu, other)) = preflight::gpu_holder(input, ours) {
+        problems.push(format!("{name} would use {gpu}, which {} holds", other.name));
     }
 }
 

@@ -16,12 +16,16 @@ pub(super) fn obstacle(input: &Input<'_>, wanted: &ContainerSpec) -> Option<Refu
         let message = format!("the image {image} is not there (any more)");
         return Some(Refusal { reason: Reason::ImageGone, message });
     }
-    let (port, holder) = port_holder(input, &wanted.shape.ports)?;
-    let message = format!(
-        "the new version would publish {port}, which {} holds: stop that, or publish another port",
-        holder.name
-    );
-    Some(Refusal { reason: Reason::PortTaken, message })
+    if let Some((port, holder)) = port_holder(input, &wanted.shape.ports) {
+        let message = format!(
+            "the new version would publish {port}, which {} holds: stop that, or publish another port",
+            holder.name
+        );
+        return Some(Refusal { reason: Reason::PortTaken, message });
+    }
+    let (gpu, holder) = gpu_holder(input, wanted.shape.gpus.as_ref())?;
+    let message = format!("the new version would use {gpu}, which {} holds", holder.name);
+    Some(Refusal { reason: Reason::WaitingForGpu, message })
 }
 
 /// Whether the engine has an image, by a reference or by its id.
@@ -47,6 +51,24 @@ fn port_holder<'a>(
 /// Whether two bindings can't be there at the same time.
 pub(super) fn clash(a: &PortBinding, b: &PortBinding) -> bool {
     (a.protocol, a.host_port) == (b.protocol, b.host_port)
+}
+
+/// The first of these GPUs that a running container of another app, or of nobody, holds, unless
+/// both share it: it may have taken it after this app was given it.
+pub(super) fn gpu_holder<'a>(
+    input: &Input<'a>,
+    ours: Option<&'a GpuGrant>,
+) -> Option<(&'a str, &'a Container)> {
+    let ours = ours?;
+    let others = input.world.containers.iter();
+    let mut others =
+        others.filter(|other| other.ownership.app() != Some(input.app) && is_up(other));
+    others.find_map(|other| {
+        let Some(GpuHold::Granted(theirs)) = &other.gpus else { return None };
+        let is_shared = [ours.share, theirs.share] == [GpuShare::Memory; 2];
+        let gpu = ours.devices.iter().find(|id| theirs.devices.contains(*id))?;
+        (!is_shared).then_some((gpu.as_str(), other))
+    })
 }
 
 /// The GPU that two versions can't use at the same time.

@@ -196,7 +196,10 @@ impl Reconciler {
         let problem = state.gpus.problem.as_ref().map(|problem| problem.reason);
         let is_done = plan.waits.iter().any(|wait| wait.reason == Reason::Exited);
         let reached = plan.wanted.is_some() && !is_done;
+        // What still runs keeps its GPUs noted until it is seen to have ended: others may look with
+        // older eyes.
         let gpus = state.gpus.grant.clone().filter(|_| reached);
+        let gpus = gpus.or_else(|| used(app, seen.world));
         let has_twice = gpus.as_ref().is_some_and(|grant| is_doubled(app, plan, grant, seen.world));
         let waits = problem == Some(Reason::WaitingForGpu);
         // Of whom nothing is known, and nothing need be, nothing is noted.
@@ -281,6 +284,16 @@ fn keep(
         hindered: mine.iter().filter_map(why).collect(),
         grant,
     }
+}
+
+/// What the newest running container of an app was given.
+fn used(app: &AppName, world: &World) -> Option<GpuGrant> {
+    let mine = world.containers_of(app);
+    let mut running = mine.iter().rev().filter(|one| is_kept(one, None, true, false));
+    running.find_map(|container| match &container.gpus {
+        Some(GpuHold::Granted(grant)) => Some(grant.clone()),
+        _ => None,
+    })
 }
 
 /// An answer as the planner takes it.

@@ -22,6 +22,7 @@ async fn a_manifest_becomes_a_running_app_with_a_url() {
     assert_eq!(rig.count("start", "chat"), 1);
 }
 
+/// Fault D33: what never becomes healthy has failed, some time.
 #[tokio::test(start_paused = true)]
 async fn running_is_said_only_once_the_health_check_has_passed() {
     let rig = Rig::new().has("chat", "shop/app:1");
@@ -159,7 +160,8 @@ async fn while_the_engine_is_away_nothing_is_claimed_and_nothing_is_done() {
     assert_eq!(rig.fake.journal().len(), before);
 }
 
-/// Faults D48, T01: another engine behind the same address gets nothing done to it.
+/// Faults D48, T01, T07: another engine behind the same address gets nothing done to it, and nor
+/// does this one with another host's state.
 #[tokio::test(start_paused = true)]
 async fn another_engine_behind_the_same_address_is_left_alone() {
     let mut rig = Rig::new().has("chat", "shop/app:1");
@@ -192,6 +194,7 @@ async fn a_stopped_app_stays_stopped_over_a_restart_of_berth() {
     berth.until_running("chat").await;
 }
 
+/// Fault T09: its end ends nothing.
 #[tokio::test(start_paused = true)]
 async fn a_restart_of_berth_changes_nothing_with_or_without_its_state() {
     let mut rig = Rig::new().has("a", "shop/app:1").has("b", "shop/app:2");

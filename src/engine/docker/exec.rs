@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use tokio_util::io::StreamReader;
 
 use super::super::Error;
 use super::errors::{chain, within};
-use super::streams::Frames;
+use super::frames::Tail;
 use super::transport::decode;
 use super::{Docker, full};
 use crate::state::ContainerId;
@@ -84,18 +84,12 @@ impl Docker {
 }
 
 async fn read(mut from: impl AsyncRead + Unpin) -> Result<BytesMut, Error> {
-    let (mut frames, mut output) = (Frames::of("exec"), BytesMut::new());
-    let mut piece = BytesMut::new();
+    let (mut tail, mut piece) = (Tail::of("exec", OUTPUT_BYTES_MAX), BytesMut::new());
     loop {
-        while let Some(bytes) = frames.take()? {
-            output.extend_from_slice(&bytes);
-            let surplus = output.len().saturating_sub(OUTPUT_BYTES_MAX);
-            output.advance(surplus);
-        }
         piece.clear();
         match from.read_buf(&mut piece).await {
-            Ok(0) => return Ok(output),
-            Ok(_) => frames.push(&piece),
+            Ok(0) => return Ok(tail.output()),
+            Ok(_) => tail.push(&piece)?,
             Err(error) => return Err(broken(chain(&error))),
         }
     }

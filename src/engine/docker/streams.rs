@@ -1,25 +1,24 @@
 //! What flows: events and logs.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::super::{Error, Hint, LogOptions};
 use super::errors::{chain, within};
+use super::event::hint_of;
+use super::frames::Frames;
 use super::lines::{Lines, TooLong};
 use super::transport::{Listener, SHORT_LIMIT};
 use super::{Docker, full, observe};
-use crate::model::Timestamp;
-use crate::state::{ContainerId, owner_of};
+use crate::state::ContainerId;
 
 /// What is asked for. Commands that run inside containers are left out: health checks make many.
 const ACTIONS: &[&str] = &[
@@ -39,28 +38,6 @@ const ACTIONS: &[&str] = &[
 const EVENTS_IDLE_LIMIT: Duration = Duration::from_mins(1);
 /// The longest event that is taken.
 const EVENT_BYTES_MAX: usize = 1 << 20;
-
-/// One event.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct EventWire {
-    #[serde(rename = "Action")]
-    action: Option<String>,
-    #[serde(rename = "Actor")]
-    actor: Option<ActorWire>,
-    time: Option<i64>,
-    #[serde(rename = "timeNano")]
-    time_nano: Option<i64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ActorWire {
-    #[serde(rename = "ID")]
-    id: Option<String>,
-    #[serde(rename = "Attributes")]
-    attributes: Option<BTreeMap<String, String>>,
-}
 
 /// The engine's events as hints; the first tells that the engine listens to us.
 pub(super) fn events(docker: Docker) -> BoxStream<'static, Result<Hint, Error>> {
@@ -144,28 +121,6 @@ async fn next_piece(call: &'static str, body: &mut Incoming) -> Result<Option<By
             }
         }
     }
-}
-
-/// Reads an event; one that can't be read is still a reason to look.
-fn hint_of(instance: &str, line: &[u8]) -> Option<Hint> {
-    if line.trim_ascii().is_empty() {
-        return None;
-    }
-    let wire: EventWire = serde_json::from_slice(line).unwrap_or_default();
-    let ActorWire { id, attributes } = wire.actor.unwrap_or_default();
-    let labels = attributes.unwrap_or_default();
-    let action = wire.action.unwrap_or_else(|| "unreadable".to_owned());
-    // A renamed container was ours under its old name.
-    let key = if action == "rename" { "oldName" } else { "name" };
-    let name = labels.get(key).map_or("", |name| name.trim_start_matches('/'));
-    let app = owner_of(instance, name, &labels).app().cloned();
-    let millis = wire
-        .time_nano
-        .map(|nanos| nanos / 1_000_000)
-        .or_else(|| wire.time.map(|seconds| seconds.saturating_mul(1000)));
-    let is_urgent = app.is_some() && Hint::is_urgent_action(&action);
-    let (container, at) = (id.map(ContainerId::new), millis.map(Timestamp::from_millis));
-    Some(Hint { app, container, action, at, is_urgent })
 }
 
 /// Percent-encodes a query value.
@@ -253,105 +208,10 @@ impl LiveLog {
     }
 }
 
-/// Takes the engine's frames apart: 8 bytes of head, then as many bytes as the head says. The bytes
-/// are passed on as they come, so a frame that claims gigabytes costs nothing.
-pub(super) struct Frames {
-    call: &'static str,
-    buffer: BytesMut,
-    left: usize,
-}
-
-impl Frames {
-    pub(super) fn of(call: &'static str) -> Self {
-        Self { call, buffer: BytesMut::new(), left: 0 }
-    }
-
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
-    }
-
-    fn not_framed(&self) -> Error {
-        Error::Broken { call: self.call, message: "it is not framed".to_owned() }
-    }
-
-    pub(super) fn take(&mut self) -> Result<Option<Bytes>, Error> {
-        while self.left == 0 {
-            let Some([stream, 0, 0, 0, a, b, c, d]) = self.buffer.first_chunk::<8>().copied()
-            else {
-                if self.buffer.len() < 8 {
-                    return Ok(None);
-                }
-                return Err(self.not_framed());
-            };
-            if 2 < stream {
-                return Err(self.not_framed());
-            }
-            self.left = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-            self.buffer.advance(8);
-        }
-        if self.buffer.is_empty() {
-            return Ok(None);
-        }
-        let piece = self.buffer.split_to(self.left.min(self.buffer.len()));
-        self.left -= piece.len();
-        Ok(Some(piece.freeze()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn frames(pieces: &[&[u8]]) -> Result<Vec<u8>, Error> {
-        let mut frames = Frames::of("logs");
-        let mut all = Vec::new();
-        for piece in pieces {
-            frames.push(piece);
-            while let Some(bytes) = frames.take()? {
-                all.extend_from_slice(&bytes);
-            }
-        }
-        Ok(all)
-    }
-
-    /// Fault D37: heads and bodies split anywhere, empty frames, a frame that claims 4 GiB.
-    #[test]
-    fn a_framed_log_is_taken_apart_wherever_it_is_cut() {
-        let whole = b"\x01\0\0\0\0\0\0\x02a\n\x02\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\x01b";
-        for at in 0..whole.len() {
-            let (first, second) = whole.split_at(at);
-            assert_eq!(frames(&[first, second]).unwrap(), b"a\nb");
-        }
-        assert_eq!(frames(&[b"\x01\0\0\0\xff\xff\xff\xffpart"]).unwrap(), b"part");
-        assert!(frames(&[b"plain text"]).is_err());
-    }
-
-    #[test]
-    fn an_event_of_ours_names_its_app() {
-        let labels = r#""dev.berth.instance":"home","dev.berth.app":"chat",
-            "dev.berth.generation":"1","dev.berth.spec-hash":"v1:0123456789abcdef""#;
-        let event = |action: &str, name: &str| {
-            let text = format!(
-                r#"{{"Action":"{action}","Actor":{{"Attributes":{{{name},{labels}}}}},"timeNano":5000000}}"#
-            );
-            hint_of("home", text.as_bytes()).unwrap()
-        };
-        let die = event("die", r#""name":"chat-01234567""#);
-        assert_eq!(die.app.map(|app| app.to_string()).as_deref(), Some("chat"));
-        assert!(die.is_urgent);
-        assert_eq!(die.at, Some(Timestamp::from_millis(5)));
-        assert!(!event("kill", r#""name":"chat-01234567""#).is_urgent);
-        // It had our name, and a name is part of being ours (fault D21).
-        let renamed = event("rename", r#""name":"x","oldName":"/chat-01234567""#);
-        assert!(renamed.app.is_some() && renamed.is_urgent);
-        assert!(event("die", r#""name":"copy""#).app.is_none());
-    }
-
-    #[test]
-    fn an_event_that_can_not_be_read_is_still_a_hint() {
-        assert_eq!(hint_of("home", b"{\"Action\":5}\n").unwrap().action, "unreadable");
-        assert_eq!(hint_of("home", b"\n"), None);
-    }
+    use crate::model::Timestamp;
 
     #[test]
     fn a_log_query_says_what_was_asked_for() {

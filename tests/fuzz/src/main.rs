@@ -22,7 +22,12 @@ mod record;
 #[path = "../../../src/state/mod.rs"]
 mod state;
 
+mod answers;
+#[allow(dead_code, unused_imports, reason = "not all of it is read here")]
+mod compose;
+mod composed;
 mod cost;
+#[allow(dead_code, reason = "not all of it is read here")]
 mod engine;
 mod mutate;
 mod readers;

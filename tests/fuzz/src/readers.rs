@@ -1,6 +1,6 @@
 //! The readers, each with what it is fed. None may panic, whatever it is given.
 
-use crate::{engine, manifest, model, record, state, workspace};
+use crate::{answers, composed, engine, manifest, model, record, state, workspace};
 
 /// One reader.
 pub(crate) struct Target {
@@ -14,7 +14,7 @@ pub(crate) struct Target {
     pub(crate) read: fn(&[u8]),
 }
 
-const MIB: usize = 1 << 20;
+pub(crate) const MIB: usize = 1 << 20;
 
 pub(crate) const TARGETS: &[Target] = &[
     Target {
@@ -151,9 +151,13 @@ pub(crate) const TARGETS: &[Target] = &[
         words: &[":", "/tcp", "/udp", ",", "=", "65536", "v1:", "[::]", "-", "\0"],
         read: read_labels,
     },
+    answers::EVENTS,
+    answers::FRAMES,
+    answers::BUILD,
+    composed::COMPOSE,
 ];
 
-const JSON_WORDS: &[&str] = &[
+pub(crate) const JSON_WORDS: &[&str] = &[
     "null",
     "true",
     "[",

@@ -102,6 +102,8 @@ async fn made_by_another_berth(fake: &Fake) -> String {
         restart: RestartPolicy::Always,
         network: "theirs".to_owned(),
         gpus: None,
+        secrets: BTreeMap::new(),
+        restricted: None,
     };
     let (app, spec_hash) = (AppName::new("chat").unwrap(), SpecHash::of(&shape));
     let name = container_name(&app, &spec_hash);
@@ -119,7 +121,11 @@ async fn made_by_another_berth(fake: &Fake) -> String {
         shape,
     };
     let call = Call::Create(Box::new(spec));
-    fake.apply(&ResolvedCall { call: &call, id: None }).await.unwrap();
+    fake.apply(&ResolvedCall {
+        call: &call,
+        id: None,
+        given: berth::secret::Given::default(),
+    }).await.unwrap();
     name
 }
 

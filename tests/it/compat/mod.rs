@@ -134,7 +134,7 @@ impl Stage {
             repositories: Repositories::default(),
             compat: Compat { ledger, ..Compat::new(Arc::new(fake.clone()), "default", RANGE) },
             workspaces,
-            model_store: "/models".into(),
+            models: Arc::new(Depot::new(store::Settings::new(folder.path().join("models")))),
             resync: Duration::from_secs(30),
             version: "0.0.0".to_owned(),
             schema: berth::manifest::schema,

@@ -55,7 +55,7 @@ pub(super) fn info(about: &About) -> Value {
 /// A container's row in the list. A stopped one shows no ports, whatever it was made with.
 pub(super) fn container(one: &Container, labels: &BTreeMap<String, String>) -> Value {
     let runs = matches!(one.state, ContainerState::Running | ContainerState::Paused);
-    let port = |port: &berth::model::PortBinding| {
+    let port = |port: &PortBinding| {
         json!({
             "IP": port.host_ip,
             "PrivatePort": port.container_port,

@@ -184,6 +184,7 @@ async fn without_a_secret_it_says_how_to_set_one() {
     }
 }
 
+/// Fault H12.
 #[tokio::test]
 async fn a_delivery_counts_once() {
     let stage = stage().await;

@@ -4,15 +4,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use berth::{
     model::{App, AppName, PortBinding, PortRange, Protocol, Reason, Timestamp},
-    plan::{Call, Claims, ContainerSpec, Input, check, place_ports, plan},
+    plan::{Call, Claims, ContainerSpec, Input, Plan, check, place_ports, plan},
     state::{
-        AppState, BadRevision, Container, ContainerId, ContainerState, Detail, HealthSeen, Owner,
-        Ownership, Placement, Policy, Want, World,
+        AppState, BadRevision, Container, ContainerId, ContainerState, Detail, GpuHold,
+        GpuPlacement, HealthSeen, Inventory, Owner, Ownership, Pin, Placement, Policy, Want, World,
     },
 };
 
 use super::{
-    Flaw,
+    Flaw, cards,
+    scene::Scene,
     state::{APPS, Life, Memory, PORTS, Probe, Shape, Spec, State, Step, Thing, code_of_input},
 };
 use crate::sim::image_app;
@@ -24,8 +25,12 @@ const HOUR_MS: i64 = 3_600_000;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Decision {
     pub(crate) steps: Vec<Step>,
-    /// The port that the app is given; none leaves it as it was.
+    /// The port that the app is given; none leaves it as it was. The card that it is given.
     pub(crate) port: Option<u8>,
+    /// Whether it waits for a card.
+    pub(crate) waits: bool,
+    /// Whether what was undone is not what is wanted any more.
+    pub(crate) ends_undo: bool,
     pub(crate) gives_up: Option<Shape>,
     /// Whose health is checked from now on.
     pub(crate) watches: Option<Shape>,
@@ -38,15 +43,21 @@ pub(crate) struct Decision {
 /// Asks the planner, and remembers what it answered.
 pub(crate) struct Planner {
     pub(crate) flaw: Option<Flaw>,
-    names: Vec<AppName>,
-    apps: BTreeMap<(u8, Spec), Arc<App>>,
-    specs: BTreeMap<Shape, ContainerSpec>,
+    pub(crate) scene: Scene,
+    pub(crate) names: Vec<AppName>,
+    pub(crate) apps: BTreeMap<(u8, Spec), Arc<App>>,
+    pub(crate) specs: BTreeMap<Shape, ContainerSpec>,
+    pub(crate) inventory: Inventory,
     policy: Policy,
     answers: BTreeMap<Vec<u8>, Arc<Decision>>,
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_millis(1_800_000_000_000)
+}
+
+fn image(number: u8) -> String {
+    format!("shop/app:{number}")
 }
 
 fn host_port(port: u8) -> u16 {
@@ -62,26 +73,30 @@ fn binding(port: u8) -> PortBinding {
     }
 }
 
-fn app(number: u8, spec: Spec) -> Arc<App> {
+fn app(scene: &Scene, number: u8, spec: Spec) -> Arc<App> {
     let port = match spec.port {
+        _ if scene.is_of_cards() => "gpus: 1".to_owned(),
         Some(port) => format!("ports: [{{containerPort: 5000, hostPort: {}}}]", host_port(port)),
         None => "port: 5000".to_owned(),
     };
-    let health = "health: {exec: [check], startPeriod: 30s}";
+    let last = if scene.must_last { "\nrollout: {minReady: 20s}" } else { "" };
+    let health = format!("health: {{exec: [check], startPeriod: 30s}}{last}");
     image_app(
         ["chat", "web"][usize::from(number)],
-        &format!("shop/app:{}", spec.image),
+        &image(spec.image),
         &format!("{port}\n{health}\n"),
     )
 }
 
 impl Planner {
-    pub(crate) fn new(flaw: Option<Flaw>) -> Self {
+    pub(crate) fn new(scene: Scene, flaw: Option<Flaw>) -> Self {
         let (first, last) = (FIRST_PORT, host_port(PORTS - 1));
         let policy = Policy { ports: PortRange { first, last }, ..Policy::default() };
         let mut planner = Self {
             flaw,
-            names: (0..APPS).map(|n| app(n, Spec { image: 0, port: None }).name.clone()).collect(),
+            scene,
+            inventory: cards::inventory(scene.many),
+            names: (0..APPS).map(|n| app(&scene, n, Spec::FIRST).name.clone()).collect(),
             apps: BTreeMap::new(),
             specs: BTreeMap::new(),
             policy,
@@ -89,13 +104,13 @@ impl Planner {
         };
         for number in 0..APPS {
             for image in 0..3 {
-                for port in 0..PORTS {
+                for port in 0..scene.many {
                     let shape = Shape { app: number, image, port };
                     planner.specs.insert(shape, planner.spec_of(shape));
                 }
                 for port in [None, Some(0), Some(1)] {
                     let spec = Spec { image, port };
-                    planner.apps.insert((number, spec), app(number, spec));
+                    planner.apps.insert((number, spec), app(&scene, number, spec));
                 }
             }
         }
@@ -104,10 +119,14 @@ impl Planner {
 
     /// The container that the planner makes for a shape: what it asks for when nothing is there.
     fn spec_of(&self, shape: Shape) -> ContainerSpec {
-        let want = Want::Present(app(shape.app, Spec { image: shape.image, port: None }));
-        let bindings = vec![binding(shape.port)];
-        let placement = Placement { bindings, problem: None };
-        let state = AppState { generation: 1, placement, ..AppState::default() };
+        let spec = Spec { image: shape.image, port: None };
+        let want = Want::Present(app(&self.scene, shape.app, spec));
+        let mut state = AppState { generation: 1, ..AppState::default() };
+        if self.scene.is_of_cards() {
+            state.gpus.grant = Some(cards::grant(shape.port));
+        } else {
+            state.placement = Placement { bindings: vec![binding(shape.port)], problem: None };
+        }
         let plan = plan(&Input {
             app: &self.names[usize::from(shape.app)],
             want: &want,
@@ -124,10 +143,10 @@ impl Planner {
     }
 
     /// What the engine lists.
-    fn world(&self, things: &[Thing]) -> World {
+    pub(crate) fn world(&self, things: &[Thing]) -> World {
         let mut world = World::default();
         for image in 0..3 {
-            world.images.insert(format!("shop/app:{image}"), format!("sha256:{image}"));
+            world.images.insert(self::image(image), format!("sha256:{image}"));
         }
         let age = (0..).map(|n| now() + Duration::from_secs(n));
         world.containers = things.iter().zip(age).map(|(t, at)| self.container(*t, at)).collect();
@@ -163,7 +182,7 @@ impl Planner {
             ports: bindings,
             networks: BTreeMap::from([(self.policy.network.clone(), None)]),
             created,
-            gpus: None,
+            gpus: spec.shape.gpus.clone().filter(|_| has_port).map(GpuHold::Granted),
             labels: BTreeMap::new(),
         }
     }
@@ -183,15 +202,15 @@ impl Planner {
         let world = self.world(seen);
         let name = &self.names[usize::from(number)];
         let memory = state.memories[usize::from(number)];
-        let want = match state.wants[usize::from(number)] {
-            Some(spec) => Want::Present(Arc::clone(&self.apps[&(number, spec)])),
-            None => Want::Absent,
-        };
+        let (want, pin) = self.want(state, number);
+        let ends_undo = memory.undone.is_some() && pin.is_none();
         let placement = match &want {
-            Want::Present(app) => place_ports(app, &self.claims(state, number, seen), &self.policy),
+            Want::Present(app) if !self.scene.is_of_cards() => {
+                place_ports(app, &self.claims(state, number, seen), &self.policy)
+            }
             _ => Placement::default(),
         };
-        let mut known = AppState { generation: 1, placement, ..AppState::default() };
+        let mut known = AppState { generation: 1, placement, pin, ..AppState::default() };
         known.bad_revision = memory.bad.map(|shape| BadRevision {
             spec_hash: self.specs[&shape].spec_hash.clone(),
             reason: Reason::ProbeDeadline,
@@ -201,8 +220,9 @@ impl Planner {
         if let Some((shape, probe)) = memory.watched
             && let Some(thing) = seen.iter().find(|thing| thing.shape == shape && thing.is_ours)
         {
-            look_at(*thing, probe, &mut known);
+            look_at(*thing, (probe, self.flaw, self.scene.must_last), &mut known);
         }
+        let (known, plan) = self.plan(state, number, (&want, &world), known);
         let input = Input {
             app: name,
             want: &want,
@@ -211,14 +231,15 @@ impl Planner {
             policy: &self.policy,
             now: now(),
         };
-        let plan = plan(&input);
         let mut wrong = check(&input, &plan);
+        let binding = known.placement.bindings.first();
+        let port = binding.map(|b| u8::try_from(b.host_port - FIRST_PORT).unwrap());
+        // What is given is written down once it is known what is made with it.
+        let grant = known.gpus.grant.as_ref().filter(|_| plan.wanted.is_some());
         let mut decision = Decision {
-            port: known
-                .placement
-                .bindings
-                .first()
-                .map(|b| u8::try_from(b.host_port - FIRST_PORT).unwrap()),
+            port: port.or(grant.map(cards::card_of)),
+            waits: known.gpus.problem.is_some(),
+            ends_undo,
             watches: watched(seen, number, &world, plan.current.as_ref()),
             is_over: want == Want::Absent && plan.is_empty() && plan.waits.is_empty(),
             ..Decision::default()
@@ -239,9 +260,59 @@ impl Planner {
         }
         self.spoil(memory.watched, &mut decision);
         let is_gone = want == Want::Absent;
-        wrong.extend(judge(&decision, number, seen, memory.watched, is_gone));
+        let proven = memory.watched.filter(|(_, probe)| *probe == self.scene.good());
+        wrong.extend(judge(&decision, number, seen, proven, is_gone));
         decision.wrong = wrong.into_iter().next();
         decision
+    }
+
+    /// What is wanted of an app, and the hold at its first version, for as long as that lasts.
+    fn want(&self, state: &State, number: u8) -> (Want, Option<Arc<Pin>>) {
+        let at = usize::from(number);
+        let Some(spec) = state.wants[at] else { return (Want::Absent, None) };
+        let manifest = &self.apps[&(number, spec)];
+        let undone = state.memories[at].undone;
+        let is_held = undone == Some(spec) || undone.is_some() && self.flaw == Some(Flaw::Undo);
+        if !is_held {
+            return (Want::Present(Arc::clone(manifest)), None);
+        }
+        let run = self.apps[&(number, Spec::FIRST)].spec.run_spec();
+        let held = App { spec: manifest.spec.with_run(&run), ..App::clone(manifest) };
+        let pin = Pin {
+            revision: 1,
+            image: image(Spec::FIRST.image),
+            image_id: format!("sha256:{}", Spec::FIRST.image),
+            build: None,
+            commit: None,
+            run: Some(run),
+            undone_spec: String::new(),
+            undone_commit: None,
+            since: now(),
+        };
+        (Want::Present(Arc::new(held)), Some(Arc::new(pin)))
+    }
+
+    /// What is planned, with the cards that the app has or gets.
+    fn plan(
+        &self,
+        state: &State,
+        number: u8,
+        (want, world): (&Want, &World),
+        mut known: AppState,
+    ) -> (AppState, Plan) {
+        let (app, policy, now) = (&self.names[usize::from(number)], &self.policy, now());
+        let planned = |state: &AppState| plan(&Input { app, want, world, state, policy, now });
+        let Want::Present(spec) = want else { return (known.clone(), planned(&known)) };
+        if !self.scene.is_of_cards() {
+            return (known.clone(), planned(&known));
+        }
+        let mut with = |gpus: GpuPlacement| {
+            known.gpus = gpus;
+            planned(&known)
+        };
+        let (gpus, plan) = self.plan_with_cards(state, (number, &**spec), world, &mut with);
+        known.gpus = gpus;
+        (known, plan)
     }
 
     /// As the reconciler puts them together.
@@ -299,7 +370,7 @@ impl Planner {
         };
         match call {
             Call::EnsureNetwork { .. } | Call::RemoveImage { .. } => None,
-            Call::Create(spec) => shape(&None, &spec.name).map(Step::Create),
+            Call::Create(spec) => Some(Step::Create(shape(&None, &spec.name).unwrap())),
             Call::Start(target) => shape(&target.id, &target.name).map(Step::Start),
             Call::Stop { target, .. } => shape(&target.id, &target.name).map(Step::Stop),
             Call::Remove(target) => shape(&target.id, &target.name).map(Step::Remove),
@@ -317,7 +388,9 @@ impl Planner {
             })
             .collect();
         match (self.flaw, watched) {
-            (Some(Flaw::Restless), Some((shape, Probe::Healthy))) if decision.steps.is_empty() => {
+            (Some(Flaw::Restless), Some((shape, Probe::Healthy | Probe::Proven)))
+                if decision.steps.is_empty() =>
+            {
                 decision.steps = vec![Step::Stop(shape), Step::Start(shape)];
             }
             (Some(Flaw::Haste), _)
@@ -341,14 +414,23 @@ fn id(thing: Thing) -> ContainerId {
 }
 
 /// What is known of the health of a container.
-fn look_at(thing: Thing, probe: Probe, known: &mut AppState) {
-    let error = Some("connection refused".to_owned());
+fn look_at(
+    thing: Thing,
+    (probe, flaw, must_last): (Probe, Option<Flaw>, bool),
+    known: &mut AppState,
+) {
+    let error = "connection refused".to_owned();
+    let long_ago = Timestamp::from_millis(now().as_millis() - HOUR_MS);
     let (started, seen) = match probe {
         Probe::Fresh => (now(), None),
+        Probe::Healthy if flaw == Some(Flaw::MinReady) => {
+            (now(), Some(HealthSeen::Healthy { since: long_ago }))
+        }
         Probe::Healthy => (now(), Some(HealthSeen::Healthy { since: now() })),
+        Probe::Proven => (long_ago, Some(HealthSeen::Healthy { since: long_ago })),
+        Probe::Failed if must_last => (now(), Some(HealthSeen::Unhealthy { since: now(), error })),
         Probe::Failed => {
-            let long_ago = Timestamp::from_millis(now().as_millis() - HOUR_MS);
-            (long_ago, Some(HealthSeen::Starting { since: long_ago, error }))
+            (long_ago, Some(HealthSeen::Starting { since: long_ago, error: Some(error) }))
         }
     };
     known.health.extend(seen.map(|seen| (id(thing), seen)));
@@ -382,7 +464,7 @@ fn judge(
     decision: &Decision,
     app: u8,
     seen: &[Thing],
-    watched: Option<(Shape, Probe)>,
+    proven: Option<(Shape, Probe)>,
     is_gone: bool,
 ) -> Option<String> {
     for step in &decision.steps {
@@ -390,13 +472,11 @@ fn judge(
         if shape.app != app {
             return Some(format!("{step:?} is about another app's container"));
         }
-        let is_proven = |(good, probe): (Shape, Probe)| {
-            probe == Probe::Healthy
-                && good != shape
-                && seen.iter().any(|t| t.shape == good && t.life == Life::Up && t.is_ours)
+        let is_proven = |(good, _): (Shape, Probe)| {
+            good != shape && seen.iter().any(|t| t.shape == good && t.life == Life::Up && t.is_ours)
         };
         let is_removal = matches!(step, Step::Remove(_));
-        if is_removal && !is_gone && !watched.is_some_and(is_proven) {
+        if is_removal && !is_gone && !proven.is_some_and(is_proven) {
             return Some(format!("{step:?} while no newer one is proven good"));
         }
     }

@@ -8,6 +8,7 @@ use std::{
 use super::{
     decide::Planner,
     moves::{Kind, moves},
+    scene::Scene,
     state::{APPS, Life, Pass, SICK, Spec, State, Thing},
 };
 
@@ -58,11 +59,13 @@ struct Graph {
     begins: Vec<u32>,
     calm: Vec<(u32, bool)>,
     counts: Counts,
+    /// How many ports or cards there are.
+    many: u8,
 }
 
 /// Explores all that can be reached, breadth first, so that the way to a mistake is a short one.
-pub(crate) fn explore(firsts: &[State], edits: &[Option<Spec>], planner: &mut Planner) -> Explored {
-    let mut graph = Graph::default();
+pub(crate) fn explore(firsts: &[State], scene: &Scene, planner: &mut Planner) -> Explored {
+    let mut graph = Graph { many: scene.many, ..Graph::default() };
     let mut queue = VecDeque::new();
     for first in firsts {
         let label = graph.label(begin(first));
@@ -73,7 +76,7 @@ pub(crate) fn explore(firsts: &[State], edits: &[Option<Spec>], planner: &mut Pl
     while let Some(state) = queue.pop_front() {
         graph.begins.push(u32::try_from(graph.calm.len()).unwrap());
         let depth = graph.depths[number as usize];
-        for next in moves(&state, planner, edits) {
+        for next in moves(&state, planner, scene) {
             graph.counts.edges += 1;
             let label = graph.label(next.told);
             if let Some(wrong) = next.wrong {
@@ -93,19 +96,19 @@ pub(crate) fn explore(firsts: &[State], edits: &[Option<Spec>], planner: &mut Pl
     graph.begins.push(u32::try_from(graph.calm.len()).unwrap());
     let wrong = graph.check_bottoms().map(|(what, at)| {
         let way = graph.way(at, None);
-        let state = walk(firsts, &way, edits, planner);
+        let state = walk(firsts, &way, scene, planner);
         format!("{what}, after\n{way}\nIt is then {state:#?}")
     });
     graph.end(wrong)
 }
 
 /// Where a way leads.
-fn walk(firsts: &[State], way: &str, edits: &[Option<Spec>], planner: &mut Planner) -> State {
+fn walk(firsts: &[State], way: &str, scene: &Scene, planner: &mut Planner) -> State {
     let mut lines = way.lines();
     let first = lines.next().unwrap_or_default();
     let mut state = firsts.iter().find(|state| begin(state) == first).unwrap().clone();
     for line in lines {
-        let mut next = moves(&state, planner, edits).into_iter();
+        let mut next = moves(&state, planner, scene).into_iter();
         state = next.find(|next| next.told == line).unwrap().to;
     }
     state
@@ -123,7 +126,7 @@ impl Graph {
         if number == new {
             self.origins.push(origin);
             self.depths.push(depth);
-            self.is_good.push((0..APPS).all(|app| is_as_wanted(state, app)));
+            self.is_good.push((0..APPS).all(|app| is_as_wanted(state, app, self.many)));
         }
         (number, number == new)
     }
@@ -241,12 +244,12 @@ pub(crate) fn components<'a>(
 }
 
 /// Whether an app is as it should be, given what others have.
-fn is_as_wanted(state: &State, app: u8) -> bool {
+fn is_as_wanted(state: &State, app: u8, many: u8) -> bool {
     if !state.passes.iter().all(|pass| !matches!(pass, Pass::Doing(_))) {
         return false;
     }
     let mine: Vec<_> = state.of_app(app).collect();
-    let Some(spec) = state.wants[usize::from(app)] else { return mine.is_empty() };
+    let Some(spec) = state.wanted(app) else { return mine.is_empty() };
     let up: Vec<_> = mine.iter().filter(|thing| thing.life == Life::Up).collect();
     let fits = |thing: &Thing| {
         thing.shape.image == spec.image && spec.port.is_none_or(|port| port == thing.shape.port)
@@ -254,8 +257,9 @@ fn is_as_wanted(state: &State, app: u8) -> bool {
     let is_taken = |thing: &&&Thing| {
         let mut up = state.things.iter().filter(|other| other.life == Life::Up);
         up.any(|other| other.has_port && other.shape.port == thing.shape.port)
+            || state.lease.is_some_and(|(card, _)| card == thing.shape.port)
     };
-    if is_blocked(state, app, spec) {
+    if is_blocked(state, app, spec, many) {
         // What was there goes on running, unless somebody else has its port.
         let kept = mine.iter().find(|thing| thing.life == Life::Down);
         return up.len() == 1 || up.is_empty() && kept.is_none_or(|kept| is_taken(&kept));
@@ -268,14 +272,16 @@ fn is_as_wanted(state: &State, app: u8) -> bool {
         [_] if spec.image == SICK => kept.is_none_or(|kept| is_taken(&kept)),
         [one] if fits(one) => mine.len() == 1,
         // A hand ended the new one before it proved good. That counts as given up.
-        [_] => mine.iter().any(|new| fits(new) && state.killed == Some(new.shape)),
+        [_] => {
+            mine.iter().any(|new| fits(new) && state.killed[usize::from(app)] == Some(new.shape))
+        }
         [] => spec.image == SICK && kept.is_some_and(|kept| is_taken(&kept)),
         _ => false,
     }
 }
 
 /// Whether somebody else has the port, every port, or the name that it needs.
-fn is_blocked(state: &State, app: u8, spec: Spec) -> bool {
+fn is_blocked(state: &State, app: u8, spec: Spec, many: u8) -> bool {
     let is_held = |port: u8| {
         let holds = |thing: &Thing| {
             let is_mine = thing.is_ours && thing.shape.app == app;
@@ -284,7 +290,8 @@ fn is_blocked(state: &State, app: u8, spec: Spec) -> bool {
         };
         let others = state.memories.iter().zip(0_u8..).filter(|(_, other)| *other != app);
         let given = others.filter(|(memory, _)| memory.port == Some(port)).count();
-        state.things.iter().any(holds) || 0 < given
+        let is_lent = state.lease.is_some_and(|(card, _)| card == port);
+        state.things.iter().any(holds) || 0 < given || is_lent
     };
     let is_named = |port: u8| {
         let holds = |thing: &Thing| {
@@ -299,7 +306,7 @@ fn is_blocked(state: &State, app: u8, spec: Spec) -> bool {
         // An app keeps the port it has.
         None => match state.memories[usize::from(app)].port {
             Some(port) if !is_held(port) => vec![port],
-            _ => (0..super::state::PORTS).collect(),
+            _ => (0..many).collect(),
         },
     };
     needed.iter().all(|port| is_held(*port) || is_named(*port))

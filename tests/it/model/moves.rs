@@ -3,6 +3,7 @@
 use super::{
     Flaw,
     decide::Planner,
+    scene::Scene,
     state::{APPS, Life, Memory, PORTS, Pass, Probe, SICK, Shape, Spec, State, Step, Thing},
 };
 
@@ -41,18 +42,19 @@ enum Answer {
     PortTaken,
 }
 
-/// All that can happen next. `edits` are the manifests that somebody may write.
-pub(crate) fn moves(state: &State, planner: &mut Planner, edits: &[Option<Spec>]) -> Vec<Move> {
+/// All that can happen next.
+pub(crate) fn moves(state: &State, planner: &mut Planner, scene: &Scene) -> Vec<Move> {
     let mut all = Vec::new();
     for app in 0..APPS {
         advance(state, app, planner, &mut all);
     }
-    time(state, &mut all);
+    time(state, scene, &mut all);
     crash(state, &mut all);
     for app in 0..APPS {
-        edit(state, app, edits, &mut all);
+        edit(state, app, scene, &mut all);
     }
-    meddle(state, &mut all);
+    meddle(state, scene, &mut all);
+    lend(state, planner, &mut all);
     all
 }
 
@@ -67,7 +69,7 @@ fn advance(state: &State, app: u8, planner: &mut Planner, all: &mut Vec<Move>) {
             all.push(new(Kind::Thought, format!("{app} looks"), to));
         }
         Pass::Seen(seen) => all.push(plan(state, app, seen, planner)),
-        Pass::Doing(steps) => carry_out(state, app, steps, planner.flaw, all),
+        Pass::Doing(steps) => carry_out(state, app, steps, planner, all),
     }
 }
 
@@ -79,28 +81,42 @@ fn plan(state: &State, app: u8, seen: &[Thing], planner: &mut Planner) -> Move {
         [] => Pass::Idle,
         steps => Pass::Doing(steps.to_vec()),
     };
+    to.queue(app, decision.waits);
     let memory = &mut to.memories[at];
-    memory.port = decision.port.or(memory.port);
-    if state.wants[at].is_some() {
-        memory.held = held(app, seen);
+    if planner.scene.is_of_cards() {
+        memory.port = decision.port.or(used(app, seen));
+    } else {
+        memory.port = decision.port.or(memory.port);
+        if state.wants[at].is_some() {
+            memory.held = held(app, seen);
+        }
     }
+    memory.undone = memory.undone.filter(|_| !decision.ends_undo);
     memory.bad = decision.gives_up.or(memory.bad);
     if memory.watched.map(|(shape, _)| shape) != decision.watches {
         memory.watched = decision.watches.map(|shape| (shape, Probe::Fresh));
     }
     if decision.is_over {
-        if let Some(port) = memory.port {
+        if let Some(port) = memory.port.filter(|_| !planner.scene.is_of_cards()) {
             to.resting[usize::from(port)] = true;
         }
         to.memories[at] = Memory::default();
     }
     let mut done = new(Kind::Thought, format!("{app} plans {:?}", decision.steps), to);
     done.wrong.clone_from(&decision.wrong);
-    let [one, other] = done.to.memories;
-    if done.wrong.is_none() && one.port.is_some() && one.port == other.port {
-        done.wrong = Some(format!("port {:?} was given twice", one.port));
+    // What was seen to run on a card keeps it in the notes, even if it has ended since and the card
+    // was given on: the next look finds out. That no two run on it is checked as they start.
+    let runs = |t: &Thing| t.is_ours && t.shape.app == app && t.life == Life::Up;
+    if !planner.scene.is_of_cards() || !seen.iter().any(runs) {
+        done.wrong = done.wrong.or_else(|| done.to.given_twice());
     }
     done
+}
+
+/// The card on which an app's newest running container is.
+fn used(app: u8, seen: &[Thing]) -> Option<u8> {
+    let runs = |t: &&Thing| t.is_ours && t.shape.app == app && t.life == Life::Up && t.has_port;
+    seen.iter().rev().find(runs).map(|thing| thing.shape.port)
 }
 
 /// The ports on which an app's containers run.
@@ -113,11 +129,11 @@ fn held(app: u8, seen: &[Thing]) -> [bool; PORTS as usize] {
     held
 }
 
-fn carry_out(state: &State, app: u8, steps: &[Step], flaw: Option<Flaw>, all: &mut Vec<Move>) {
-    let at = usize::from(app);
+fn carry_out(state: &State, app: u8, steps: &[Step], planner: &Planner, all: &mut Vec<Move>) {
+    let (at, flaw) = (usize::from(app), planner.flaw);
     let [step, rest @ ..] = steps else { return };
     let mut to = state.clone();
-    let (answer, wrong) = apply(*step, &mut to);
+    let (answer, wrong) = apply(*step, planner.scene.is_of_cards(), &mut to);
     to.passes[at] = match answer {
         Answer::Done if !rest.is_empty() => Pass::Doing(rest.to_vec()),
         _ => Pass::Idle,
@@ -149,10 +165,11 @@ fn carry_out(state: &State, app: u8, steps: &[Step], flaw: Option<Flaw>, all: &m
 }
 
 /// What the engine does.
-fn apply(step: Step, to: &mut State) -> (Answer, Option<String>) {
+fn apply(step: Step, is_of_cards: bool, to: &mut State) -> (Answer, Option<String>) {
     let shape = step.shape();
     let found = to.find(shape);
-    to.killed = to.killed.filter(|killed| *killed != shape);
+    let killed = &mut to.killed[usize::from(shape.app)];
+    *killed = killed.filter(|killed| *killed != shape);
     match (step, found) {
         (Step::Create(_), _) => {
             let holder = to.things.iter().find(|thing| thing.shape == shape && thing.has_name);
@@ -172,9 +189,17 @@ fn apply(step: Step, to: &mut State) -> (Answer, Option<String>) {
             if let Some(other) = others.find_map(|(_, t)| Some(t).filter(is_in_the_way)) {
                 let wrong =
                     other.is_ours.then(|| format!("{shape:?} and {:?} on one port", other.shape));
-                return (Answer::PortTaken, wrong);
+                // An engine counts no GPUs.
+                if !is_of_cards {
+                    return (Answer::PortTaken, wrong);
+                }
+                to.things[at].life = Life::Up;
+                return (Answer::Done, wrong);
             }
             to.things[at].life = Life::Up;
+            if to.lease.is_some_and(|(card, _)| card == shape.port) {
+                return (Answer::Done, Some(format!("{shape:?} starts on a card that is lent")));
+            }
         }
         (Step::Stop(_) | Step::Remove(_), None) => {}
         (Step::Stop(_), Some(at)) => {
@@ -198,12 +223,12 @@ fn unwatch(shape: Shape, to: &mut State) {
     }
 }
 
-fn time(state: &State, all: &mut Vec<Move>) {
+fn time(state: &State, scene: &Scene, all: &mut Vec<Move>) {
     for (at, memory) in state.memories.iter().enumerate() {
-        let Some((shape, Probe::Fresh)) = memory.watched else { continue };
+        let Some((shape, probe)) = memory.watched else { continue };
+        let Some(probe) = scene.next(probe, shape.image == SICK) else { continue };
         let runs = |thing: &Thing| thing.shape == shape && thing.is_ours && thing.life == Life::Up;
         if state.things.iter().any(runs) {
-            let probe = if shape.image == SICK { Probe::Failed } else { Probe::Healthy };
             let mut to = state.clone();
             to.memories[at].watched = Some((shape, probe));
             all.push(new(Kind::Time, format!("{shape:?} is {probe:?}"), to));
@@ -226,20 +251,42 @@ fn crash(state: &State, all: &mut Vec<Move>) {
         to.budget.crashes -= 1;
         to.passes = [Pass::Idle, Pass::Idle];
         to.resting = Default::default();
-        for memory in &mut to.memories {
-            let Memory { bad, port, .. } = *memory;
-            let kept = Memory { bad, port, ..Memory::default() };
+        for (at, memory) in to.memories.iter_mut().enumerate() {
+            let undone = |thing: &&Thing| {
+                let image = memory.undone.map(|spec| spec.image);
+                usize::from(thing.shape.app) == at
+                    && Some(thing.shape.image) == image
+                    && (thing.is_ours && thing.life == Life::Down && !is_kept)
+            };
+            to.killed[at] = to.things.iter().find(undone).map(|t| t.shape).or(to.killed[at]);
+            let Memory { bad, port, undone, turn, .. } = *memory;
+            let kept = Memory { bad, port, undone, turn, ..Memory::default() };
             *memory = if is_kept { kept } else { Memory::default() };
+        }
+        if !is_kept {
+            to.astray = to.lease.take().or(to.astray);
         }
         let notes = if is_kept { "its notes are kept" } else { "its notes are lost" };
         all.push(new(Kind::Disturbance, format!("Berth dies; {notes}"), to));
     }
 }
 
-fn edit(state: &State, app: u8, edits: &[Option<Spec>], all: &mut Vec<Move>) {
+fn edit(state: &State, app: u8, scene: &Scene, all: &mut Vec<Move>) {
     let at = usize::from(app);
-    let others = edits.iter().filter(|edit| **edit != state.wants[at]);
-    for edit in others.filter(|_| 0 < state.budget.edits) {
+    if state.budget.edits == 0 || scene.apps <= app {
+        return;
+    }
+    if scene.may_undo
+        && let Some(undone) = state.wanted(app).filter(|spec| *spec != Spec::FIRST)
+    {
+        let mut to = state.clone();
+        to.budget.edits -= 1;
+        let memory = &mut to.memories[at];
+        memory.undone = Some(undone);
+        memory.bad = memory.bad.filter(|bad| bad.image != Spec::FIRST.image);
+        all.push(new(Kind::Disturbance, format!("{app} is undone"), to));
+    }
+    for edit in scene.edits.iter().filter(|edit| **edit != state.wants[at]) {
         let mut to = state.clone();
         to.budget.edits -= 1;
         to.wants[at] = *edit;
@@ -248,7 +295,7 @@ fn edit(state: &State, app: u8, edits: &[Option<Spec>], all: &mut Vec<Move>) {
 }
 
 /// Somebody has a hand on the engine.
-fn meddle(state: &State, all: &mut Vec<Move>) {
+fn meddle(state: &State, scene: &Scene, all: &mut Vec<Move>) {
     for (at, thing) in state.things.iter().enumerate().filter(|(_, thing)| !thing.is_ours) {
         let mut to = state.clone();
         to.things.remove(at);
@@ -267,12 +314,10 @@ fn meddle(state: &State, all: &mut Vec<Move>) {
         let shape = thing.shape;
         if thing.life == Life::Up {
             act(format!("{shape:?} is killed"), &|to| {
-                (to.things[at].life, to.killed) = (Life::Down, Some(shape));
+                end(at, to);
                 unwatch(shape, to);
             });
-            act(format!("{shape:?} is killed, and nobody hears of it"), &|to| {
-                (to.things[at].life, to.killed) = (Life::Down, Some(shape));
-            });
+            act(format!("{shape:?} is killed, and nobody hears of it"), &|to| end(at, to));
         }
         act(format!("{shape:?} is removed by hand"), &|to| {
             to.things.remove(at);
@@ -284,10 +329,13 @@ fn meddle(state: &State, all: &mut Vec<Move>) {
             unwatch(shape, to);
         });
     }
-    for port in 0..PORTS {
+    for port in 0..scene.many {
         let is_taken = |t: &Thing| t.has_port && t.life == Life::Up && t.shape.port == port;
         if !state.things.iter().any(is_taken) {
             act(format!("port {port} is taken"), &|to| to.things.push(foreign(port, false)));
+        }
+        if !scene.has_names {
+            continue;
         }
         let name = foreign(port, true);
         if !state.things.iter().any(|thing| thing.shape == name.shape) {
@@ -296,8 +344,46 @@ fn meddle(state: &State, all: &mut Vec<Move>) {
     }
 }
 
+/// A container ends, by no doing of Berth's.
+fn end(at: usize, to: &mut State) {
+    let shape = to.things[at].shape;
+    to.things[at].life = Life::Down;
+    to.killed[usize::from(shape.app)] = Some(shape);
+}
+
 /// A container that is in the way: by its port, or by its name.
 fn foreign(port: u8, has_name: bool) -> Thing {
     let shape = Shape { app: 0, image: 1, port };
     Thing { shape, life: Life::Up, is_ours: false, has_name, has_port: !has_name }
+}
+
+/// Programs outside: one asks for a card, and has it until it ends that. One whose lease was lost
+/// finds out as soon as it would renew it.
+fn lend(state: &State, planner: &Planner, all: &mut Vec<Move>) {
+    if let Some(lost) = state.astray {
+        let mut to = state.clone();
+        to.astray = None;
+        // Who knows nothing of a lease, or of another one, refuses to renew it.
+        if planner.flaw == Some(Flaw::Fence) {
+            to.lease = Some(lost);
+        }
+        let wrong = to.given_twice().or_else(|| to.is_used(lost.0));
+        let told = "a program renews a lease that was lost";
+        all.push(Move { wrong, ..new(Kind::Thought, told, to) });
+    }
+    if state.lease.is_some() {
+        let mut to = state.clone();
+        to.lease = None;
+        all.push(new(Kind::Disturbance, "a program gives its card back", to));
+    } else if 0 < state.budget.foreign
+        && let Some(card) = planner.lend(state)
+    {
+        let mut to = state.clone();
+        to.budget.foreign -= 1;
+        to.clock += 1;
+        to.lease = Some((card, to.clock));
+        let wrong = to.given_twice().or_else(|| to.is_used(card));
+        let told = format!("a program is lent card {card}");
+        all.push(Move { wrong, ..new(Kind::Disturbance, told, to) });
+    }
 }

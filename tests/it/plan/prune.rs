@@ -114,6 +114,7 @@ fn next_version(sim: &mut Sim, tree: &str) {
     assert_eq!(sim.running().len(), 1);
 }
 
+/// Fault T14: what one may go back to is still there.
 #[test]
 fn as_many_images_are_kept_as_the_operator_says() {
     let mut sim = built();

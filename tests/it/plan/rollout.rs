@@ -238,6 +238,7 @@ fn touched(age: u64, touch: impl FnOnce(&mut berth::state::Container)) -> (Sim, 
     (sim, plan)
 }
 
+/// Fault D46.
 #[test]
 fn a_container_that_lost_its_network_or_port_is_made_anew() {
     let (sim, plan) = touched(60, |container| container.networks.clear());

@@ -1,7 +1,8 @@
 //! What the engine says during a build or a pull: one JSON document per line.
 
+use bytes::Bytes;
 use futures_util::Stream;
-use hyper::body::Incoming;
+use hyper::body::Body;
 use serde::Deserialize;
 
 use super::super::super::Error;
@@ -59,9 +60,13 @@ impl Item {
 }
 
 /// The documents of an answer to `call`.
-pub(in super::super) fn items(
+pub(in super::super) fn items<B>(
     call: &'static str,
-    body: Incoming,
-) -> impl Stream<Item = Result<Item, Error>> {
+    body: B,
+) -> impl Stream<Item = Result<Item, Error>>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::error::Error,
+{
     documents(call, body, ITEM_BYTES_MAX)
 }
