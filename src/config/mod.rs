@@ -189,9 +189,7 @@ impl Reader {
         let base_images = self.list("base-images", image_pattern);
         let engine = self.one("engine", engine);
         let docker_host = self.one("docker-host", docker_host);
-        let ports = self.one("ports", |text| {
-            PortRange::parse(text).ok_or_else(|| "write a range such as `8001-8999`".to_owned())
-        });
+        let ports = self.one("ports", port_range);
         let port_quarantine = self.one("port-quarantine", quarantine);
         let resync = self.one("resync", resync);
         let is_local_git_allowed = self.one("allow-local-git", flag);
@@ -200,12 +198,8 @@ impl Reader {
         let instance = self.one("instance", instance);
         let host_mounts = self.list("allow-host-mount", absolute);
         let ca_bundle = self.list("ca-bundle", readable_file);
-        let log_format = self
-            .one("log-format", |text| text.parse().map_err(|()| "write `text` or `json`".into()));
-        let log = self.one("log", |text| {
-            let wrong = |_| "write a filter such as `info` or `berth=debug`".to_owned();
-            logging::check_filter(text).map(|()| text.to_owned()).map_err(wrong)
-        });
+        let log_format = self.one("log-format", log_format);
+        let log = self.one("log", log_filter);
         let workers = self.one("workers", |text| number(text, 256));
         let gpus = self.gpus();
         let gitops = self.gitops(is_local_git_allowed);
@@ -339,6 +333,19 @@ fn resync(text: &str) -> Result<Duration, String> {
     } else {
         Err("write a duration from `1s` to `24h`".to_owned())
     }
+}
+
+fn port_range(text: &str) -> Result<PortRange, String> {
+    PortRange::parse(text).ok_or_else(|| "write a range such as `8001-8999`".to_owned())
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    let wrong = |_| "write a filter such as `info` or `berth=debug`".to_owned();
+    logging::check_filter(text).map(|()| text.to_owned()).map_err(wrong)
+}
+
+fn log_format(text: &str) -> Result<logging::Format, String> {
+    text.parse().map_err(|()| "write `text` or `json`".to_owned())
 }
 
 fn quarantine(text: &str) -> Result<Duration, String> {

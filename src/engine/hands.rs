@@ -35,6 +35,9 @@ pub struct Load {
     pub sent: u64,
 }
 
+/// The ports that an image says it listens on.
+pub type Exposed = Vec<(u16, Protocol)>;
+
 /// An engine, as people use it by hand.
 pub trait Hands: Send + Sync + 'static {
     /// Does it, whoever made the container. What is so already, or gone, is stopped and removed
@@ -45,8 +48,5 @@ pub trait Hands: Send + Sync + 'static {
     fn load<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<Load>, Error>>;
 
     /// The ports that an image says it listens on. None when it is not here.
-    fn exposed<'a>(
-        &'a self,
-        image: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Vec<(u16, Protocol)>>, Error>>;
+    fn exposed<'a>(&'a self, image: &'a str) -> BoxFuture<'a, Result<Option<Exposed>, Error>>;
 }

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
 pub use dormant::Dormant;
-pub use hands::{Deed, Hands, Load};
+pub use hands::{Deed, Exposed, Hands, Load};
 
 use crate::model::{ImageRef, PortBinding, Reason, Timestamp};
 use crate::plan::{Call, Recipe};

@@ -72,13 +72,13 @@ fn turn(input: &Input<'_>, work: &Work) -> Turn {
     {
         return Turn::Running(running.progress.clone());
     }
+    // An installation stays asked for until it is done: what failed in it waits like all else.
+    let is_asked = !matches!(input.state.request, None | Some(Request::Install));
     match input.state.failures.get(&work.kind()) {
-        Some(failure) if failure.input == wanted && input.state.request.is_none() => {
-            match failure.retry_at {
-                Some(at) if at <= input.now => Turn::Go,
-                _ => Turn::Failed(failure.message.clone()),
-            }
-        }
+        Some(failure) if failure.input == wanted && !is_asked => match failure.retry_at {
+            Some(at) if at <= input.now => Turn::Go,
+            _ => Turn::Failed(failure.message.clone()),
+        },
         _ => Turn::Go,
     }
 }

@@ -38,6 +38,8 @@ const KNOWN: &[(&str, &str)] = &[
     ("POST", "/api/v1/gpus/leases/{id}/renew"),
     ("DELETE", "/api/v1/gpus/leases/{id}"),
     ("POST", "/api/v1/images/gc"),
+    ("POST", "/api/v1/models/trash/{id}/restore"),
+    ("POST", "/api/v1/models/gc"),
     ("POST", "/api/v1/confirm"),
     ("POST", "/api/v1/rescan"),
     ("POST", "/api/v1/hooks/git"),

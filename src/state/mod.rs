@@ -10,6 +10,7 @@ mod gpu;
 mod lease;
 mod observed;
 mod ownership;
+mod policy;
 mod resolved;
 mod rest;
 mod revision;
@@ -26,9 +27,10 @@ pub use lease::{GpuLease, Leases};
 pub use observed::{
     AppState, BadRevision, BaseImage, Checkout, Container, ContainerId, ContainerState, Detail,
     DetectedFile, Failure, HealthSeen, HostPort, Leftover, Life, OwnImage, Placement,
-    PlacementProblem, Policy, Request, RunningWork, WorkKind, World,
+    PlacementProblem, Request, RunningWork, WorkKind, World,
 };
 pub use ownership::{Owner, Ownership, container_name, owner_of, ports_label, ports_of_label};
+pub use policy::Policy;
 pub use resolved::Resolved;
 pub use rest::Rest;
 pub use revision::{Asked, Obstacle, Pin, REVISIONS_MAX, Revision, RevisionOutcome};

@@ -27,8 +27,8 @@ pub fn believe(own: &Path, to: &Path, env: &mut BTreeMap<String, String>) -> io:
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     let known = env.get(VARIABLE).map(PathBuf::from).into_iter();
-    let known = known.chain(OF_THE_MACHINE.iter().map(PathBuf::from));
-    let known = known.filter_map(|path| fs::read_to_string(path).ok()).next().unwrap_or_default();
+    let mut known = known.chain(OF_THE_MACHINE.iter().map(PathBuf::from));
+    let known = known.find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default();
     fs::write(to, format!("{known}\n{added}"))?;
     env.insert(VARIABLE.to_owned(), to.display().to_string());
     Ok(())

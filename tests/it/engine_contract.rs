@@ -407,8 +407,17 @@ async fn an_observation_of_the_real_engine_is_two_requests() {
 /// Fault D43: the engine would make the folder for a bind of the lenient kind.
 #[tokio::test]
 async fn the_real_engine_refuses_a_host_folder_that_is_missing() {
-    use berth::model::{Mount, MountSource};
-    let bench = Bench::docker().await;
+    use berth::{
+        engine::docker::Gate,
+        model::{Mount, MountSource},
+        state::Policy,
+    };
+    let bench = Bench::docker_with(|settings| {
+        let network = format!("{}-net", settings.instance);
+        let host_mounts = vec!["/nonexistent".to_owned()];
+        settings.gate = Gate::of(&Policy { network, host_mounts, ..Policy::default() });
+    })
+    .await;
     let mut spec = bench.spec("chat");
     spec.shape.mounts = vec![Mount {
         path: "/data".to_owned(),
@@ -417,6 +426,10 @@ async fn the_real_engine_refuses_a_host_folder_that_is_missing() {
     }];
     let made = bench.create(&spec).await;
     assert!(matches!(made, Err(Error::Refused { status: 400, .. })), "{made:?}");
+    // Where the operator does not list it, nobody asks the engine.
+    spec.shape.mounts[0].source = MountSource::Host("/etc".to_owned());
+    let made = bench.create(&spec).await;
+    assert!(matches!(made, Err(Error::Forbidden { .. })), "{made:?}");
 }
 
 /// Faults U09, U13. The start is where GPUs are refused; what was made for it can be removed.

@@ -74,17 +74,13 @@ pub(in crate::server) async fn create(
         response.extensions_mut().insert::<Note>(made);
         return Ok(response);
     }
-    match ran {
+    if let Some(Err(problem)) = ran {
         // Nothing is left of what a client was told did not work.
-        Some(Err(problem)) => {
-            apps::remove_manifest(&shared, app).await?;
-            Err(problem)
-        }
-        _ => {
-            let detail = format!("`{app}` does not run yet{}; it goes on", why(&shared, app));
-            Err(late("container.late", detail))
-        }
+        apps::remove_manifest(&shared, app).await?;
+        return Err(problem);
     }
+    let detail = format!("`{app}` does not run yet{}; it goes on", why(&shared, app));
+    Err(late("container.late", detail))
 }
 
 async fn read(body: Body) -> Result<Wish, Problem> {

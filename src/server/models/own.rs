@@ -2,24 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, response::IntoResponse as _};
-use serde::Deserialize;
+use axum::{Json, extract::State, http::HeaderMap, response::IntoResponse as _};
 use serde_json::{Value, json};
 
 use super::{Answer, Named, blocking, refusal::Verb, store};
 use crate::server::{
     Shared,
-    request::{Asked, flag},
+    dry::{self, Dry},
+    request::wants,
     trail::Note,
 };
-
-/// What may be asked of the sweep.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in super::super) struct Wish {
-    #[serde(rename = "dryRun")]
-    dry_run: Option<String>,
-}
 
 /// `GET /api/v1/models/trash`
 pub(in super::super) async fn trash(State(shared): State<Arc<Shared>>) -> Answer {
@@ -33,8 +25,16 @@ pub(in super::super) async fn trash(State(shared): State<Arc<Shared>>) -> Answer
 pub(in super::super) async fn restore(
     State(shared): State<Arc<Shared>>,
     Named(id): Named<String>,
+    Dry(is_dry): Dry,
+    headers: HeaderMap,
 ) -> Answer {
     let store = store(&shared, Verb::Change).await?;
+    if is_dry {
+        return Ok(dry::said(
+            &headers,
+            &format!("would bring {id} back, if nothing is in its place"),
+        ));
+    }
     let entry = blocking(Verb::Change, move || store.restore(&id)).await?;
     let document: Value = serde_json::from_str(&entry.listed).unwrap_or_default();
     let mut response = Json(document).into_response();
@@ -46,12 +46,15 @@ pub(in super::super) async fn restore(
 /// `POST /api/v1/models/gc`
 pub(in super::super) async fn gc(
     State(shared): State<Arc<Shared>>,
-    Asked(wish): Asked<Wish>,
+    Dry(is_dry): Dry,
+    headers: HeaderMap,
 ) -> Answer {
-    let is_dry = flag("dryRun", wish.dry_run.as_deref())?;
     let store = store(&shared, Verb::Change).await?;
     let now = shared.parts.clock.now();
     let swept = blocking(Verb::Change, move || store.sweep(now, is_dry)).await?;
+    if is_dry && wants(&headers, "text/plain") {
+        return Ok(dry::said(&headers, &format!("would free {} bytes", swept.bytes)));
+    }
     Ok(Json(json!({
         "dryRun": is_dry, "trashed": swept.trashed, "blobs": swept.blobs, "bytes": swept.bytes,
     }))

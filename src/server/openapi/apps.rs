@@ -107,6 +107,7 @@ pub(super) fn docs() -> Vec<Operation> {
         asked("/api/v1/apps/{name}/start", "startApp", "Undo stop"),
         asked("/api/v1/apps/{name}/stop", "stopApp", "Stop it until start"),
         asked("/api/v1/apps/{name}/restart", "restartApp", "Stop and start it"),
+        asked("/api/v1/apps/{name}/install", "installApp", "Get its image, and leave it stopped"),
         asked("/api/v1/apps/{name}/rebuild", "rebuildApp", "Build it from scratch"),
         asked("/api/v1/apps/{name}/reconcile", "reconcileApp", "Look at it now, and try again what failed"),
         asked("/api/v1/apps/{name}/undo", "undoApp", "Run an earlier version")

@@ -107,7 +107,16 @@ documents! {
         metadata: ListMetadata,
         source: SourceDocument,
         engine: EngineDocument,
+        /// That of the interface; null without TLS.
+        certificate: Option<CertificateDocument>,
         items: Vec<AppDocument>,
+    }
+
+    CertificateDocument {
+        expires_at: Time,
+        sha256: String,
+        names: Vec<String>,
+        warning: Option<String>,
     }
 
     ListMetadata {
@@ -426,6 +435,8 @@ documents! {
         asked: AskedOfAll,
         used: AppUsage,
         apps: Vec<AppCapacity>,
+        /// Known ways out of containers that the engine's parts have.
+        known_escapes: Vec<Map<String, Value>>,
     }
 
     AskedOfAll {

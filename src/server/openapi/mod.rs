@@ -7,6 +7,7 @@
 
 mod apps;
 mod documents;
+mod families;
 mod gpus;
 mod host;
 mod operation;
@@ -23,13 +24,21 @@ use schemars::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Shared, dry, etag, routes::routes};
+use super::{Shared, dry, etag, family, routes::routes};
 use crate::auth::{Needs, Role};
 use crate::manifest;
 use operation::{Body, Operation};
 
 /// The descriptions, by the modules that answer.
-const PARTS: [fn() -> Vec<Operation>; 4] = [apps::docs, gpus::docs, host::docs, probes::docs];
+const PARTS: [fn() -> Vec<Operation>; 7] = [
+    apps::docs,
+    gpus::docs,
+    host::docs,
+    probes::docs,
+    families::containers,
+    families::models,
+    families::aliases,
+];
 
 static DOCUMENT: LazyLock<(Value, String)> = LazyLock::new(|| {
     let document = document();
@@ -168,11 +177,14 @@ fn rendered(op: &Operation, needs: Needs, schemas: &mut Schemas) -> Value {
         merge_answer(&mut responses, 200, answer);
     }
     for status in op.problems.iter().copied().chain(usual_problems(needs, op.method)) {
-        let problem =
-            schemas.answered(SchemaGenerator::subschema_for::<documents::ProblemDocument>);
+        let (kind, problem) = if family::is_compatible(op.path) {
+            ("application/json", schemas.answered(of::<families::DetailDocument>))
+        } else {
+            ("application/problem+json", schemas.answered(of::<documents::ProblemDocument>))
+        };
         let answer = json!({
             "description": operation::meaning(status),
-            "content": { "application/problem+json": { "schema": problem } },
+            "content": { kind: { "schema": problem } },
         });
         merge_answer(&mut responses, status, answer);
     }

@@ -41,13 +41,14 @@ const EDIT: Duration = Duration::from_millis(200);
 pub(crate) async fn run(bed: &Bed) -> Vec<Row> {
     let manifests = bed.make_folder("manifests");
     let names = bed.names('s', APPS);
-    let file = |name: &String| (format!("{name}.yaml"), Bed::manifest(name, 0));
+    let repository = repository(bed);
+    let file = |name: &String| (format!("{name}.yaml"), manifest(&repository, name, 0));
     drop_into(&manifests, &names.iter().map(file).collect::<Vec<_>>());
     let port = super::metrics::free_port();
     let mut berth = start(bed, &manifests, port);
     let pid = berth.id().unwrap();
     settle(port).await;
-    let editor = Editor::start(manifests, names.clone());
+    let editor = Editor::start(manifests, repository, names.clone());
     let mut rows = lists(port, pid).await;
     let edits = editor.end().await;
     say(&format!("{edits} manifests were edited meanwhile"));
@@ -65,8 +66,32 @@ fn start(bed: &Bed, manifests: &Path, port: u16) -> Child {
     command.arg("--model-store").arg(bed.path("models"));
     command.args(["--engine", "fake", "--instance", &bed.instance, "--resync", "1s"]);
     command.args(["--listen", &format!("127.0.0.1:{port}"), "--api-socket", "off"]);
+    command.arg("--allow-local-git");
     command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     command.spawn().unwrap()
+}
+
+/// A repository of this machine: the engine in memory builds, and pulls nothing.
+fn repository(bed: &Bed) -> PathBuf {
+    let folder = bed.make_folder("repository");
+    let repository = git2::Repository::init(&folder).unwrap();
+    std::fs::write(folder.join("Dockerfile"), "FROM scratch\nCOPY app.py /\n").unwrap();
+    std::fs::write(folder.join("app.py"), "one").unwrap();
+    let mut index = repository.index().unwrap();
+    index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).unwrap();
+    let tree = repository.find_tree(index.write_tree().unwrap()).unwrap();
+    let who = git2::Signature::now("bench", "bench@example.com").unwrap();
+    repository.commit(Some("HEAD"), &who, &who, "one", &tree, &[]).unwrap();
+    folder
+}
+
+/// An app of it; another `env` is another version.
+fn manifest(repository: &Path, app: &str, env: usize) -> String {
+    format!(
+        "apiVersion: berth/v1\nkind: App\nmetadata:\n  name: {app}\nspec:\n  \
+         source: {{git: 'file://{}'}}\n  run: python app.py\n  env:\n    ROUND: \"{env}\"\n",
+        repository.display()
+    )
 }
 
 /// Waits until every app runs.
@@ -92,7 +117,7 @@ struct Editor {
 }
 
 impl Editor {
-    fn start(manifests: PathBuf, names: Vec<String>) -> Self {
+    fn start(manifests: PathBuf, repository: PathBuf, names: Vec<String>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let task = tokio::spawn(async move {
@@ -100,7 +125,8 @@ impl Editor {
             while !stopped.load(Ordering::Relaxed) {
                 let name = &names[count % names.len()];
                 count += 1;
-                drop_into(&manifests, &[(format!("{name}.yaml"), Bed::manifest(name, count))]);
+                let text = manifest(&repository, name, count);
+                drop_into(&manifests, &[(format!("{name}.yaml"), text)]);
                 tokio::time::sleep(EDIT).await;
             }
             count

@@ -64,6 +64,8 @@ async fn a_change_that_is_only_tried_changes_nothing_and_no_route_does_it_instea
     let gate = Gate::start().await;
     fs::write(gate.stage.manifests().join("chat.yaml"), MANIFEST).unwrap();
     let bearer = format!("Bearer {}", gate.admin);
+    // The store is opened by whoever asks first.
+    assert_eq!(gate.by(&gate.admin, "GET", "/models/list").await.status, 200);
     let known = || (files(gate.stage.folder.path()), files(gate.state.path()));
     let (before, mut planned, mut refused) = (known(), Vec::new(), Vec::new());
     for (method, path, needs) in server::routes().filter(|(method, ..)| method != "GET") {

@@ -158,7 +158,7 @@ fn code(answer: &Answer) -> String {
 
 /// The code of what routes of other systems say in words only.
 fn meant(detail: &str) -> Option<&'static str> {
-    const WORDS: [(&str, &str); 10] = [
+    const WORDS: [(&str, &str); 11] = [
         ("send a token: ", "auth.required"),
         ("this is no token of this Berth", "auth.wrong-token"),
         ("the token has expired", "auth.expired"),
@@ -169,6 +169,7 @@ fn meant(detail: &str) -> Option<&'static str> {
         ("another site may not change anything here", "request.origin"),
         (" does not take ", "request.method"),
         ("too many sign-ins ", "auth.limited"),
+        ("can't be tried, and was not done", "request.no-dry-run"),
     ];
     WORDS.iter().find(|(words, _)| detail.contains(words)).map(|(_, code)| *code)
 }

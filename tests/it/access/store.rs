@@ -63,7 +63,7 @@ async fn a_scoped_token_reaches_its_own_projects_wherever_they_are_named() {
     assert_eq!(list(&gate.scoped).await.json()["total_models"], 1);
     assert_eq!(list(&gate.viewer).await.json()["total_models"], 2);
     let denied = gate.by(&gate.viewer, "DELETE", "/models/text/a/1/m").await;
-    assert_eq!((denied.status, code(&denied).as_str()), (403, ""));
+    assert_eq!((denied.status, code(&denied).as_str()), (403, "auth.role"));
     assert!(denied.body.starts_with("{\"detail\":\"this takes the role operator"), "{denied:?}");
 }
 

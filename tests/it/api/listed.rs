@@ -19,8 +19,8 @@ async fn names(stage: &Stage) -> Vec<String> {
         assert_eq!(*item, one);
         names.push(name.to_owned());
     }
-    let mut stream = stage.open("/api/v1/events", "").await;
-    stream.until("]}\n\n").await;
+    let mut stream = Box::pin(stage.open("/api/v1/events", "")).await;
+    Box::pin(stream.until("]}\n\n")).await;
     let snapshot: &Value = &stream.events("snapshot")[0];
     assert_eq!(snapshot["items"], list["items"]);
     assert_eq!(snapshot["revision"], list["metadata"]["revision"]);

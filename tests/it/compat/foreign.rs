@@ -121,11 +121,9 @@ async fn made_by_another_berth(fake: &Fake) -> String {
         shape,
     };
     let call = Call::Create(Box::new(spec));
-    fake.apply(&ResolvedCall {
-        call: &call,
-        id: None,
-        given: berth::secret::Given::default(),
-    }).await.unwrap();
+    fake.apply(&ResolvedCall { call: &call, id: None, given: berth::secret::Given::default() })
+        .await
+        .unwrap();
     name
 }
 

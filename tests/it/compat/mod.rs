@@ -24,6 +24,7 @@ use berth::{
     server::{Access, Compat, Figures, Parts, Server, Settings},
     source::{Directory, directory::Options},
     state::{ContainerId, Policy},
+    store::{self, Depot},
     telemetry::Metrics,
     workspace::{Settings as WorkspaceSettings, Workspace},
 };

@@ -162,6 +162,7 @@ async fn ports_of_stopped_foreign_containers_are_the_last_to_be_given_out() {
 
 #[test]
 fn who_has_a_port_comes_before_who_had_it_or_wants_it() {
+    use PortState as S;
     let fake = berth::engine::fake::Fake::new(
         "default",
         berth::clock::Clock::runtime(Timestamp::from_millis(1)),
@@ -184,7 +185,6 @@ fn who_has_a_port_comes_before_who_had_it_or_wants_it() {
         .iter()
         .map(|port| (port.port, port.state, port.holder.as_deref().unwrap_or_default()))
         .collect();
-    use PortState as S;
     assert_eq!(
         seen,
         [

@@ -3,7 +3,7 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use berth::{
-    engine::docker::{Docker, Settings},
+    engine::docker::{Docker, Gate, Settings},
     gpu::nodes::Roots,
     health::gpu::Check,
     model::{Phase, Reason},
@@ -63,7 +63,8 @@ async fn apps_see_exactly_their_gpus_and_keep_them() {
         rig.files.insert(format!("{app}.yaml"), manifest(app, "1"));
     }
     let host = format!("unix://{}", bed.second.text("engine.sock"));
-    let engine = Arc::new(Docker::connect(Settings::new(host, "default")).unwrap());
+    let settings = Settings { gate: Gate::of(&rig.policy), ..Settings::new(host, "default") };
+    let engine = Arc::new(Docker::connect(settings).unwrap());
     let berth = rig.start_on(engine.clone());
     for (app, seen) in [("b", "GPU-bbbb nvidia2"), ("c", "GPU-cccc nvidia3")] {
         until_running(&berth, app).await;

@@ -118,7 +118,10 @@ fn shape(document: &Value) -> Vec<String> {
         Value::Object(_) => "object",
     };
     let fields = document.as_object().unwrap_or_else(|| panic!("no object: {document}"));
-    fields.iter().map(|(name, value)| format!("{name} {}", kind(value))).collect()
+    let mut shape: Vec<_> =
+        fields.iter().map(|(name, value)| format!("{name} {}", kind(value))).collect();
+    shape.sort();
+    shape
 }
 
 /// A container of ours. `url` is there while it answers.

@@ -27,8 +27,8 @@ fn layers(image: &str) -> String {
     docker(&["image", "inspect", "--format", "{{.RootFS.Layers}}", image])
 }
 
-/// Fault B02: the second app's image is the first one's, with labels of its own. No step runs,
-/// nothing is sent, and neither app needs the other one afterwards.
+/// Fault B02: the second app's image is the first one's, with labels of its own. No step runs, nothing is
+/// sent, and neither app needs the other one afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_app_of_the_same_source_is_not_built() {
     let stage = Stage::new();
@@ -65,8 +65,8 @@ async fn a_second_app_of_the_same_source_is_not_built() {
     assert_eq!(berth.count("build"), 2);
 }
 
-/// Two that ask at the same moment: the second waits for what the first one makes. An image that has
-/// things done by what is built from it is not taken.
+/// Two that ask at the same moment: the second waits for what the first one makes. An image that has things done by
+/// what is built from it is not taken.
 #[tokio::test(flavor = "multi_thread")]
 async fn apps_that_come_together_are_built_one_after_the_other() {
     let mut stage = Stage::new();

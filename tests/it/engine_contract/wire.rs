@@ -262,13 +262,14 @@ fn stub_that_builds(build: fn() -> Reply, image: &'static str) -> Stub {
 }
 
 fn image_labelled(build: &str) -> &'static str {
-    let text = format!(
-        r#"{{"Id":"sha256:1","Config":{{"Labels":{{"{}":"home","{}":"chat","{}":"{build}"}}}}}}"#,
-        label::IMAGE_INSTANCE,
-        label::IMAGE_APP,
-        label::IMAGE_BUILD
-    );
-    Box::leak(text.into_boxed_str())
+    let labels = serde_json::json!({
+        label::IMAGE_INSTANCE: "home",
+        label::IMAGE_APP: "chat",
+        label::IMAGE_BUILD: build,
+        label::IMAGE_INPUTS: recipe().inputs().as_str(),
+    });
+    let image = serde_json::json!({ "Id": "sha256:1", "Config": { "Labels": labels } });
+    Box::leak(image.to_string().into_boxed_str())
 }
 
 /// Faults B04, D39: the stream ended well, and there is no image, or it is another one's.

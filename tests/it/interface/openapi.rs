@@ -116,6 +116,8 @@ fn requests() -> Vec<Asked> {
         "/api/v1/gpus/leases",
         "/api/v1/capacity",
         "/api/v1/images",
+        "/api/v1/models/trash",
+        "/api/v1/ports",
         "/api/v1/plan",
         "/api/v1/events/recent",
         "/api/v1/audit",
@@ -159,6 +161,7 @@ fn actions() -> Vec<Asked> {
         "/api/v1/apps/{name}/start",
         "/api/v1/apps/{name}/stop",
         "/api/v1/apps/{name}/restart",
+        "/api/v1/apps/{name}/install",
         "/api/v1/apps/{name}/rebuild",
         "/api/v1/apps/{name}/reconcile",
         "/api/v1/apps/{name}/undo",
@@ -173,6 +176,8 @@ fn actions() -> Vec<Asked> {
     ask("/api/v1/gpus/leases", "", JSON, r#"{"holder": "late", "ttl": "5m"}"#);
     ask("/api/v1/gpus/leases", "", JSON, "{}");
     ask("/api/v1/gpus/leases/{id}/renew", "", JSON, r#"{"fence": 7, "ttl": "5m"}"#);
+    ask("/api/v1/models/gc", "", "", "");
+    ask("/api/v1/models/gc", "?dryRun=true", "", "");
     ask("/api/v1/images/gc", "", "", "");
     ask("/api/v1/images/gc", "?dryRun=true", "", "");
     ask("/api/v1/confirm", "", "", "");
@@ -209,9 +214,15 @@ async fn live_answers_are_as_the_document_says() {
             met.insert(format!("{method} {path}"));
         }
     }
-    // These succeed in tests of their own: a stream, a signed webhook, a held removal, a form.
-    let elsewhere =
-        ["GET /api/v1/events", "POST /api/v1/hooks/git", "POST /api/v1/confirm", "POST /sign-in"];
+    // These succeed in tests of their own: a stream, a signed webhook, a held removal, a form, a
+    // model that comes back.
+    let elsewhere = [
+        "GET /api/v1/events",
+        "POST /api/v1/hooks/git",
+        "POST /api/v1/confirm",
+        "POST /sign-in",
+        "POST /api/v1/models/trash/{id}/restore",
+    ];
     let native = |path: &str| {
         let families = ["/containers", "/models", "/ports", "/system", "/hf"];
         !families.iter().any(|family| path.starts_with(family))

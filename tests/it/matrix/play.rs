@@ -10,7 +10,7 @@ use std::{
 
 use berth::{
     engine::{
-        docker::{Builder, Docker, Settings},
+        docker::{Builder, Docker, Gate, Settings},
         fake::{Behaviour, Script as Doing},
     },
     model::{ImageRef, Phase, PortRange},
@@ -200,6 +200,7 @@ impl Stage {
             build_idle_limit: WORK_IDLE_LIMIT,
             pull_idle_limit: WORK_IDLE_LIMIT,
             builder: Builder::Classic,
+            gate: Gate::of(&self.rig.policy),
             ..Settings::new("unix:///nowhere", "default")
         };
         let docker = Docker::through(settings, self.proxy.connect()).unwrap();

@@ -154,6 +154,7 @@ async fn capacity_is_told_field_by_field() {
             {"name": "idle", "phase": "Failed", "asked": {}, "used": null},
             {"name": "web", "phase": "Running", "asked": asked(), "used": used()},
         ],
+        "knownEscapes": [],
     });
     assert_eq!(answer, expected);
     // The first point of the room alone says nothing of where it goes.

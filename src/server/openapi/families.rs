@@ -1,0 +1,330 @@
+//! What clients of other systems know: containers and ports, and the model store.
+
+#![expect(
+    dead_code,
+    clippy::struct_field_names,
+    reason = "only their schemas are used, and their fields are named as in the documents"
+)]
+
+use schemars::JsonSchema;
+
+use super::{
+    documents::Time,
+    operation::{Operation, op},
+};
+
+const TAG: &str = "containers";
+const MODELS: &str = "models";
+
+macro_rules! documents {
+    ($($(#[$about:meta])* $name:ident { $($(#[$field_about:meta])* $field:ident: $kind:ty,)* })*) => {$(
+        $(#[$about])*
+        #[derive(JsonSchema)]
+        pub(super) struct $name { $($(#[$field_about])* $field: $kind,)* }
+    )*};
+}
+
+documents! {
+    /// What went wrong: a text, or what is missing or wrong one by one.
+    DetailDocument {
+        detail: serde_json::Value,
+    }
+    /// A container of the host.
+    ContainerInfo {
+        id: String,
+        name: String,
+        status: String,
+        image: String,
+        /// By port and protocol, where it is bound: `{"5000/tcp": "127.0.0.1:8001"}`.
+        ports: std::collections::BTreeMap<String, String>,
+        created: Option<Time>,
+        state: String,
+        /// Whether it is an app's.
+        managed: bool,
+        #[schemars(default)]
+        app: Option<String>,
+        #[schemars(default)]
+        url: Option<String>,
+    }
+    /// What is to be made.
+    ContainerWish {
+        #[schemars(default)]
+        name: Option<String>,
+        #[schemars(default)]
+        image: Option<String>,
+    }
+    /// What was done.
+    MessageDocument {
+        message: String,
+    }
+    /// What a container uses.
+    ContainerStats {
+        container_id: String,
+        name: String,
+        /// Of one processor.
+        cpu_percent: f64,
+        memory_usage: String,
+        memory_limit: String,
+        memory_percent: f64,
+        network_rx: String,
+        network_tx: String,
+        /// Seconds since 1970.
+        timestamp: f64,
+    }
+    /// What the host uses.
+    SystemStats {
+        /// Of all processors.
+        cpu_percent: f64,
+        memory_percent: f64,
+        memory_used: String,
+        memory_total: String,
+        disk_usage_percent: f64,
+        timestamp: f64,
+        gpus: Vec<serde_json::Value>,
+    }
+    /// The ports that are used.
+    UsedPorts {
+        used_ports: Vec<u16>,
+        available_range: String,
+        total_ports: u32,
+        allocations: Vec<serde_json::Value>,
+    }
+    /// The host ports that somebody has to do with.
+    PortList {
+        #[schemars(rename = "apiVersion")]
+        api_version: String,
+        kind: String,
+        range: serde_json::Value,
+        items: Vec<serde_json::Value>,
+    }
+    /// A model; `metadata.json` may say more.
+    ModelDocument {
+        project_id: String,
+        app_name: String,
+        version: String,
+        model_name: String,
+        size: u64,
+    }
+    /// Models, with the names that were asked for.
+    ModelList {
+        total_models: u64,
+        models: Vec<ModelDocument>,
+    }
+    /// What was stored or deleted.
+    ModelDone {
+        message: String,
+        project_id: String,
+        app_name: String,
+        version: String,
+        model_name: String,
+    }
+    /// The file, as a field of the form; names are in the query or in fields before it.
+    ModelForm {
+        file: String,
+    }
+    /// Where models are looked for.
+    ModelQuery {
+        /// Words that all stand in the names, the description or the framework.
+        #[schemars(default)]
+        search: Option<String>,
+        /// How many.
+        #[schemars(default)]
+        limit: Option<u32>,
+        /// What an earlier answer called `next`.
+        #[schemars(default)]
+        after: Option<String>,
+    }
+    /// What an upload is called.
+    UploadQuery {
+        #[schemars(default)]
+        project_id: Option<String>,
+        #[schemars(default)]
+        app_name: Option<String>,
+        #[schemars(default)]
+        version: Option<String>,
+        #[schemars(default)]
+        model_name: Option<String>,
+        #[schemars(default)]
+        description: Option<String>,
+        #[schemars(default)]
+        framework: Option<String>,
+        /// The digest that the file must have, as 64 hexadecimal digits.
+        #[schemars(default)]
+        sha256: Option<String>,
+    }
+    /// A version in other words.
+    ResolveQuery {
+        /// `1`: a version that is not there is read as a range.
+        #[schemars(default)]
+        resolve: Option<String>,
+    }
+    /// A name for a version.
+    AliasDocument {
+        project_id: String,
+        app_name: String,
+        alias: String,
+        version: String,
+    }
+    /// The version that an alias is to stand for.
+    AliasWish {
+        #[schemars(default)]
+        version: Option<String>,
+    }
+    /// An app's aliases and frozen versions.
+    AliasList {
+        aliases: std::collections::BTreeMap<String, String>,
+        frozen: Vec<String>,
+    }
+    /// Whether a version can be changed.
+    FrozenDocument {
+        project_id: String,
+        app_name: String,
+        version: String,
+        frozen: bool,
+    }
+    /// Deleted models.
+    TrashList {
+        items: Vec<serde_json::Value>,
+        #[schemars(rename = "keptSeconds")]
+        kept_seconds: u64,
+    }
+    /// What was swept.
+    SweptDocument {
+        #[schemars(rename = "dryRun")]
+        dry_run: bool,
+        trashed: u64,
+        blobs: u64,
+        bytes: u64,
+    }
+}
+
+pub(super) fn containers() -> Vec<Operation> {
+    let done = |method, path, id, what| {
+        op((method, path), (TAG, id), what)
+            .says("A container of Berth goes through its app; another one is acted on directly.")
+            .json::<MessageDocument>(200, "It is so.")
+            .problems(&[404, 409, 504])
+    };
+    vec![
+        op(("GET", "/containers"), (TAG, "listContainers"), "All containers of the host")
+            .json::<Vec<ContainerInfo>>(200, "The containers."),
+        op(("GET", "/containers/running"), (TAG, "listRunning"), "Those that run").json::<Vec<
+            ContainerInfo,
+        >>(
+            200,
+            "The containers.",
+        ),
+        op(
+            ("POST", "/containers/create"),
+            (TAG, "createContainer"),
+            "Make an app of an image, and wait until it runs",
+        )
+        .takes::<ContainerWish>("application/json")
+        .or_nothing()
+        .json::<ContainerInfo>(200, "It is there.")
+        .problems(&[404, 408, 409, 413, 415, 422, 503, 504]),
+        op(("GET", "/containers/{id}"), (TAG, "readContainer"), "One container")
+            .json::<ContainerInfo>(200, "The container.")
+            .problems(&[404, 409]),
+        done("DELETE", "/containers/{id}", "removeContainer", "Remove a container"),
+        done("POST", "/containers/{id}/start", "startContainer", "Start a container"),
+        done("POST", "/containers/{id}/stop", "stopContainer", "Stop a container"),
+        op(("GET", "/containers/{id}/stats"), (TAG, "readContainerStats"), "What a container uses")
+            .json::<ContainerStats>(200, "The figures.")
+            .problems(&[404, 409]),
+        op(("GET", "/system/stats"), (TAG, "readSystemStats"), "What the host uses")
+            .json::<SystemStats>(200, "The figures."),
+        op(("GET", "/ports"), (TAG, "readPorts"), "The ports that are used")
+            .json::<UsedPorts>(200, "The ports."),
+        op(("GET", "/api/v1/ports"), ("host", "listPorts"), "The host ports, and who has them")
+            .json::<PortList>(200, "The ports.")
+            .problems(&[503]),
+    ]
+}
+
+pub(super) fn models() -> Vec<Operation> {
+    const MODEL: &str = "/models/{project}/{app}/{version}/{model}";
+    let list = |path, id, what| {
+        op(("GET", path), (MODELS, id), what)
+            .query::<ModelQuery>()
+            .json::<ModelList>(200, "The models; none when there are none.")
+    };
+    let put = op(("PUT", MODEL), (MODELS, "putModel"), "Store a file as it is sent")
+        .takes::<String>("application/octet-stream")
+        .json::<ModelDone>(201, "It is on the disk.");
+    let form = op(("POST", "/models/upload"), (MODELS, "uploadModel"), "Store a file of a form")
+        .query::<UploadQuery>()
+        .takes::<ModelForm>("multipart/form-data")
+        .json::<ModelDone>(201, "It is on the disk.");
+    let stored = [408, 409, 412, 413, 415, 422, 503, 507];
+    vec![
+        form.problems(&stored),
+        list("/models/list", "listModels", "All models"),
+        list("/models/{project}", "listProject", "The models of a project"),
+        list("/models/{project}/{app}", "listModelsOfApp", "The models of an app"),
+        list("/models/{project}/{app}/{version}", "listVersion", "The models of a version"),
+        op(("GET", MODEL), (MODELS, "downloadModel"), "The file")
+            .header("Range", "Parts of it.")
+            .query::<ResolveQuery>()
+            .text(200, "application/octet-stream", "The file.")
+            .text(206, "application/octet-stream", "Parts of it.")
+            .tagged()
+            .problems(&[404, 412, 416, 422]),
+        put.problems(&stored),
+        op(("POST", MODEL), (MODELS, "freezeVersion"), "Freeze a version, or unfreeze it")
+            .says("The last part of the path is `freeze` or `unfreeze`.")
+            .json::<FrozenDocument>(200, "It is so.")
+            .problems(&[404, 405, 422, 507]),
+        op(("DELETE", MODEL), (MODELS, "deleteModel"), "Put a model into the trash")
+            .json::<ModelDone>(200, "It is there.")
+            .problems(&[404, 409, 412, 422, 507]),
+        op(
+            ("GET", "/models/{project}/{app}/{version}/{model}/info"),
+            (MODELS, "readModel"),
+            "One model",
+        )
+        .query::<ResolveQuery>()
+        .json::<ModelDocument>(200, "The model.")
+        .problems(&[404, 422]),
+    ]
+}
+
+pub(super) fn aliases() -> Vec<Operation> {
+    const ALIAS: &str = "/models/{project}/{app}/aliases/{alias}";
+    vec![
+        op(
+            ("GET", "/models/{project}/{app}/aliases"),
+            (MODELS, "listAliases"),
+            "An app's aliases and frozen versions",
+        )
+        .json::<AliasList>(200, "The aliases."),
+        op(("GET", ALIAS), (MODELS, "readAlias"), "What an alias stands for")
+            .json::<AliasDocument>(200, "The alias.")
+            .problems(&[404]),
+        op(("PUT", ALIAS), (MODELS, "setAlias"), "Have an alias stand for a version")
+            .query::<AliasWish>()
+            .takes::<AliasWish>("application/json")
+            .or_nothing()
+            .json::<AliasDocument>(200, "It does.")
+            .problems(&[404, 409, 413, 422, 507]),
+        op(("DELETE", ALIAS), (MODELS, "removeAlias"), "Remove an alias")
+            .json::<AliasDocument>(200, "It is gone.")
+            .problems(&[404, 409, 422, 507]),
+        op(("GET", "/api/v1/models/trash"), (MODELS, "listTrash"), "Deleted models")
+            .json::<TrashList>(200, "Those that can be brought back."),
+        op(
+            ("POST", "/api/v1/models/trash/{id}/restore"),
+            (MODELS, "restoreModel"),
+            "Bring a deleted model back",
+        )
+        .json::<ModelDocument>(200, "It is back.")
+        .problems(&[404, 409, 507]),
+        op(
+            ("POST", "/api/v1/models/gc"),
+            (MODELS, "sweepModels"),
+            "Remove what no model has any more",
+        )
+        .json::<SweptDocument>(200, "What was freed.")
+        .problems(&[507]),
+    ]
+}
