@@ -27,7 +27,7 @@ fn spec() -> ContainerSpec {
         env: BTreeMap::new(),
         ports: ports_of_label("127.0.0.1:8001:80/tcp"),
         mounts: vec![
-            mount("/data", MountSource::Host("/work/spaces/chat/data".to_owned()), false),
+            mount("/data", MountSource::Host("/srv/berth/chat/data".to_owned()), false),
             mount("/more", MountSource::Host("/srv/data/more".to_owned()), true),
             mount("/vol", MountSource::Volume("vol".to_owned()), false),
             mount("/tmp", MountSource::Tmpfs(Some(4096)), false),
@@ -68,7 +68,7 @@ fn given() -> Given {
 
 fn gate() -> Gate {
     let policy = Policy {
-        workspaces: "/work/spaces".to_owned(),
+        workspaces: "/srv/berth".to_owned(),
         host_mounts: vec!["/srv/data".to_owned(), "/var/run".to_owned(), "/state".to_owned()],
         ..Policy::default()
     };
@@ -129,8 +129,8 @@ fn whatever_is_more_is_refused_by_its_field() {
         (host, "Mounts/1", bind("/etc")),
         (host, "Mounts/1", bind("/srv/data/../../etc")),
         (host, "Mounts/1", bind("/srv/database")),
-        (host, "Mounts/1", bind("/work/spaces/other/data")),
-        (host, "Mounts/1", bind("/work/spaces/chat/data/x")),
+        (host, "Mounts/1", bind("/srv/berth/other/data")),
+        (host, "Mounts/1", bind("/srv/berth/chat/data/x")),
         (host, "Mounts/1", bind("/var/run/docker.sock")),
         (host, "Mounts/1", bind("/var/run")),
         (host, "Mounts/1", bind("/state")),
