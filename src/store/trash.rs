@@ -164,15 +164,24 @@ impl Store {
         found.ok_or_else(|| Error::Nothing(format!("nothing in the trash is called `{id}`")))
     }
 
-    /// Brings a deleted model back.
-    pub fn restore(&self, id: &str) -> Result<Arc<Entry>, Error> {
+    /// What is in the trash under this id, and what it would be called again.
+    ///
+    /// # Errors
+    /// Why it can't be brought back.
+    pub fn restorable(&self, id: &str) -> Result<(Trashed, Key), Error> {
         let trashed = self.trashed(id)?;
         let key = trashed.key()?;
-        let _project = self.lock(&key.project);
         if self.index.get(&key).is_some() {
             return Err(Error::Conflict(format!("{key} is there again: delete it first")));
         }
         self.check_mutable(&key, false)?;
+        Ok((trashed, key))
+    }
+
+    /// Brings a deleted model back.
+    pub fn restore(&self, id: &str) -> Result<Arc<Entry>, Error> {
+        let _project = self.lock(&self.trashed(id)?.key()?.project);
+        let (trashed, key) = self.restorable(id)?;
         let folder = self.own("trash").join(&trashed.id);
         let target = self.settings.root.join(key.folder());
         let above = target.parent().map(Path::to_owned).unwrap_or_default();

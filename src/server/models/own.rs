@@ -30,10 +30,8 @@ pub(in super::super) async fn restore(
 ) -> Answer {
     let store = store(&shared, Verb::Change).await?;
     if is_dry {
-        return Ok(dry::said(
-            &headers,
-            &format!("would bring {id} back, if nothing is in its place"),
-        ));
+        let (_, key) = blocking(Verb::Change, move || store.restorable(&id)).await?;
+        return Ok(dry::said(&headers, &format!("would bring {key} back")));
     }
     let entry = blocking(Verb::Change, move || store.restore(&id)).await?;
     let document: Value = serde_json::from_str(&entry.listed).unwrap_or_default();

@@ -80,6 +80,7 @@ async fn a_change_that_is_only_tried_changes_nothing_and_no_route_does_it_instea
             match code(&answer).as_str() {
                 "request.no-dry-run" => refused.push(route.clone()),
                 "hook.no-secret" => assert_eq!(needs, Needs::Signature, "{route}"),
+                "model.nothing" => assert!(path.contains("/trash/"), "{route}"),
                 "source.nothing-held" => assert_eq!(path, "/api/v1/confirm"),
                 _ => planned.push(check(&route, accept, &answer)),
             }
@@ -111,4 +112,28 @@ async fn who_may_not_change_something_may_not_try_it_and_a_wrong_flag_is_refused
     assert_eq!(gate.asked(), Vec::<String>::new());
     let answer = gate.by(&gate.admin, "POST", "/api/v1/apps/chat/stop?dryRun=false").await;
     assert_eq!((answer.status, gate.asked().len()), (202, 1));
+}
+
+/// What would be brought back is named; what is not there, or in use again, is refused as it would be.
+#[tokio::test]
+async fn a_model_that_would_come_back_does_not_come_back() {
+    let gate = Gate::start().await;
+    let ask = |method, path| gate.by(&gate.admin, method, path);
+    assert_eq!(ask("PUT", "/models/p/a/1/m").await.status, 201);
+    assert_eq!(ask("DELETE", "/models/p/a/1/m").await.status, 200);
+    let trash = ask("GET", "/api/v1/models/trash").await.json();
+    let restore =
+        format!("/api/v1/models/trash/{}/restore", trash["items"][0]["id"].as_str().unwrap());
+    let tried = format!("{restore}?dryRun=true");
+    let answer = ask("POST", &tried).await;
+    assert_eq!(
+        (answer.status, &answer.json()["message"]),
+        (200, &"would bring p/a/1/m back".into())
+    );
+    assert_eq!(ask("GET", "/models/p/a/1/m").await.status, 404);
+    assert_eq!(ask("PUT", "/models/p/a/1/m").await.status, 201);
+    assert_eq!(ask("POST", &tried).await.status, 409, "it is there again");
+    assert_eq!(ask("DELETE", "/models/p/a/1/m").await.status, 200);
+    assert_eq!(ask("POST", &restore).await.status, 200);
+    assert_eq!(ask("POST", &tried).await.status, 404);
 }
