@@ -5,6 +5,7 @@ mod cards;
 mod escapes;
 mod models;
 pub mod repositories;
+mod scans;
 mod secrets;
 mod usage;
 
@@ -39,6 +40,7 @@ use crate::model::Digest;
 use crate::queue::Queue;
 use crate::reconcile::{Devices, Memory, Observer, Reconciler, Times};
 use crate::record::{LeaseFigures, Record, file::Folder, keeper::Keeper, ledger::Ledger};
+use crate::scan;
 use crate::secret::Secrets;
 use crate::server::{Compat, Figures, Parts, Server};
 use crate::source::Source;
@@ -120,6 +122,8 @@ pub struct Plant {
     /// Where the host's files about GPUs are, and how it is found out whether containers still
     /// reach theirs.
     pub gpu: (Roots, gpu::Check),
+    /// What is known of vulnerabilities in images; none without a database.
+    pub scans: Option<Arc<scan::Book>>,
     /// Ends it.
     pub stop: CancellationToken,
 }
@@ -128,7 +132,7 @@ impl Daemon {
     /// Puts the parts together.
     pub fn new(plant: Plant) -> Self {
         let Plant { engine, source, ledger, workspace, policy, jobs, clock, .. } = plant;
-        let Plant { metrics, resync, cards, gpu, stop, .. } = plant;
+        let Plant { metrics, resync, cards, gpu, scans, stop, .. } = plant;
         let record = Arc::new(Record::default());
         let queue = Arc::new(Queue::default());
         let (jobs, finished) =
@@ -174,6 +178,7 @@ impl Daemon {
             devices,
             dormant: Dormant::default(),
             book,
+            scans,
         });
         let controller = Controller::new(Arc::clone(&reconciler), desired, resync, stop.clone());
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING);
@@ -196,6 +201,28 @@ impl Daemon {
         let workspaces = Path::new(&policy.workspaces).to_owned();
         let (record, desired) = (Arc::clone(record), desired.clone());
         Writer::new(record, desired, &policy.network, workspaces, folder.to_owned())
+    }
+
+    fn scans(&self) -> Option<Arc<scan::Book>> {
+        self.reconciler.scans.clone()
+    }
+
+    /// Begins to look through images, where there is a database.
+    fn look_through_images(&self, config: &Config, stop: &CancellationToken) {
+        let Reconciler { engine, record, queue, clock, scans, .. } = self.reconciler.as_ref();
+        let Some((book, scanning)) = scans.as_ref().zip(config.builds.scanning.clone()) else {
+            return;
+        };
+        let scanner = scans::Scanner {
+            book: Arc::clone(book),
+            engine: Arc::clone(engine),
+            record: Arc::clone(record),
+            queue: Arc::clone(queue),
+            clock: clock.clone(),
+            scanning,
+            folder: config.state_dir.join("packages"),
+        };
+        tokio::spawn(scanner.run(stop.clone()));
     }
 
     /// What records the changes of manifests in the audit log, not yet running.
@@ -248,7 +275,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         engine,
         commands: daemon.commands(),
         metrics,
-        figures: Figures { cards, sources, ..figures(&config) }.with(known),
+        figures: Figures { cards, sources, ..figures(&config) }.with(known, daemon.scans()),
         clock: clock.clone(),
         manifests: config.manifests.clone(),
         repositories,
@@ -266,6 +293,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let is_over = CancellationToken::new();
     let keeping = tokio::spawn(Keeper::new(folder, ledger).run(is_over.clone()));
     tokio::spawn(history.run(stop.clone()));
+    daemon.look_through_images(&config, &stop);
     tokio::spawn(models::tend(models, clock, stop.clone()));
     let serving = tokio::spawn(server.run(stop.clone()));
     let writing = tokio::spawn(daemon.compose_writer(&config.compose_dir).run(stop.clone()));
@@ -397,6 +425,7 @@ fn plant(
         resync: config.resync,
         cards: Arc::default(),
         gpu: (roots(config), config.gpus.check),
+        scans: scans::book(config),
         stop,
     })
 }

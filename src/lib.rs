@@ -25,10 +25,11 @@ pub mod plan;
 // The verdict.
 pub mod status;
 
-// The time, the machine, secrets, logs and figures; what is inside model files.
+// The time, the machine, secrets, logs and figures; what is inside model files and images.
 pub mod clock;
 pub mod host;
 pub mod inspect;
+pub mod scan;
 pub mod secret;
 pub mod telemetry;
 

@@ -24,6 +24,7 @@ mod plan;
 mod ports;
 mod rollout;
 mod run;
+mod scan;
 mod schema;
 mod screen;
 mod secrets;
@@ -126,6 +127,10 @@ enum Verb {
     Top(top::Args),
     /// List the images that Berth built, or remove those that nothing needs.
     Images(images::Args),
+    /// Show known vulnerabilities of the apps' images.
+    Scan(scan::Args),
+    /// Show what is installed in an app's image, as a list of parts (SBOM).
+    Sbom(scan::PartsArgs),
     /// Store, fetch, list and delete models.
     Models(models::Args),
     /// Make manifests from what ran otherwise.
@@ -190,6 +195,8 @@ async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
         Verb::Rollout(verb) => rollout::run(&verb, &server()?, output).await,
         Verb::Confirm => confirm::run(&server()?, output).await,
         Verb::Ports(args) => ports::run(&args, &server()?, output).await,
+        Verb::Scan(args) => scan::run(&args, &server()?, output).await,
+        Verb::Sbom(args) => scan::parts(&args, &server()?, output).await,
         Verb::Images(args) => images::run(&args, &server()?, output).await,
         Verb::Models(args) => models::run(&args, &server()?, output).await,
         Verb::Wait(args) => wait::run(&args, &server()?, output).await,

@@ -108,7 +108,15 @@ fn goal(text: &str) -> Result<Goal, String> {
     let wrong = || "write `condition=Ready`, `condition=Ready=False` or `delete`".to_owned();
     let condition = text.strip_prefix("condition=").ok_or_else(wrong)?;
     let (kind, status) = condition.split_once('=').unwrap_or((condition, "True"));
-    let kinds = ["Accepted", "SourceReady", "ImageReady", "Available", "Ready", "Progressing"];
+    let kinds = [
+        "Accepted",
+        "SourceReady",
+        "ImageReady",
+        "Available",
+        "Ready",
+        "Progressing",
+        "ScanPassed",
+    ];
     let kind = kinds.iter().find(|known| known.eq_ignore_ascii_case(kind)).ok_or_else(wrong)?;
     let statuses = ["True", "False", "Unknown"];
     let status =

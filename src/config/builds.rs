@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Reader, number};
+use super::{Reader, Scanning, number};
 use crate::engine::docker::Builder;
 use crate::model::{parse_bytes, parse_duration, parse_millicpus};
 
@@ -38,6 +38,8 @@ pub struct Builds {
     pub images_max_age: Duration,
     /// How much all images together may take before further ones go.
     pub images_max_size: Option<u64>,
+    /// How images are compared with known vulnerabilities; none where there is no database.
+    pub scanning: Option<Scanning>,
 }
 
 impl Reader {
@@ -57,6 +59,7 @@ impl Reader {
         let age = |text: &str| parse_duration(text).map_err(|error| error.to_string());
         let images_max_age = self.one("images-max-age", age);
         let images_max_size = self.last("images-max-size", bytes);
+        let scanning = self.scanning();
         let mut environment = BTreeMap::new();
         for proxy in proxies {
             let (value, arguments) = proxy?;
@@ -75,11 +78,12 @@ impl Reader {
             keep_images: keep_images?,
             images_max_age: images_max_age?,
             images_max_size: images_max_size?.pop(),
+            scanning: scanning?.pop(),
         })
     }
 
     /// The value of an option that need not be set; the last one wins.
-    fn last<T>(
+    pub(super) fn last<T>(
         &mut self,
         name: &'static str,
         read: impl Fn(&str) -> Result<T, String>,

@@ -19,6 +19,7 @@ use super::{
     ResolvedCall,
 };
 use crate::model::{ImageRef, PortBinding};
+use crate::scan;
 use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
 
 /// How many observations are kept to be shown again.
@@ -370,6 +371,13 @@ impl Engine for Faulty {
         log: LogSink,
     ) -> BoxFuture<'a, Result<String, Error>> {
         Box::pin(self.around("pull", self.inner.pull(reference, log)))
+    }
+
+    fn packages<'a>(
+        &'a self,
+        image: &'a str,
+    ) -> BoxFuture<'a, Result<Option<scan::Inventory>, Error>> {
+        Box::pin(self.around("packages", self.inner.packages(image)))
     }
 
     fn gpu_ways(&self) -> BoxFuture<'_, Result<GpuWays, Error>> {

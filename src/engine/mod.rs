@@ -31,6 +31,7 @@ pub use hands::{Deed, Exposed, Hands, Load};
 
 use crate::model::{ImageRef, PortBinding, Reason, Timestamp};
 use crate::plan::{Call, Recipe};
+use crate::scan;
 use crate::secret::Given;
 use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
 pub use hint::Hint;
@@ -74,6 +75,14 @@ pub trait Engine: Send + Sync + 'static {
     /// The versions of the engine and its parts, by their names.
     fn parts(&self) -> BoxFuture<'_, Result<BTreeMap<String, String>, Error>> {
         Box::pin(std::future::ready(Ok(BTreeMap::new())))
+    }
+
+    /// What is installed in an image, by the image's id. None when the engine can't say.
+    fn packages<'a>(
+        &'a self,
+        _image: &'a str,
+    ) -> BoxFuture<'a, Result<Option<scan::Inventory>, Error>> {
+        Box::pin(async { Ok(None) })
     }
 
     /// How the engine can give GPUs to containers.

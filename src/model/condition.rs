@@ -21,6 +21,8 @@ pub enum ConditionType {
     Ready,
     /// Something is on its way.
     Progressing,
+    /// No vulnerability that the operator wants to hear of is known in the image.
+    ScanPassed,
 }
 
 impl fmt::Display for ConditionType {
@@ -136,6 +138,14 @@ reasons! {
     SecretMissing => "build.secret-missing",
     /// A secret that the app uses can't be had.
     SecretUnavailable => "secret.unavailable",
+    /// The image is being looked through for known vulnerabilities.
+    Scanning => "image.scanning",
+    /// The image could not be looked through for known vulnerabilities.
+    ScanFailed => "image.scan-failed",
+    /// The image has known vulnerabilities.
+    Vulnerable => "image.vulnerable",
+    /// No vulnerability to tell of is known in the image.
+    NothingKnown => "image.nothing-known",
     /// The image is being built.
     Building => "build.running",
     /// The build failed.

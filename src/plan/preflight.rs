@@ -2,7 +2,7 @@
 
 use super::{ContainerSpec, Input, Refusal, app::is_up};
 use crate::model::{GpuGrant, GpuShare, PortBinding, Reason};
-use crate::state::{Container, GpuHold};
+use crate::state::{Container, GpuHold, ScanSeen};
 
 /// Why the wanted container must not be started now; none when nothing is known to speak against
 /// it. The image, the policy and the host ports were looked at before the plan came here: what is
@@ -16,6 +16,9 @@ pub(super) fn obstacle(input: &Input<'_>, wanted: &ContainerSpec) -> Option<Refu
         let message = format!("the image {image} is not there (any more)");
         return Some(Refusal { reason: Reason::ImageGone, message });
     }
+    if let Some(refusal) = unsafe_image(input, image) {
+        return Some(refusal);
+    }
     if let Some((port, holder)) = port_holder(input, &wanted.shape.ports) {
         let message = format!(
             "the new version would publish {port}, which {} holds: stop that, or publish another port",
@@ -26,6 +29,27 @@ pub(super) fn obstacle(input: &Input<'_>, wanted: &ContainerSpec) -> Option<Refu
     let (gpu, holder) = gpu_holder(input, wanted.shape.gpus.as_ref())?;
     let message = format!("the new version would use {gpu}, which {} holds", holder.name);
     Some(Refusal { reason: Reason::WaitingForGpu, message })
+}
+
+/// Why an image may not start, by what is known of vulnerabilities in it.
+fn unsafe_image(input: &Input<'_>, image: &str) -> Option<Refusal> {
+    let scans = input.state.scans.as_ref().filter(|scans| scans.is_gate)?;
+    let id = input.world.image_id(image).unwrap_or(image);
+    let (reason, message) = match scans.of(id) {
+        None => {
+            let message = "the image is looked through for known vulnerabilities before it starts";
+            (Reason::Scanning, message.to_owned())
+        }
+        Some(ScanSeen::Failed(why)) => {
+            let message = format!(
+                "the image could not be looked through for known vulnerabilities, so it does not start: {why}"
+            );
+            (Reason::ScanFailed, message)
+        }
+        Some(ScanSeen::Blocked(why)) => (Reason::Vulnerable, why.clone()),
+        Some(ScanSeen::Clean(_) | ScanSeen::Warned(_)) => return None,
+    };
+    Some(Refusal { reason, message })
 }
 
 /// Whether the engine has an image, by a reference or by its id.

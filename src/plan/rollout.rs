@@ -48,8 +48,13 @@ pub(super) fn roll(input: &Input<'_>, app: &App, wanted: &ContainerSpec, plan: &
         return;
     }
     if let Some(refusal) = blocked(input, wanted, &cast) {
-        plan.refusals.push(refusal);
-        plan.look_at(input.now + times::SOON * 5);
+        let until = input.now + times::SOON * 5;
+        if refusal.reason == Reason::Scanning {
+            plan.wait(refusal.reason, refusal.message, Some(until));
+        } else {
+            plan.refusals.push(refusal);
+            plan.look_at(until);
+        }
         return keep_alive(input, plan);
     }
     let Some(current) = cast.current else {

@@ -15,6 +15,7 @@ mod orders;
 mod patience;
 mod ports;
 mod restart;
+mod scans;
 mod secrets;
 mod supposed;
 mod times;
@@ -37,6 +38,7 @@ use crate::model::{App, AppName, ConditionStatus, ConditionType, Phase, Reason, 
 use crate::plan::{Input, Outcome, Plan, Step, Verb, Work, check, rebuilds, render, user_of};
 use crate::queue::{Queue, Turn};
 use crate::record::{Entry, Event, Record, ledger::Ledger};
+use crate::scan;
 use crate::secret::Book;
 use crate::state::{
     AppState, BadRevision, Container, ContainerId, ContainerState, Desired, Detail, GpuDevices,
@@ -95,6 +97,8 @@ pub struct Reconciler {
     pub dormant: Dormant,
     /// What apps get of secrets.
     pub book: Arc<Book>,
+    /// What is known of vulnerabilities in images; none without a database.
+    pub scans: Option<Arc<scan::Book>>,
 }
 
 impl Reconciler {
@@ -157,6 +161,7 @@ impl Reconciler {
         }
         self.note_resolved(&input, &plan);
         self.note_version(&input, &plan);
+        self.note_image(&input, &plan);
         self.watch_health(app, &want, &plan, world);
         self.watch_gpus(&input, &plan);
         let uid = as_app(&want).and_then(|app| user_of(&policy, app));
@@ -220,6 +225,7 @@ impl Reconciler {
             gpus: GpuPlacement::default(),
             devices: GpuDevices::default(),
             obstacles: self.obstacles(),
+            scans: self.scanned(),
             secrets: self.secrets(app, want).await,
             request: self.still_asked(app, &facts, world, &details),
             failures: facts.failures,
@@ -448,6 +454,9 @@ impl Reconciler {
         self.prober.forget(app);
         self.devices.forget(app);
         self.book.keep(app, &BTreeMap::new());
+        if let Some(scans) = &self.scans {
+            scans.forget(app);
+        }
         self.ledger.forget(app, self.clock.now() + self.policy.port_quarantine);
         if self.record.entry(app).is_some() {
             let message = "removed; its workspace and volumes are kept".to_owned();

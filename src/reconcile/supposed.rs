@@ -128,6 +128,7 @@ impl Reconciler {
             devices: Arc::clone(&self.devices),
             dormant: Dormant::default(),
             book: Arc::clone(&self.book),
+            scans: self.scans.as_ref().map(|book| Arc::new(book.copied())),
         }
     }
 }

@@ -48,6 +48,7 @@ mod reading;
 mod request;
 mod rollouts;
 mod routes;
+mod scans;
 mod selector;
 mod sign_in;
 mod socket;

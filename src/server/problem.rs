@@ -65,6 +65,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "app.not-found", "No such app", detail)
     }
 
+    /// What is asked for is not there (yet).
+    pub(super) fn not_there(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, "Not there", detail)
+    }
+
     /// There is no such page.
     pub(super) fn no_route(path: &str) -> Self {
         let detail = format!("there is nothing at {path}; `GET /` lists what there is");

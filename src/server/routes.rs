@@ -15,8 +15,8 @@ use axum::{
 
 use super::{
     Shared, actions, apps, containers, family, figures, gpus, guard, hooks, images, leases, logs,
-    models, openapi, page, plans, ports, probes, problem::Problem, rollouts, sign_in, stream,
-    targets, trail, usage,
+    models, openapi, page, plans, ports, probes, problem::Problem, rollouts, scans, sign_in,
+    stream, targets, trail, usage,
 };
 use crate::auth::{Mode, Needs, Role};
 
@@ -73,6 +73,8 @@ static ROUTES: &[Route] = routes! {
     delete "/api/v1/apps/{name}", OPERATOR, apps::delete;
     get "/api/v1/apps/{name}/logs", VIEWER, logs::logs;
     get "/api/v1/apps/{name}/usage", VIEWER, usage::app;
+    get "/api/v1/apps/{name}/scan", VIEWER, scans::one;
+    get "/api/v1/apps/{name}/sbom", VIEWER, scans::parts;
     get "/api/v1/apps/{name}/plan", VIEWER, plans::one;
     post "/api/v1/apps/{name}/start", OPERATOR, actions::start;
     post "/api/v1/apps/{name}/stop", OPERATOR, actions::stop;
@@ -88,6 +90,7 @@ static ROUTES: &[Route] = routes! {
     post "/api/v1/gpus/leases/{id}/renew", OPERATOR, leases::renew;
     delete "/api/v1/gpus/leases/{id}", OPERATOR, leases::release;
     get "/api/v1/capacity", VIEWER, usage::capacity;
+    get "/api/v1/scans", VIEWER, scans::all;
     get "/api/v1/images", VIEWER, images::list;
     post "/api/v1/images/gc", OPERATOR, images::gc;
     get "/api/v1/plan", VIEWER, plans::all;

@@ -14,6 +14,7 @@ mod policy;
 mod resolved;
 mod rest;
 mod revision;
+mod scan;
 mod secret;
 
 pub use desired::{Desired, Hold, Want};
@@ -34,4 +35,5 @@ pub use policy::Policy;
 pub use resolved::Resolved;
 pub use rest::Rest;
 pub use revision::{Asked, Obstacle, Pin, REVISIONS_MAX, Revision, RevisionOutcome};
+pub use scan::{ScanSeen, Scans};
 pub use secret::SecretSeen;

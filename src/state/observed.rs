@@ -15,6 +15,7 @@ use super::{
     ownership::Ownership,
     resolved::Resolved,
     revision::{Obstacle, Pin},
+    scan::Scans,
     secret::SecretSeen,
 };
 use crate::model::{
@@ -505,6 +506,8 @@ pub struct AppState {
     pub resolved: Option<Resolved>,
     /// What speaks against starting a new version now, whatever version that is.
     pub obstacles: Vec<Obstacle>,
+    /// What is known of vulnerabilities; none where no database is.
+    pub scans: Option<Scans>,
     /// How its secrets stand, by variable and by path.
     pub secrets: BTreeMap<String, SecretSeen>,
 }

@@ -6,7 +6,7 @@ use crate::model::{
     Timestamp,
 };
 use crate::plan::{Input, Look, Outcome, Plan, Step, Work};
-use crate::state::{Container, ContainerState, GpuHold, HealthSeen, Want};
+use crate::state::{Container, ContainerState, GpuHold, HealthSeen, ScanSeen, Want};
 
 /// All that a status is made from.
 #[derive(Clone, Copy, Debug)]
@@ -275,6 +275,9 @@ fn conditions(
     if app(summary).is_some() {
         all.push((ConditionType::ImageReady, image_ready(input, plan)));
     }
+    if let Some(said) = scan_passed(input, plan, runs) {
+        all.push((ConditionType::ScanPassed, said));
+    }
     let available = match runs {
         Some(container) => {
             (ConditionStatus::True, Reason::AsWanted, format!("{} runs", container.name))
@@ -397,6 +400,25 @@ fn image_ready(input: &Input<'_>, plan: &Plan) -> Said {
         }
     }
     (ConditionStatus::Unknown, Reason::Pending, "not known yet".to_owned())
+}
+
+/// What is known of vulnerabilities in the image that is wanted, else in the one that runs.
+fn scan_passed(input: &Input<'_>, plan: &Plan, runs: Option<&Container>) -> Option<Said> {
+    let scans = input.state.scans.as_ref()?;
+    let wanted = plan.version.as_ref().map(|version| version.image_id.as_str());
+    let image = wanted.or_else(|| runs.map(|container| container.image_id.as_str()))?;
+    let (status, reason, message) = match scans.of(image) {
+        None => {
+            let message = "the image is looked through for known vulnerabilities";
+            (ConditionStatus::Unknown, Reason::Scanning, message)
+        }
+        Some(ScanSeen::Failed(why)) => (ConditionStatus::Unknown, Reason::ScanFailed, why.as_str()),
+        Some(ScanSeen::Clean(text)) => (ConditionStatus::True, Reason::NothingKnown, text.as_str()),
+        Some(ScanSeen::Warned(text) | ScanSeen::Blocked(text)) => {
+            (ConditionStatus::False, Reason::Vulnerable, text.as_str())
+        }
+    };
+    Some((status, reason, message.to_owned()))
 }
 
 fn make(kind: ConditionType, said: Said, previous: Option<&Status>, now: Timestamp) -> Condition {

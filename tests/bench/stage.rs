@@ -82,6 +82,7 @@ impl Stage {
             resync: RESYNC,
             cards: Arc::default(),
             gpu: Default::default(),
+            scans: None,
             stop: stop.clone(),
         });
         let (record, commands) = (daemon.record(), daemon.commands());

@@ -7,6 +7,7 @@ mod bench;
 mod builders;
 mod by_hand;
 mod hostile;
+mod packages;
 mod pull;
 mod tools;
 mod twins;

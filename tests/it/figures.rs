@@ -150,6 +150,7 @@ async fn the_series_of_an_app_end_with_it() {
     let chat = AppName::new("chat").unwrap();
     scene.stage.record.forget(&chat);
     scene.stage.metrics.forget_app(&chat);
+    scene.scans.forget(&chat);
     scene.stage.record.see(&Arc::new(World::default()));
     scene.cards.put(Inventory::default());
     let text = scene.text().await;

@@ -15,6 +15,7 @@ mod lint;
 mod prune;
 mod resolved;
 mod rollout;
+mod scans;
 mod shape;
 mod twins;
 mod verdict;
@@ -306,7 +307,9 @@ fn a_taken_fixed_port_is_refused_with_its_holder() {
     sim.world.containers.push(other);
     sim.edit(&image_app("chat", OLD, "ports: [{containerPort: 5000, hostPort: 9000}]"));
     let plan = sim.plan();
-    assert!(plan.says(Reason::PortTaken).unwrap().contains("legacy"));
+    // Said where ports are given: long before preflight would see that it is bound.
+    let said = plan.says(Reason::PortTaken).unwrap();
+    assert!(said.contains("legacy") && said.contains("choose another"), "{said}");
     assert!(plan.is_empty());
 }
 

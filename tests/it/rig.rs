@@ -130,6 +130,7 @@ impl Rig {
             resync: RESYNC,
             cards: Arc::clone(&self.cards),
             gpu: self.gpu.clone(),
+            scans: None,
             stop: stop.clone(),
         });
         let (record, commands) = (daemon.record(), daemon.commands());

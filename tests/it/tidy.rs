@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["status"],
     // Above this line nothing waits, fails or costs.
-    &["clock", "telemetry", "host", "secret", "inspect"],
+    &["clock", "telemetry", "host", "secret", "inspect", "scan"],
     &["source", "workspace", "engine", "gpu", "usage", "store", "auth", "audit"],
     &["queue", "record", "execute"],
     &["health", "intake", "compose", "forge"],

@@ -23,6 +23,7 @@ mod gpus;
 mod hands;
 mod lines;
 mod observe;
+mod packages;
 mod pull;
 mod room;
 mod shell;
@@ -43,6 +44,7 @@ use super::{
     ResolvedCall, Room, Wants,
 };
 use crate::model::{ImageRef, PortBinding};
+use crate::scan;
 use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
 use crate::telemetry::Metrics;
 pub use build::Builder;
@@ -324,6 +326,13 @@ impl Engine for Docker {
 
     fn parts(&self) -> BoxFuture<'_, Result<BTreeMap<String, String>, Error>> {
         Box::pin(self.versions())
+    }
+
+    fn packages<'a>(
+        &'a self,
+        image: &'a str,
+    ) -> BoxFuture<'a, Result<Option<scan::Inventory>, Error>> {
+        Box::pin(async move { self.packages_of(image).await.map(Some) })
     }
 
     fn room(&self) -> BoxFuture<'_, Result<Option<Room>, Error>> {

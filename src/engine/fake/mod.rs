@@ -25,6 +25,7 @@ use super::{
 use crate::clock::Clock;
 use crate::model::{ImageRef, PortBinding, Timestamp};
 use crate::plan::Call;
+use crate::scan;
 use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
 pub use state::{Order, Outcome, Script, Told};
 use state::{State, down};
@@ -56,6 +57,11 @@ impl Fake {
     /// How many calls were made, by kind; failed ones too.
     pub fn counts(&self) -> CallCounts {
         self.with(|state, _| state.counts.clone())
+    }
+
+    /// From now on this is installed in an image, by the image's id.
+    pub fn installs(&self, image: &str, packages: scan::Inventory) {
+        self.with(|state, _| drop(state.installed.insert(image.to_owned(), packages)));
     }
 
     /// What was changed through the engine's calls, in order: `create chat-01234567`, ….
@@ -182,6 +188,13 @@ impl Engine for Fake {
                 api_version: "1.41".to_owned(),
             })
         }))
+    }
+
+    fn packages<'a>(
+        &'a self,
+        image: &'a str,
+    ) -> BoxFuture<'a, Result<Option<scan::Inventory>, Error>> {
+        Box::pin(self.call("packages", |state, _| Ok(state.installed.get(image).cloned())))
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<World, Error>> {

@@ -14,6 +14,7 @@ use crate::model::{
     AppName, Digest, GpuGiven, GpuShare, ImageRef, PortBinding, Protocol, Timestamp, label,
 };
 use crate::plan::{ContainerSpec, Recipe};
+use crate::scan;
 use crate::state::{
     BaseImage, Container, ContainerId, ContainerState, Detail, GpuHold, HostPort, OwnImage,
     Ownership, World, gpus_of_labels, owner_of, ports_of_label,
@@ -126,6 +127,8 @@ pub(super) struct State {
     pub(super) clashes: Vec<String>,
     /// What images listen on, by their ids.
     pub(super) exposed: BTreeMap<String, Vec<(u16, Protocol)>>,
+    /// What is installed in images, by their ids.
+    pub(super) installed: BTreeMap<String, scan::Inventory>,
     /// What containers use.
     pub(super) loads: BTreeMap<ContainerId, Load>,
     made: u64,
@@ -151,6 +154,7 @@ impl Default for State {
             gpus: Gpus::default(),
             clashes: Vec::new(),
             exposed: BTreeMap::new(),
+            installed: BTreeMap::new(),
             loads: BTreeMap::new(),
             made: 0,
         }

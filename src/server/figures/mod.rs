@@ -9,6 +9,7 @@
 mod apps;
 mod gpus;
 mod host;
+mod scans;
 
 use std::{io::Write as _, path::PathBuf, sync::Arc};
 
@@ -19,9 +20,11 @@ use axum::{
 };
 use flate2::{Compression, write::GzEncoder};
 
+use self::scans::Scans;
 use super::{Shared, problem::Problem};
 use crate::engine::escapes::Known;
 use crate::gpu::Cards;
+use crate::scan;
 use crate::telemetry::{
     Exposed,
     dcgm::Names,
@@ -51,6 +54,8 @@ pub struct Figures {
     pub host: String,
     /// The ways out of containers that the engine's versions are known for.
     pub escapes: Arc<Known>,
+    /// What is known of vulnerabilities in images; none without a database.
+    pub scans: Option<Arc<scan::Book>>,
 }
 
 impl Default for Figures {
@@ -63,17 +68,18 @@ impl Default for Figures {
             is_engine_local: false,
             host: host_name(),
             escapes: Arc::default(),
+            scans: None,
         }
     }
 }
 
 impl Figures {
-    /// With the ways out that are known, as a figure too.
+    /// With the ways out and the vulnerabilities that are known, as figures too.
     #[must_use]
-    pub fn with(mut self, escapes: Arc<Known>) -> Self {
+    pub fn with(mut self, escapes: Arc<Known>, scans: Option<Arc<scan::Book>>) -> Self {
         self.sources.push(Arc::clone(&escapes) as Arc<dyn Exposed>);
-        self.escapes = escapes;
-        self
+        self.sources.extend(scans.clone().map(|book| Arc::new(Scans(book)) as Arc<dyn Exposed>));
+        Self { escapes, scans, ..self }
     }
 }
 

@@ -12,6 +12,7 @@ mod gpus;
 mod host;
 mod operation;
 mod probes;
+mod scans;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,10 +31,11 @@ use crate::manifest;
 use operation::{Body, Operation};
 
 /// The descriptions, by the modules that answer.
-const PARTS: [fn() -> Vec<Operation>; 7] = [
+const PARTS: [fn() -> Vec<Operation>; 8] = [
     apps::docs,
     gpus::docs,
     host::docs,
+    scans::docs,
     probes::docs,
     families::containers,
     families::models,

@@ -120,6 +120,7 @@ impl Stage {
             resync: Duration::from_secs(30),
             cards: Arc::default(),
             gpu: Default::default(),
+            scans: None,
             stop: stop.clone(),
         });
         let record = daemon.record();

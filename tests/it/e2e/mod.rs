@@ -22,6 +22,7 @@ mod program;
 mod repair;
 pub(crate) mod repository;
 mod rollout;
+mod scans;
 mod secrets;
 mod shapes;
 mod stage;

@@ -153,6 +153,7 @@ impl Stage {
             resync: self.resync,
             cards: Arc::default(),
             gpu: Default::default(),
+            scans: None,
             stop: stop.clone(),
         });
         let (record, commands) = (daemon.record(), daemon.commands());

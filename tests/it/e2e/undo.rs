@@ -64,7 +64,7 @@ async fn the_downtime_of_a_rollout_is_in_the_status() {
 }
 
 /// One of the program's verbs: its exit code, and what it wrote.
-async fn berth(server: &str, args: &[&str]) -> (i32, String) {
+pub(super) async fn berth(server: &str, args: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
     let output = command.env("BERTH_SERVER", server).args(args).output().await.unwrap();
     let (out, err) = (output.stdout, output.stderr);

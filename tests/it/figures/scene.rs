@@ -8,6 +8,7 @@ use berth::{
         AppName, Condition, ConditionStatus, ConditionType, Digest, GpuGrant, GpuShare, GpuVendor,
         MetricsSpec, Phase, PortBinding, Protocol, Reason, SpecHash, Timestamp,
     },
+    scan::Book,
     server::Figures,
     state::{
         Container, ContainerId, ContainerState, Gpu, GpuHealth, GpuHold, GpuMemory, GpuProcess,
@@ -16,12 +17,13 @@ use berth::{
     telemetry::metrics::Load,
 };
 
-use crate::api::stage::{Stage, now};
+use crate::api::stage::{Stage, looked_through, now};
 
 /// A scene that is set.
 pub(super) struct Scene {
     pub(super) stage: Stage,
     pub(super) cards: Arc<Cards>,
+    pub(super) scans: Arc<Book>,
 }
 
 impl Scene {
@@ -29,8 +31,10 @@ impl Scene {
     pub(super) async fn start(change: impl FnOnce(&mut Figures), app_port: u16) -> Self {
         let cards = Arc::new(Cards::default());
         cards.put(inventory());
+        let scans = looked_through();
         let mut figures = Figures {
             cards: Arc::clone(&cards),
+            scans: Some(Arc::clone(&scans)),
             host: "box".to_owned(),
             disks: vec![("state", "/".into()), ("gone", "/no/such/folder".into())],
             ..Figures::default()
@@ -41,7 +45,7 @@ impl Scene {
         apps(&stage, app_port);
         stage.record.see(&Arc::new(world()));
         count(&stage);
-        Self { stage, cards }
+        Self { stage, cards, scans }
     }
 
     pub(super) async fn plain() -> Self {

@@ -181,6 +181,7 @@ impl Yard {
             resync: RESYNC,
             cards: Arc::default(),
             gpu: Default::default(),
+            scans: None,
             stop: stop.clone(),
         });
         let (record, commands) = (daemon.record(), daemon.commands());

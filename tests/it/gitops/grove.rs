@@ -203,6 +203,7 @@ impl Grove {
             resync: RESYNC,
             cards: Arc::default(),
             gpu: Default::default(),
+            scans: None,
             stop: stop.clone(),
         });
         let (record, commands) = (daemon.record(), daemon.commands());
