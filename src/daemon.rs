@@ -178,6 +178,7 @@ impl Daemon {
             devices,
             dormant: Dormant::default(),
             book,
+            is_trial: false,
             scans,
         });
         let controller = Controller::new(Arc::clone(&reconciler), desired, resync, stop.clone());
@@ -260,8 +261,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let given = (engine, source, Arc::clone(&workspace));
     let plant = plant(&config, given, Arc::clone(&ledger), Arc::clone(&metrics), stop.clone())?;
     let (engine, cards) = (Arc::clone(&plant.engine), Arc::clone(&plant.cards));
-    let known = escapes::follow(&config, &engine, &stop);
     let daemon = Daemon::new(plant);
+    let known = escapes::follow(&config, (&engine, daemon.record()), &stop);
     cards::watch(&config, &cards, (daemon.record(), Arc::clone(&ledger)), &clock, &stop);
     repositories::report(&config, (daemon.record(), workspace), Arc::clone(&metrics), &stop);
     let (collector, history) = usage::usage(&config, &daemon.record(), cards.follow(), &clock);

@@ -103,9 +103,13 @@ pub(super) fn origin(app: &Value) -> String {
 
 /// Says what is wrong beside the apps.
 pub(super) fn warn(all: &Value, output: &mut Output) {
-    for pointer in
-        ["/source/error", "/source/hold/message", "/engine/error", "/certificate/warning"]
-    {
+    for pointer in [
+        "/source/error",
+        "/source/hold/message",
+        "/engine/error",
+        "/engine/warning",
+        "/certificate/warning",
+    ] {
         match text(all, pointer) {
             "" => {}
             trouble => output.warn(trouble),

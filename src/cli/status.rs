@@ -34,6 +34,12 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
         section("Events", &recent(&events), output)?;
     }
     section("Log", &log(name, server).await, output)?;
+    if let Ok(all) = server.get("/api/v1/apps?limit=1").await {
+        match text(&all, "/engine/warning") {
+            "" => {}
+            known => output.warn(known),
+        }
+    }
     Ok(if text(&app, "/status/phase") == "Running" { Exit::Done } else { Exit::NotSo })
 }
 

@@ -9,6 +9,7 @@ use crate::engine::{
     Engine,
     escapes::{self, Known},
 };
+use crate::record::Record;
 
 /// An engine may be another one after an update of the host.
 const PAUSE: Duration = Duration::from_mins(10);
@@ -18,19 +19,20 @@ const TOOLKIT_LIMIT: Duration = Duration::from_secs(5);
 /// Begins to look; what is found is there.
 pub(super) fn follow(
     config: &Config,
-    engine: &Arc<dyn Engine>,
+    (engine, record): (&Arc<dyn Engine>, Arc<Record>),
     stop: &CancellationToken,
 ) -> Arc<Known> {
     let known = Arc::<Known>::default();
     let is_local = config.docker_host.starts_with("unix:");
-    tokio::spawn(watch(Arc::clone(engine), Arc::clone(&known), is_local, stop.clone()));
+    let told = (Arc::clone(&known), record);
+    tokio::spawn(watch(Arc::clone(engine), told, is_local, stop.clone()));
     known
 }
 
 /// Looks now and then, until it is told to stop.
 async fn watch(
     engine: Arc<dyn Engine>,
-    known: Arc<Known>,
+    (known, record): (Arc<Known>, Arc<Record>),
     is_engine_local: bool,
     stop: CancellationToken,
 ) {
@@ -41,6 +43,8 @@ async fn watch(
                 parts.extend(version.map(|version| (escapes::TOOLKIT.to_owned(), version)));
             }
             tell(&known, &parts);
+            let warning = escapes::warning(&known.all());
+            record.update_overview(|overview| overview.engine_warning = warning);
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -167,6 +167,29 @@ impl Escape {
     }
 }
 
+/// What is open, in one sentence; nothing when nothing is.
+pub fn warning(open: &[Escape]) -> Option<String> {
+    let mut parts = BTreeMap::<_, Vec<_>>::new();
+    for escape in open {
+        parts.entry((escape.component, &*escape.found)).or_default().push(escape.id);
+    }
+    let part = |((component, found), ids): (&(&str, &str), &Vec<&str>)| {
+        format!("{component} {found} ({})", ids.join(", "))
+    };
+    let parts: Vec<_> = parts.iter().map(part).collect();
+    let patched = if open.iter().any(|escape| escape.may_be_patched) {
+        "; a distribution may have closed them under the old number"
+    } else {
+        ""
+    };
+    (!parts.is_empty()).then(|| {
+        format!(
+            "the engine is known for ways out of containers: {}{patched}; `knownEscapes` of /api/v1/capacity says what each lets happen and what closes it",
+            parts.join(", ")
+        )
+    })
+}
+
 /// The ways out that are open with these versions, by part.
 pub fn open(parts: &BTreeMap<String, String>) -> Vec<Escape> {
     let is_open = |published: &&Published| {
@@ -291,6 +314,12 @@ mod tests {
         assert!(debian.may_be_patched && debian.message().contains("may be patched"));
         let plain = of("1.1.5");
         assert!(!plain.may_be_patched && !plain.message().contains("may be patched"));
+        let both = [plain.clone(), Escape { id: "CVE-1", ..plain.clone() }];
+        let said = warning(&both).unwrap_or_default();
+        assert!(said.contains(&format!("runc 1.1.5 ({}, CVE-1);", plain.id)), "{said}");
+        assert!(!said.contains("distribution"), "{said}");
+        assert!(warning(&[debian]).is_some_and(|said| said.contains("a distribution may")));
+        assert_eq!(warning(&[]), None);
         for part in [plain.id, "runc 1.1.5", "1.1.12", plain.link] {
             assert!(plain.message().contains(part), "{part}: {}", plain.message());
         }

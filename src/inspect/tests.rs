@@ -1,4 +1,4 @@
-//! Files made by hand, byte by byte: what is in them, and what they hide.
+//! Files made by hand, byte by byte: what is in them, and what they hide (fault S09).
 
 use proptest::prelude::*;
 use serde_json::json;

@@ -4,25 +4,46 @@
 use std::sync::LazyLock;
 
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, transform::RecursiveTransform};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     problem::{Path, Step},
     v1,
 };
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+static SCHEMA: LazyLock<Value> =
+    LazyLock::new(|| generator().into_root_schema_for::<v1::Manifest>().to_value());
+
+fn generator() -> SchemaGenerator {
     SchemaSettings::draft07()
         .for_deserialize()
         .with_transform(RecursiveTransform(without_null as fn(&mut Schema)))
         .into_generator()
-        .into_root_schema_for::<v1::Manifest>()
-        .to_value()
-});
+}
 
-/// The JSON Schema (draft-07) of a manifest.
+/// The JSON Schema (draft-07) of a document of manifests, whatever its kind.
 pub fn schema() -> Value {
-    SCHEMA.clone()
+    let mut generator = generator();
+    let secret = generator.subschema_for::<v1::SecretManifest>();
+    let app = generator.subschema_for::<v1::Manifest>();
+    let definitions = generator.take_definitions(true);
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "A manifest of Berth",
+        "type": "object",
+        "required": ["apiVersion", "kind", "metadata", "spec"],
+        "properties": {
+            "apiVersion": { "enum": [v1::VERSION], "description": "The version of this format." },
+            "kind": {
+                "enum": [v1::APP, v1::SECRET],
+                "description": "An app, or where the values of a secret come from.",
+            },
+        },
+        "if": { "required": ["kind"], "properties": { "kind": { "const": v1::SECRET } } },
+        "then": secret,
+        "else": app,
+        "definitions": definitions,
+    })
 }
 
 /// The schema of a manifest, among others of a document.
@@ -172,9 +193,12 @@ mod tests {
         assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
         let text = schema.to_string();
         assert!(!text.contains("null"), "{text}");
-        assert_eq!(
-            schema["required"],
-            serde_json::json!(["apiVersion", "kind", "metadata", "spec"])
-        );
+        let must = json!(["apiVersion", "kind", "metadata", "spec"]);
+        assert_eq!((&schema["required"], &SCHEMA["required"]), (&must, &must));
+        for branch in ["then", "else"] {
+            let name = schema[branch]["$ref"].as_str().unwrap_or_default();
+            let form = schema.pointer(name.trim_start_matches('#'));
+            assert_eq!(form.map(|form| &form["required"]), Some(&must), "{branch}: {name}");
+        }
     }
 }

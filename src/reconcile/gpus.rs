@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{Reconciler, as_app};
 use crate::model::{App, AppName, GpuAsk, GpuGrant, Reason, Timestamp};
 use crate::plan::{
@@ -58,13 +60,15 @@ impl Seen<'_> {
 impl Reconciler {
     /// Plans for one app, and gives it GPUs when nothing else is missing. What it is given is
     /// written down before anything is done (fault U16), and no two apps choose at the same time.
+    /// None when GPUs were given since the world was looked at: what then ran on them for this app
+    /// may have ended meanwhile, and they be somebody else's.
     pub(super) async fn decide(
         &self,
         app: &AppName,
         want: &Want,
-        world: &World,
+        (world, asked): (&World, Instant),
         mut state: AppState,
-    ) -> (AppState, Plan) {
+    ) -> Option<(AppState, Plan)> {
         let wanted = as_app(want).and_then(|app| app.spec.gpus.as_ref());
         let facts = self.ledger.facts(app).unwrap_or_default();
         let has_some = facts.gpus.is_some() || facts.waits_for_gpus_since.is_some();
@@ -72,9 +76,12 @@ impl Reconciler {
             || world.containers_of(app).iter().any(|container| container.gpus.is_some());
         if wanted.is_none() && !has_some && !is_holder() {
             let plan = self.plan_with(app, want, world, &state);
-            return (state, plan);
+            return Some((state, plan));
         }
-        let _guard = self.placing.lock().await;
+        let mut given = self.placing.lock().await;
+        if given.is_some_and(|given| asked < given) {
+            return None;
+        }
         let inventory = self.cards.latest();
         let seen = self.see(world, &inventory);
         let known = wanted.zip(as_app(want));
@@ -90,8 +97,10 @@ impl Reconciler {
             self.equip(app, world, &mut state).await;
             plan = self.plan_with(app, want, world, &state);
         }
-        self.note_gpus(app, &state, &plan, &seen);
-        (state, plan)
+        if self.note_gpus(app, &state, &plan, &seen) {
+            *given = Some(Instant::now());
+        }
+        Some((state, plan))
     }
 
     fn plan_with(&self, app: &AppName, want: &Want, world: &World, state: &AppState) -> Plan {
@@ -191,19 +200,23 @@ impl Reconciler {
     }
 
     /// Writes down what the app has, and whether it waits. Who waits for what it does not have any
-    /// more is looked at at once.
-    fn note_gpus(&self, app: &AppName, state: &AppState, plan: &Plan, seen: &Seen<'_>) {
+    /// more is looked at at once. Answers whether it was given what none of its containers shows.
+    fn note_gpus(&self, app: &AppName, state: &AppState, plan: &Plan, seen: &Seen<'_>) -> bool {
         let problem = state.gpus.problem.as_ref().map(|problem| problem.reason);
         let is_done = plan.waits.iter().any(|wait| wait.reason == Reason::Exited);
         let reached = plan.wanted.is_some() && !is_done;
         // What still runs keeps its GPUs noted until it is seen to have ended: others may look with
         // older eyes.
         let gpus = state.gpus.grant.clone().filter(|_| reached);
-        let gpus = gpus.or_else(|| used(app, seen.world));
+        let shown = used(app, seen.world);
+        let gpus = gpus.or_else(|| shown.clone());
+        let is_new = gpus.is_some() && gpus != shown;
         let has_twice = gpus.as_ref().is_some_and(|grant| is_doubled(app, plan, grant, seen.world));
         let waits = problem == Some(Reason::WaitingForGpu);
         // Of whom nothing is known, and nothing need be, nothing is noted.
-        let has_facts = self.ledger.facts(app).is_some() || gpus.is_some() || waits;
+        let before = self.ledger.facts(app);
+        let has_facts = before.is_some() || gpus.is_some() || waits;
+        let is_new = is_new && before.and_then(|facts| facts.gpus) != gpus;
         let has_left = has_facts
             && self.ledger.update(app, |facts| {
                 let waited = facts.waits_for_gpus_since.is_some();
@@ -219,6 +232,7 @@ impl Reconciler {
         if has_left || has_less {
             self.wake_waiting(Some(app));
         }
+        is_new
     }
 
     /// Has everybody looked at who gets no GPU at present.

@@ -45,9 +45,10 @@ impl Reconciler {
         ask: &GpuAsk,
         ttl: Duration,
     ) -> Result<String, CommandError> {
-        let world = self.world_now().await?;
         let lease = {
-            let _guard = self.placing.lock().await;
+            // Nobody else is given any meanwhile, so that what is seen is how things are.
+            let mut given = self.placing.lock().await;
+            let world = self.world_now().await?;
             self.expire_leases();
             let inventory = self.cards.latest();
             let seen = self.see(&world, &inventory);
@@ -66,7 +67,10 @@ impl Reconciler {
             let answers = place_gpus(&asking, &seen.fleet());
             let answer = answers.into_iter().find(|(who, _)| *who == mine).map(|(_, a)| a);
             match answer {
-                Some(Answer::Granted(grant)) => self.ledger.lease(holder, grant, (now, now + ttl)),
+                Some(Answer::Granted(grant)) => {
+                    *given = Some(Instant::now());
+                    self.ledger.lease(holder, grant, (now, now + ttl))
+                }
                 Some(Answer::Never(message)) => return Err(refused("gpu.none", message)),
                 Some(Answer::Waits(message)) => return Err(refused("gpu.busy", message)),
                 Some(Answer::Unknown(message)) => return Err(refused("gpu.unknown", message)),

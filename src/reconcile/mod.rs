@@ -87,8 +87,9 @@ pub struct Reconciler {
     pub times: Times,
     /// Figures.
     pub metrics: Arc<Metrics>,
-    /// Held while ports or GPUs are given: no two apps choose at the same time.
-    pub placing: tokio::sync::Mutex<()>,
+    /// Held while ports or GPUs are given: no two apps choose at the same time. When GPUs were last
+    /// given that no container of who got them showed: what was seen before tells nothing of them.
+    pub placing: tokio::sync::Mutex<Option<Instant>>,
     /// What is remembered of the last passes.
     pub memory: Memory,
     /// GPUs on their way into containers.
@@ -97,6 +98,8 @@ pub struct Reconciler {
     pub dormant: Dormant,
     /// What apps get of secrets.
     pub book: Arc<Book>,
+    /// Whether this one only tries what would come of something, and leaves nothing behind.
+    pub is_trial: bool,
     /// What is known of vulnerabilities in images; none without a database.
     pub scans: Option<Arc<scan::Book>>,
 }
@@ -110,8 +113,8 @@ impl Reconciler {
         let changed = self.memory.changed(app);
         let not_before = changed.map_or(turn.since, |changed| changed.max(turn.since));
         let work = async {
-            match self.observer.fresh(not_before).await {
-                Ok(world) => self.look(app, &world).await,
+            match self.observer.sight(not_before).await {
+                Ok((asked, world)) => self.look(app, (&world, asked)).await,
                 Err(error) => {
                     self.lose_sight(app, error.reason(), &error.to_string());
                     "unseen"
@@ -136,10 +139,13 @@ impl Reconciler {
     }
 
     /// A pass with the engine in sight. Answers the outcome's word.
-    async fn look(&self, app: &AppName, world: &Arc<World>) -> &'static str {
+    async fn look(&self, app: &AppName, (world, asked): (&Arc<World>, Instant)) -> &'static str {
         let want = self.held(app, self.desired.borrow().want(app));
         let state = self.state(app, &want, world).await;
-        let (state, plan) = self.decide(app, &want, world, state).await;
+        let Some((state, plan)) = self.decide(app, &want, (world, asked), state).await else {
+            self.queue.ask(app, Duration::ZERO);
+            return "waiting";
+        };
         let (policy, now) = (self.policy_now(), self.clock.now());
         let input = Input { app, want: &want, world, state: &state, policy: &policy, now };
         let problems = check(&input, &plan);

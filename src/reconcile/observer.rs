@@ -19,7 +19,7 @@ use crate::telemetry::Metrics;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How long one that shows something given does so.
-const SHOWING: Duration = Duration::from_secs(3600);
+pub(super) const SHOWING: Duration = Duration::from_secs(3600);
 
 /// Lists everything, at most once for all who ask at the same time.
 pub struct Observer {
@@ -67,11 +67,16 @@ impl Observer {
 
     /// What the engine lists, asked for at `not_before` or later.
     pub async fn fresh(&self, not_before: Instant) -> Result<Arc<World>, Error> {
+        self.sight(not_before).await.map(|(_, world)| world)
+    }
+
+    /// The same, with the moment at which it was asked for.
+    pub(super) async fn sight(&self, not_before: Instant) -> Result<(Instant, Arc<World>), Error> {
         let mut latest = self.latest.lock().await;
         if let Some((asked, world)) = latest.as_ref()
             && not_before <= *asked
         {
-            return Ok(Arc::clone(world));
+            return Ok((*asked, Arc::clone(world)));
         }
         let asked = Instant::now();
         match self.look().await {
@@ -80,7 +85,7 @@ impl Observer {
                 *latest = Some((asked, Arc::clone(&world)));
                 self.record.see(&world);
                 self.seen(asked);
-                Ok(world)
+                Ok((asked, world))
             }
             Err(error) => {
                 self.lost(&error);

@@ -19,7 +19,11 @@ impl Reconciler {
         };
         let docs = Arc::clone(&self.desired.borrow().secrets);
         self.book.know(&docs);
-        self.book.look(name, &app.spec, user_of(&self.policy, app)).await
+        let mut seen = self.book.look(&app.spec).await;
+        if !self.is_trial {
+            self.book.put(name, &app.spec, user_of(&self.policy, app), &mut seen).await;
+        }
+        seen
     }
 
     /// Once the wanted container is the only one, the files of those before it are of no use.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{Memory, Observer, Reconciler, Times};
+use super::{Memory, Observer, Reconciler, Times, observer::SHOWING};
 use crate::engine::Dormant;
 use crate::execute::Executor;
 use crate::model::{AppName, Digest};
@@ -85,7 +85,9 @@ impl Reconciler {
     async fn foresee(&self, app: &AppName, world: &Arc<World>) -> Plan {
         let want = self.held(app, self.desired.borrow().want(app));
         let state = self.state(app, &want, world).await;
-        self.decide(app, &want, world, state).await.1
+        let seen = (world.as_ref(), Instant::now() + SHOWING);
+        let decided = self.decide(app, &want, seen, state).await;
+        decided.map_or_else(|| Plan::empty(app.clone()), |(_, plan)| plan)
     }
 
     /// One that knows the same and whose notes nobody reads.
@@ -128,6 +130,7 @@ impl Reconciler {
             devices: Arc::clone(&self.devices),
             dormant: Dormant::default(),
             book: Arc::clone(&self.book),
+            is_trial: true,
             scans: self.scans.as_ref().map(|book| Arc::new(book.copied())),
         }
     }

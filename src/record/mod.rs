@@ -105,6 +105,8 @@ pub struct Overview {
     pub engine: Option<About>,
     /// Why it does not answer, when it does not.
     pub engine_error: Option<String>,
+    /// What it is known for that somebody should look at.
+    pub engine_warning: Option<String>,
     /// When everything was last looked at with success.
     pub resynced_at: Option<Timestamp>,
     /// The certificate of the interface, when it has one.

@@ -112,13 +112,8 @@ impl Book {
         *self.docs.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(docs);
     }
 
-    /// How the secrets of an app stand, by variable and by path; files are put in place for `uid`.
-    pub async fn look(
-        &self,
-        app: &AppName,
-        spec: &AppSpec,
-        uid: Option<u32>,
-    ) -> BTreeMap<String, SecretSeen> {
+    /// How the secrets of an app stand, by variable and by path. Nothing is written.
+    pub async fn look(&self, spec: &AppSpec) -> BTreeMap<String, SecretSeen> {
         let mut seen = BTreeMap::new();
         for (name, wanted) in &spec.secret_env {
             let found = self.sealed(wanted, true).await;
@@ -126,10 +121,26 @@ impl Book {
         }
         for mount in &spec.mounts {
             let MountSource::Secret(wanted) = &mount.source else { continue };
-            let found = self.in_place(app, wanted, uid).await;
-            seen.insert(mount.path.clone(), of(found));
+            seen.insert(mount.path.clone(), of(self.sealed(wanted, false).await));
         }
         seen
+    }
+
+    /// Puts those that are files in place for `uid`; what can't be counts as missing.
+    pub async fn put(
+        &self,
+        app: &AppName,
+        spec: &AppSpec,
+        uid: Option<u32>,
+        seen: &mut BTreeMap<String, SecretSeen>,
+    ) {
+        for mount in &spec.mounts {
+            let MountSource::Secret(wanted) = &mount.source else { continue };
+            let Some(SecretSeen::Sealed(seal)) = seen.get(&mount.path) else { continue };
+            if let Err(why) = self.in_place(app, (wanted, seal), uid).await {
+                seen.insert(mount.path.clone(), SecretSeen::Missing(why));
+            }
+        }
     }
 
     /// The values of a container that is made now.
@@ -183,15 +194,14 @@ impl Book {
     async fn in_place(
         &self,
         app: &AppName,
-        wanted: &SecretRef,
+        (wanted, seal): (&SecretRef, &str),
         uid: Option<u32>,
-    ) -> Result<String, String> {
-        let seal = self.sealed(wanted, false).await?;
+    ) -> Result<(), String> {
         let files = &self.inner()?.files;
-        if !files.path(app, &seal).exists() {
-            files.put(app, &seal, &self.value(wanted).await?, uid)?;
+        if !files.path(app, seal).exists() {
+            files.put(app, seal, &self.value(wanted).await?, uid)?;
         }
-        Ok(seal)
+        Ok(())
     }
 
     /// The seal of a value. Decrypting costs a process, so what came of it is remembered.

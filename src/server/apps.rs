@@ -18,7 +18,7 @@ use super::{
     dry::{self, Dry},
     etag,
     folder::{self, Found},
-    form,
+    form, leaving,
     paging::{self, Page},
     problem::Problem,
     reading::{self, Reading},
@@ -213,17 +213,23 @@ pub(super) async fn remove_manifest(
     shared: &Shared,
     name: &AppName,
 ) -> Result<(Value, Value), Problem> {
-    check_writable(shared, name)?;
     let _writing = shared.writes.lock().await;
+    let found = check_removable(shared, name).await?;
+    erase(shared, &found).await?;
+    let mut response = noted(Response::default(), name, Some(&found.bytes), None);
+    let note: Option<trail::Note> = response.extensions_mut().remove();
+    Ok(note.map(|note| (note.before, note.after)).unwrap_or_default())
+}
+
+/// The manifest of an app, if it can be taken out of the folder.
+pub(super) async fn check_removable(shared: &Shared, name: &AppName) -> Result<Found, Problem> {
+    check_writable(shared, name)?;
     let Some(found) = find(shared, name).await? else {
         let detail = format!("no manifest in the folder defines `{name}` any more");
         return Err(Problem::conflict("container.no-manifest", "No manifest", detail));
     };
     check_alone(name, &found)?;
-    erase(shared, &found).await?;
-    let mut response = noted(Response::default(), name, Some(&found.bytes), None);
-    let note: Option<trail::Note> = response.extensions_mut().remove();
-    Ok(note.map(|note| (note.before, note.after)).unwrap_or_default())
+    Ok(found)
 }
 
 async fn erase(shared: &Shared, found: &Found) -> Result<(), Problem> {
@@ -241,19 +247,33 @@ pub(super) async fn delete(
     Named(name): Named,
     Dry(is_dry): Dry,
     headers: HeaderMap,
+    uri: Uri,
 ) -> Result<Response, Problem> {
+    let keeps = leaving::keeps(uri.query())?;
     check_writable(&shared, &name)?;
-    let _writing = shared.writes.lock().await;
+    let writing = shared.writes.lock().await;
     let found = find(&shared, &name).await?;
     etag::check(&headers, &name, found.as_ref())?;
     let found = found.ok_or_else(|| Problem::no_app(name.as_str()))?;
     check_alone(&name, &found)?;
     if is_dry {
-        let more = would(&name, &found.file, "removed", &Reading::default());
+        let mut more = would(&name, &found.file, "removed", &Reading::default());
+        if !keeps {
+            let message = format!("{} and the workspace of `{name}` would be removed", found.file);
+            more["message"] = message.into();
+        }
         return dry::answer(&shared, &headers, Supposed::Removed(name), &more).await;
     }
     erase(&shared, &found).await?;
-    let response = Json(outcome(&name, &found.file, "removed", &Reading::default()));
+    let mut said = outcome(&name, &found.file, "removed", &Reading::default());
+    drop(writing);
+    if !keeps {
+        let had_one = leaving::take_workspace(&shared, &name).await?;
+        let workspace = if had_one { "so is its workspace" } else { "it had no workspace" };
+        said["message"] =
+            format!("{} is removed and `{name}` is gone; {workspace}", found.file).into();
+    }
+    let response = Json(said);
     Ok(noted(response.into_response(), &name, Some(&found.bytes), None))
 }
 

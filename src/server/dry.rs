@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{
-    Shared, actions,
+    Shared, actions, family,
     problem::Problem,
     request::{flag, wants},
     view,
@@ -43,6 +43,10 @@ const KNOWN: &[(&str, &str)] = &[
     ("POST", "/api/v1/confirm"),
     ("POST", "/api/v1/rescan"),
     ("POST", "/api/v1/hooks/git"),
+    ("POST", "/containers/create"),
+    ("POST", "/containers/{id}/start"),
+    ("POST", "/containers/{id}/stop"),
+    ("DELETE", "/containers/{id}"),
 ];
 
 /// Whether a change is only tried.
@@ -79,7 +83,7 @@ pub(super) fn asked(
         is_dry |= flag("dryRun", Some(pair.split_once('=').map_or("", |(_, value)| value)))?;
     }
     let Some(path) = matched.filter(|_| is_dry) else { return Ok(Dry(is_dry)) };
-    if method.is_safe() || is_known(method.as_str(), path) {
+    if method.is_safe() || is_known(method.as_str(), family::bare(path)) {
         return Ok(Dry(true));
     }
     let detail = format!("{method} {path} can't be tried, and was not done");
@@ -162,12 +166,13 @@ mod tests {
     #[test]
     fn only_known_changes_are_tried_and_no_other_is_done_instead() {
         let ask = |path, query| asked(&Method::POST, Some(path), query).map_err(|_| ());
-        let (known, other) = ("/api/v1/rescan", "/containers/create");
+        let (known, other) = ("/api/v1/rescan", "/models/upload");
         assert_eq!(ask(known, Some("dryRun=true")), Ok(Dry(true)));
         assert_eq!(ask(known, Some("a=b&dryRun")), Ok(Dry(true)));
         assert_eq!(ask(known, Some("dryRun=false")), Ok(Dry(false)));
         assert_eq!(ask(known, None), Ok(Dry(false)));
         assert_eq!(ask(known, Some("dryRun=maybe")), Err(()));
+        assert_eq!(ask("/containers/{id}/stop/", Some("dryRun=1")), Ok(Dry(true)));
         assert_eq!(ask(other, Some("dryRun=1")), Err(()));
         assert_eq!(ask(other, Some("dryRun=false")), Ok(Dry(false)));
     }

@@ -30,6 +30,7 @@ mod guard;
 mod hooks;
 mod images;
 mod leases;
+mod leaving;
 mod listed;
 mod listen;
 mod logs;

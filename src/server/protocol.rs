@@ -26,6 +26,7 @@ use tokio::{
 use super::{
     listen::{Hall, Peer, Seat},
     problem::Problem,
+    tls,
     traffic::{Limits, Traffic, Verdict, Watched},
 };
 
@@ -53,6 +54,9 @@ const PING_PATIENCE: Duration = Duration::from_secs(10);
 /// Connections are judged so often, and at least four times in the shortest of their limits.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// The answer to who takes too long to ask.
+const SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/problem+json\r\ncontent-length: 168\r\n\r\n{\"type\":\"urn:berth:problem:request.timeout\",\"title\":\"The request did not arrive\",\"status\":408,\"detail\":\"the head of the request took too long\",\"code\":\"request.timeout\"}";
+
 /// Serves requests one after the other.
 pub(super) async fn http1<S>(stream: S, peer: Peer, hall: Hall)
 where
@@ -61,21 +65,32 @@ where
     let asked = hall.clone();
     let service =
         service_fn(move |request: Request<Incoming>| answer(asked.clone(), peer, request));
-    let serving = http1::Builder::new()
+    let mut serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(hall.settings.header_timeout)
         .max_headers(HEADERS_MAX)
         .max_buf_size(BUFFER_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
+        ended = &mut serving => ended,
         () = hall.stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            tokio::time::timeout(hall.settings.drain_timeout, serving).await.unwrap_or(Ok(()))
+            Pin::new(&mut serving).graceful_shutdown();
+            let drained = tokio::time::timeout(hall.settings.drain_timeout, &mut serving).await;
+            drained.unwrap_or(Ok(()))
         }
     };
+    // Whoever has begun to ask is told why nobody answers; who was only silent is hung up on.
+    let is_slow = ended.as_ref().is_err_and(is_late_head);
     note_end(&hall, ended);
+    let parts = serving.into_parts();
+    if is_slow && !parts.read_buf.is_empty() {
+        tls::say(&mut parts.io.into_inner(), SLOW).await;
+    }
+}
+
+/// Whether a head did not come in time. A write that nobody takes is late, too, but has a cause.
+fn is_late_head(error: &hyper::Error) -> bool {
+    error.is_timeout() && std::error::Error::source(error).is_none()
 }
 
 /// Serves many requests at once.
@@ -232,4 +247,18 @@ async fn answer(
         response.headers_mut().insert(HSTS, value);
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_who_is_slow_is_as_long_as_it_says() {
+        let text = std::str::from_utf8(SLOW).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(problem["status"], 408);
+    }
 }

@@ -199,6 +199,11 @@ impl Store {
         }
     }
 
+    /// Whether the root is still the one that was opened, as far as that can be told.
+    fn is_in_place(&self) -> bool {
+        self.disk.stat(&self.settings.root.join(OWN)).is_ok_and(|stat| stat.is_folder)
+    }
+
     /// Reads a model's folder again, as after somebody else has changed it.
     pub fn refresh(&self, key: &Key) -> Result<std::sync::Arc<Entry>, Error> {
         let _project = self.lock(&key.project);
@@ -206,7 +211,12 @@ impl Store {
         let looked = self.look(key, &before.folder);
         match looked.map_err(Error::disk("the model can't be read"))? {
             Some(entry) => self.index.put(std::sync::Arc::new(entry)),
-            None => self.index.remove(key),
+            None if self.is_in_place() => self.index.remove(key),
+            // A disk that was unmounted has lost nothing (fault S17).
+            None => {
+                let gone = io::Error::from(io::ErrorKind::NotFound);
+                return Err(Error::disk("the store's own folder is not there")(gone));
+            }
         }
         self.recount();
         self.get(key)

@@ -11,7 +11,8 @@
 //! # Guarantees
 //! - `code/` is always one complete commit. A fetch that fails, is cancelled or is killed leaves
 //!   the commit before in place (faults G08, G09, B10).
-//! - `data/` is made when it is missing, and never removed or cleaned.
+//! - `data/` is made when it is missing, and never removed or cleaned, but by [`remove`], for
+//!   somebody who asked for that.
 //! - Git runs in a process of its own that can be killed; it never asks for anything, reads no
 //!   configuration of the host and runs no code of a repository (faults G01, G02, G06, G19).
 //!
@@ -33,6 +34,7 @@ mod metadata;
 mod place;
 mod protocol;
 mod remotes;
+mod remove;
 pub mod selection;
 pub mod worker;
 
@@ -53,6 +55,7 @@ pub use build_log::BuildLog;
 pub use error::Error;
 pub use look::{News, Seen};
 pub use metadata::Metadata;
+pub use remove::remove;
 
 use crate::model::{AppName, Digest, GitSource, GitUrl};
 use crate::state::{Checkout, DetectedFile};

@@ -154,3 +154,14 @@ fn an_apps_environment_is_what_its_manifest_says_letter_by_letter() {
     }
     assert!(format!("{:?}", shape.command).contains("${HOME}"), "{:?}", shape.command);
 }
+
+/// Fault Y02: YAML is read by one library that is kept up, and by none that is given up or unsound.
+#[test]
+fn no_reader_of_yaml_that_is_given_up_is_built_in() {
+    let lock = include_str!("../../Cargo.lock");
+    let names: Vec<_> = lock.lines().filter_map(|line| line.strip_prefix("name = ")).collect();
+    assert!(names.contains(&"\"serde-saphyr\""), "the reader is another one");
+    for bad in ["serde_yaml", "serde_yml", "serde_yaml_ng", "yaml-rust", "yaml-rust2", "libyml"] {
+        assert!(!names.contains(&&*format!("\"{bad}\"")), "{bad} is built in");
+    }
+}

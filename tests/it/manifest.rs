@@ -244,6 +244,46 @@ fn the_schema_accepts_what_is_read_and_refuses_what_is_not() {
     assert!(8 <= good && 12 <= bad, "{good} good, {bad} bad");
 }
 
+/// What people copy is right as it stands.
+#[test]
+fn every_example_is_read_without_a_word() {
+    let top = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let files = ["examples", "manifests"].map(|folder| fs::read_dir(top.join(folder)).unwrap());
+    let paths = files.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let mut apps = 0;
+    for path in paths.filter(|path| path.extension().is_some_and(|end| end == "yaml")) {
+        let reading = read_file("example.yaml", &fs::read(&path).unwrap());
+        assert!(reading.diagnostics.is_empty(), "{}: {:?}", path.display(), reading.diagnostics);
+        apps += reading.apps.len();
+    }
+    assert!(10 <= apps, "{apps}");
+}
+
+/// The same of secrets, and of what is no kind.
+#[test]
+fn the_schema_knows_every_kind() {
+    let validator = jsonschema::draft7::new(&schema()).unwrap();
+    let is_legal = |text: &str| validator.is_valid(&as_json(text).unwrap());
+    let secret = |spec: &str| {
+        format!("apiVersion: berth/v1\nkind: Secret\nmetadata: {{name: db}}\nspec: {spec}\n")
+    };
+    for spec in ["{folder: db}", "{credential: db}", "{variable: BERTH_SECRET_DB}"] {
+        let text = secret(spec);
+        assert!(read_file("s.yaml", text.as_bytes()).diagnostics.is_empty(), "{spec}");
+        assert!(is_legal(&text), "{spec}");
+    }
+    for spec in ["{}", "{folder: a, variable: BERTH_SECRET_B}", "{value: x}", "{image: a}", "1"] {
+        let text = secret(spec);
+        assert!(!read_file("s.yaml", text.as_bytes()).diagnostics.is_empty(), "{spec}");
+        assert!(!is_legal(&text), "{spec}");
+    }
+    assert!(is_legal(&app("a")));
+    for wrong in [app("a").replace("kind: App", "kind: Secret"), app("a").replace("App", "Job")] {
+        assert!(!is_legal(&wrong), "{wrong}");
+    }
+    assert!(!is_legal("metadata: {name: a}\nspec: {image: a}\n"));
+}
+
 /// Pieces that manifests are made of, in any order.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![

@@ -5,6 +5,7 @@
 mod modules;
 mod refs;
 mod sharing;
+mod starved;
 
 use std::{
     fs,
@@ -254,6 +255,7 @@ async fn what_is_not_in_the_repository_is_told_with_what_is() {
         assert_eq!(error.reason(), Reason::RefNotFound);
         let told = format!("no branch, tag or commit `vv` in {}; branches there: main", source.url);
         assert_eq!(error.to_string(), told);
+        // Fault G18: a commit that is named in full is that one, or none.
         let unknown = bench.fetch(&at(&source, &"0".repeat(40))).await.unwrap_err();
         assert_eq!(unknown.reason(), Reason::RefNotFound, "{unknown}");
         let elsewhere = GitSource { path: "x".to_owned(), ..source };

@@ -24,6 +24,7 @@ mod hands;
 mod lines;
 mod observe;
 mod packages;
+mod progress;
 mod pull;
 mod room;
 mod shell;

@@ -1,19 +1,15 @@
 //! Pulls: the progress as lines, and the proof afterwards (faults D38, D39).
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use hyper::{Method, Request};
 
 use super::super::{Error, LogSink};
 use super::Docker;
-use super::build::item::{Item, items};
+use super::build::item::items;
+use super::progress::Progress;
 use super::streams::encode;
 use crate::model::ImageRef;
-
-/// More layers than any image has are not counted.
-const LAYERS_MAX: usize = 1000;
 
 impl Docker {
     /// Pulls an image and answers its id.
@@ -116,41 +112,6 @@ fn split(reference: &str) -> Parts<'_> {
     }
 }
 
-/// Sums the layers up, and speaks at every twentieth part.
-#[derive(Default)]
-struct Progress {
-    layers: BTreeMap<String, (i64, i64)>,
-    told: i64,
-}
-
-impl Progress {
-    fn line(&mut self, item: &Item) -> Option<String> {
-        let status = item.status.as_deref()?;
-        let counted = item.progress_detail.as_ref().and_then(|at| Some((at.current?, at.total?)));
-        let Some(at) = counted else {
-            let id = item.id.as_ref().map(|id| format!("{id}: ")).unwrap_or_default();
-            return Some(format!("{id}{status}"));
-        };
-        if status != "Downloading" {
-            return None;
-        }
-        let id = item.id.clone().unwrap_or_default();
-        if LAYERS_MAX <= self.layers.len() && !self.layers.contains_key(&id) {
-            return None;
-        }
-        self.layers.insert(id, at);
-        let add = |sum: i64, bytes: &i64| sum.saturating_add(*bytes);
-        let done = self.layers.values().map(|(current, _)| current).fold(0, add);
-        let total = self.layers.values().map(|(_, total)| total).fold(0, add);
-        let twentieth = done.saturating_mul(20).checked_div(total)?.min(20);
-        if twentieth <= self.told {
-            return None;
-        }
-        self.told = twentieth;
-        Some(format!("downloading: {} % of {} MB", twentieth * 5, total / 1_000_000))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,22 +137,5 @@ mod tests {
         );
         let lost = Error::Unreachable { address: String::new(), message: String::new() };
         assert!(matches!(explain(&image, lost), Error::Unreachable { .. }));
-    }
-
-    #[test]
-    fn progress_is_told_in_steps() {
-        let mut progress = Progress::default();
-        let mut at = |current| {
-            let text = format!(
-                r#"{{"id":"l","status":"Downloading","progressDetail":{{"current":{current},"total":1000}}}}"#
-            );
-            progress.line(&serde_json::from_str(&text).unwrap())
-        };
-        assert_eq!(at(10), None);
-        assert_eq!(at(60).as_deref(), Some("downloading: 5 % of 0 MB"));
-        assert_eq!(at(70), None);
-        // What nobody can have pulled does no harm.
-        assert_eq!(at(i64::MAX).as_deref(), Some("downloading: 100 % of 0 MB"));
-        assert_eq!(at(i64::MIN), None);
     }
 }

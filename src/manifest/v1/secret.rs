@@ -32,7 +32,7 @@ pub(in crate::manifest) struct SecretManifest {
 /// Where the values of a secret come from: exactly one of these.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, extend("minProperties" = 1, "maxProperties" = 1))]
 pub(in crate::manifest) struct SecretSource {
     /// The secret of this name in the operator's folder of secrets.
     pub(in crate::manifest) folder: Option<String>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::StatusCode,
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse as _, Response},
 };
 use serde_json::{Value, json};
@@ -14,8 +14,14 @@ use tokio::time::Instant;
 use super::{Id, PATIENCE, Shared, Wait, away, find, info, look, nowhere, other_berth};
 use crate::engine::{Deed, Error};
 use crate::model::{AppName, Phase, Reason};
-use crate::record::{Command, CommandError, Entry};
-use crate::server::{actions, apps, problem::Problem, trail::Note};
+use crate::record::{Command, CommandError, Entry, Order, Supposed};
+use crate::server::{
+    actions, apps,
+    dry::{self, Dry},
+    leaving,
+    problem::Problem,
+    trail::Note,
+};
 use crate::state::{Container, ContainerState, World};
 
 type Answer = Result<Response, Problem>;
@@ -29,8 +35,17 @@ enum Target {
 }
 
 /// `POST /containers/{id}/start`
-pub(in crate::server) async fn start(State(shared): State<Arc<Shared>>, Id(id): Id) -> Answer {
-    let before = match target(&shared, &id).await? {
+pub(in crate::server) async fn start(
+    State(shared): State<Arc<Shared>>,
+    Id(id): Id,
+    Dry(is_dry): Dry,
+    headers: HeaderMap,
+) -> Answer {
+    let target = target(&shared, &id).await?;
+    if is_dry {
+        return tried(&shared, &headers, target, Deed::Start).await;
+    }
+    let before = match target {
         Target::Foreign(container) => return by_hand(&shared, &id, &container, Deed::Start).await,
         Target::Ours(app, container) => {
             start_app(&shared, &app).await?;
@@ -41,8 +56,17 @@ pub(in crate::server) async fn start(State(shared): State<Arc<Shared>>, Id(id): 
 }
 
 /// `POST /containers/{id}/stop`
-pub(in crate::server) async fn stop(State(shared): State<Arc<Shared>>, Id(id): Id) -> Answer {
-    let before = match target(&shared, &id).await? {
+pub(in crate::server) async fn stop(
+    State(shared): State<Arc<Shared>>,
+    Id(id): Id,
+    Dry(is_dry): Dry,
+    headers: HeaderMap,
+) -> Answer {
+    let target = target(&shared, &id).await?;
+    if is_dry {
+        return tried(&shared, &headers, target, Deed::Stop).await;
+    }
+    let before = match target {
         Target::Foreign(container) => return by_hand(&shared, &id, &container, Deed::Stop).await,
         Target::Ours(app, container) => {
             stop_app(&shared, &app).await?;
@@ -53,17 +77,57 @@ pub(in crate::server) async fn stop(State(shared): State<Arc<Shared>>, Id(id): I
 }
 
 /// `DELETE /containers/{id}`
-pub(in crate::server) async fn remove(State(shared): State<Arc<Shared>>, Id(id): Id) -> Answer {
-    match target(&shared, &id).await? {
+pub(in crate::server) async fn remove(
+    State(shared): State<Arc<Shared>>,
+    Id(id): Id,
+    Dry(is_dry): Dry,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Answer {
+    let keeps = leaving::keeps(uri.query())?;
+    let target = target(&shared, &id).await?;
+    if is_dry {
+        return tried(&shared, &headers, target, Deed::Remove).await;
+    }
+    match target {
+        // It has no workspace.
         Target::Foreign(container) => by_hand(&shared, &id, &container, Deed::Remove).await,
         Target::Ours(app, _) => {
-            let (before, after) = remove_app(&shared, &app).await?;
+            let (before, mut after) = remove_app(&shared, &app).await?;
+            if !keeps && leaving::take_workspace(&shared, &app).await? {
+                after = json!({ "workspace": "removed" });
+            }
             let mut response = Json(message(&id, "removed")).into_response();
             let object = format!("app/{app}");
             response.extensions_mut().insert(Note { object, before, after });
             Ok(response)
         }
     }
+}
+
+/// What would come of it.
+async fn tried(shared: &Shared, headers: &HeaderMap, target: Target, deed: Deed) -> Answer {
+    let word = match deed {
+        Deed::Start => "started",
+        Deed::Stop => "stopped",
+        Deed::Remove => "removed",
+    };
+    let (app, supposed) = match (target, deed) {
+        (Target::Foreign(container), _) => {
+            return Ok(dry::said(headers, &format!("{} would be {word}", container.name)));
+        }
+        (Target::Ours(app, _), Deed::Start) => {
+            may_start(shared, &app)?;
+            (app.clone(), Supposed::Asked(app, Order::Start))
+        }
+        (Target::Ours(app, _), Deed::Stop) => (app.clone(), Supposed::Asked(app, Order::Stop)),
+        (Target::Ours(app, _), Deed::Remove) => {
+            apps::check_removable(shared, &app).await?;
+            (app.clone(), Supposed::Removed(app))
+        }
+    };
+    let more = json!({ "message": format!("the app `{app}` would be {word}") });
+    dry::answer(shared, headers, supposed, &more).await
 }
 
 /// What a client reads.
@@ -164,12 +228,17 @@ async fn ask(shared: &Shared, app: &AppName, command: Command) -> Result<(), Pro
     })
 }
 
-async fn start_app(shared: &Shared, app: &AppName) -> Result<(), Problem> {
+fn may_start(shared: &Shared, app: &AppName) -> Result<(), Problem> {
     let spec = shared.parts.record.entry(app).and_then(|entry| entry.app.clone());
     if spec.is_some_and(|app| app.spec.suspend) {
         let detail = format!("the manifest of `{app}` says `suspend: true`: change it there");
         return Err(Problem::conflict("container.suspended", "Not started", detail));
     }
+    Ok(())
+}
+
+async fn start_app(shared: &Shared, app: &AppName) -> Result<(), Problem> {
+    may_start(shared, app)?;
     ask(shared, app, Command::Start(app.clone())).await?;
     until_it_runs(shared, app, Instant::now() + PATIENCE).await.unwrap_or_else(|| {
         let detail = format!("`{app}` does not run yet{}", why(shared, app));
@@ -230,10 +299,18 @@ async fn stop_app(shared: &Shared, app: &AppName) -> Result<(), Problem> {
 /// Removes the manifest, and waits until the app is gone. Answers what it said, and nothing.
 async fn remove_app(shared: &Shared, app: &AppName) -> Result<(Value, Value), Problem> {
     let noted = apps::remove_manifest(shared, app).await?;
+    until_removed(shared, app).await?;
+    Ok(noted)
+}
+
+/// Waits until nothing is left of an app, and nothing is known of it any more.
+pub(in crate::server) async fn until_removed(
+    shared: &Shared,
+    app: &AppName,
+) -> Result<(), Problem> {
     // Once it is forgotten, another one may be called so.
     let is_so = |world: &World, is_known: bool| !is_known && world.containers_of(app).is_empty();
-    settle(shared, app, "removed", is_so).await?;
-    Ok(noted)
+    settle(shared, app, "removed", is_so).await
 }
 
 /// Waits until the engine lists it so; it is also said whether the app is still known.

@@ -6,10 +6,11 @@ use axum::{
     Json,
     body::Body,
     extract::State,
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
+use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -21,7 +22,14 @@ use super::{
 };
 use crate::engine::Error;
 use crate::model::{AppName, Digest, ImageRef, Protocol};
-use crate::server::{apps, problem::Problem, trail::Note};
+use crate::record::Supposed;
+use crate::server::{
+    apps,
+    dry::{self, Dry},
+    problem::Problem,
+    reading,
+    trail::Note,
+};
 use crate::state::World;
 
 /// The image of a client that names none.
@@ -54,6 +62,8 @@ struct Order {
 /// `POST /containers/create`
 pub(in crate::server) async fn create(
     State(shared): State<Arc<Shared>>,
+    Dry(is_dry): Dry,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let end = Instant::now() + PATIENCE;
@@ -61,6 +71,9 @@ pub(in crate::server) async fn create(
     let world = look(&shared).await?;
     let order = order(&shared, &world, wish)?;
     apps::check_writable(&shared, &order.app)?;
+    if is_dry {
+        return tried(&shared, &headers, &order).await;
+    }
     let ports = exposed(&shared, &order.image, end).await?;
     let text = manifest(&order, &ports);
     let made = apps::create_manifest(&shared, &order.app, &text.into()).await?;
@@ -81,6 +94,17 @@ pub(in crate::server) async fn create(
     }
     let detail = format!("`{app}` does not run yet{}; it goes on", why(&shared, app));
     Err(late("container.late", detail))
+}
+
+/// What would come of it. An image that is not here is not pulled to find out its ports.
+async fn tried(shared: &Shared, headers: &HeaderMap, order: &Order) -> Result<Response, Problem> {
+    let known = shared.parts.compat.hands.exposed(order.image.as_str()).await;
+    let ports = known.map_err(|error| away(&error))?.unwrap_or_default();
+    let reading = reading::read("manifest.yaml", manifest(order, &ports).as_bytes());
+    let app = reading.apps.first().cloned().ok_or_else(Problem::failed)?;
+    let message = format!("the app `{}` would be made of {}", order.app, order.image);
+    let more = json!({ "message": message, "name": order.app });
+    dry::answer(shared, headers, Supposed::Manifest(app), &more).await
 }
 
 async fn read(body: Body) -> Result<Wish, Problem> {
@@ -230,7 +254,6 @@ fn manifest(order: &Order, ports: &[(u16, Protocol)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::reading;
 
     fn order(name: &str, wished: Option<&str>) -> Order {
         Order {

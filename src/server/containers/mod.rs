@@ -19,7 +19,7 @@ use axum::{
 use serde_json::Value;
 use tokio::{sync::broadcast, time::Instant};
 
-pub(super) use act::{remove, start, stop};
+pub(super) use act::{remove, start, stop, until_removed};
 pub(super) use create::create;
 pub(super) use stats::{container as stats, system};
 

@@ -10,7 +10,7 @@ use super::{
     operation::{Operation, op},
 };
 use crate::manifest;
-use crate::server::{apps, form::Registration, logs, rollouts};
+use crate::server::{apps, form::Registration, leaving, logs, rollouts};
 
 const TAG: &str = "apps";
 const JSON: &str = "application/json";
@@ -85,10 +85,11 @@ pub(super) fn docs() -> Vec<Operation> {
             .json::<Written>(200, "It is changed, or says so already.")
             .problems(WRITES),
         op(("DELETE", ONE), (TAG, "deleteApp"), "Remove an app's manifest")
-            .says("The app is stopped and removed; its workspace and volumes stay.")
+            .says("The app is stopped and removed; its volumes stay, and its workspace does unless the query says otherwise: then the answer comes once both are gone.")
+            .query::<leaving::Query>()
             .header("If-Match", "The tag of the app: refuse when its manifest is another one by now.")
             .json::<Written>(200, "It is removed.")
-            .problems(&[404, 409, 412]),
+            .problems(&[404, 409, 412, 504]),
         op(("GET", "/api/v1/apps/{name}/logs"), (TAG, "readLogs"), "What an app writes, or wrote while it was built")
             .query::<logs::Query>()
             .text(200, "text/plain", "The log.")

@@ -147,6 +147,8 @@ documents! {
         version: Option<String>,
         api_version: Option<String>,
         error: Option<String>,
+        /// Published ways out of containers that it is known for.
+        warning: Option<String>,
     }
 
     /// An app.

@@ -12,6 +12,7 @@ use super::{
     documents::Time,
     operation::{Operation, op},
 };
+use crate::server::leaving;
 
 const TAG: &str = "containers";
 const MODELS: &str = "models";
@@ -226,7 +227,8 @@ pub(super) fn containers() -> Vec<Operation> {
         op(("GET", "/containers/{id}"), (TAG, "readContainer"), "One container")
             .json::<ContainerInfo>(200, "The container.")
             .problems(&[404, 409]),
-        done("DELETE", "/containers/{id}", "removeContainer", "Remove a container"),
+        done("DELETE", "/containers/{id}", "removeContainer", "Remove a container")
+            .query::<leaving::Query>(),
         done("POST", "/containers/{id}/start", "startContainer", "Start a container"),
         done("POST", "/containers/{id}/stop", "stopContainer", "Stop a container"),
         op(("GET", "/containers/{id}/stats"), (TAG, "readContainerStats"), "What a container uses")

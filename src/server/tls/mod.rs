@@ -21,7 +21,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -180,7 +180,10 @@ impl End {
 }
 
 /// Says something in a few bytes that fit into any send buffer, and hangs up.
-pub(super) async fn say(stream: &mut TcpStream, bytes: &[u8]) {
+pub(super) async fn say<S>(stream: &mut S, bytes: &[u8])
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let saying = async {
         let _ = stream.write_all(bytes).await;
         let _ = stream.shutdown().await;

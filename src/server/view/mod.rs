@@ -75,6 +75,7 @@ pub(super) fn engine(overview: &Overview) -> Value {
         "version": overview.engine.as_ref().map(|about| &about.version),
         "apiVersion": overview.engine.as_ref().map(|about| &about.api_version),
         "error": overview.engine_error,
+        "warning": overview.engine_warning,
     })
 }
 

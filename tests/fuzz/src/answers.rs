@@ -1,4 +1,4 @@
-//! What comes in pieces: events, output in frames, a build's progress. However it is cut, it says
+//! What comes in pieces: events, output in frames, the progress of builds and pulls. However it is cut, it says
 //! the same.
 
 use crate::{
@@ -62,6 +62,32 @@ pub(crate) const BUILD: Target = Target {
     read: read_build,
 };
 
+pub(crate) const PULL: Target = Target {
+    name: "pull-progress",
+    bytes_max: MIB,
+    seeds: &[
+        "{\"status\":\"Pulling from acme/x\",\"id\":\"1\"}\n{\"status\":\"Downloading\",\"id\":\"l\",\"progressDetail\":{\"current\":1,\"total\":2}}\n{\"status\":\"Pull complete\",\"id\":\"l\",\"progressDetail\":{}}\r\n",
+        "{\"status\":\"Downloading\",\"id\":\"m\",\"progressDetail\":{\"current\":9223372036854775807,\"total\":-1}}\n{\"status\":\"Downloading\",\"id\":\"n\",\"progressDetail\":{\"current\":-9223372036854775808,\"total\":9223372036854775807}}\n{\"errorDetail\":{\"message\":\"toomanyrequests\"},\"error\":\"e\"}",
+    ],
+    words: &[
+        "{\"status\":\"Downloading\",\"id\":\"",
+        "\",\"progressDetail\":{\"current\":1,\"total\":",
+        "}}\n",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "0",
+        "null",
+        "{}",
+        "\\n",
+        "\\r",
+        "\\u001b[",
+        "\r\n",
+        "\"error\":",
+        "\"errorDetail\":{\"message\":\"",
+    ],
+    read: read_pull,
+};
+
 /// Cuts an input into pieces, in a way that follows from it alone.
 fn pieces(bytes: &[u8]) -> Vec<&[u8]> {
     let mut next = bytes.iter().fold(bytes.len(), |sum, byte| {
@@ -118,5 +144,12 @@ fn read_build(bytes: &[u8]) {
     let whole = docker::build::log_of(&[bytes]);
     if bytes.len() <= TWICE_MAX {
         assert_eq!(whole, docker::build::log_of(&pieces(bytes)));
+    }
+}
+
+fn read_pull(bytes: &[u8]) {
+    let whole = docker::pull_of(&[bytes]);
+    if bytes.len() <= TWICE_MAX {
+        assert_eq!(whole, docker::pull_of(&pieces(bytes)));
     }
 }

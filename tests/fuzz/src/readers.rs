@@ -154,6 +154,7 @@ pub(crate) const TARGETS: &[Target] = &[
     answers::EVENTS,
     answers::FRAMES,
     answers::BUILD,
+    answers::PULL,
     composed::COMPOSE,
 ];
 

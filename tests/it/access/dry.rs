@@ -82,6 +82,10 @@ async fn a_change_that_is_only_tried_changes_nothing_and_no_route_does_it_instea
                 "hook.no-secret" => assert_eq!(needs, Needs::Signature, "{route}"),
                 "model.nothing" => assert!(path.contains("/trash/"), "{route}"),
                 "source.nothing-held" => assert_eq!(path, "/api/v1/confirm"),
+                // There is no engine, and so no container.
+                _ if path.starts_with("/containers/") => {
+                    assert!([404, 500].contains(&answer.status), "{route}: {answer:?}");
+                }
                 _ => planned.push(check(&route, accept, &answer)),
             }
         }

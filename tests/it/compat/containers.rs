@@ -99,6 +99,79 @@ async fn one_that_was_stopped_and_removed_can_be_made_again_at_once() {
 }
 
 #[tokio::test]
+async fn what_is_only_tried_is_told_and_not_done() {
+    let stage = Stage::start().await;
+    stage.good("POST", "/containers/create", r#"{"name": "web"}"#).await;
+    stage.fake.add_foreign("db", Vec::new());
+    let before = (stage.files(), stage.fake.journal(), stage.trail().await.len());
+    for (method, path, message) in [
+        ("POST", "/containers/web/stop?dryRun=true", "the app `web` would be stopped"),
+        ("POST", "/containers/web/start?dryRun=true", "the app `web` would be started"),
+        ("DELETE", "/containers/web?dryRun=true", "the app `web` would be removed"),
+        ("POST", "/containers/db/stop?dryRun=true", "db would be stopped"),
+        ("DELETE", "/containers/db/?dryRun=true", "db would be removed"),
+    ] {
+        let told = stage.good(method, path, "").await;
+        assert_eq!((&told["dryRun"], &told["message"]), (&json!(true), &json!(message)), "{told}");
+        let is_ours = path.contains("/web");
+        assert_eq!(told["items"].as_array().unwrap().len(), usize::from(is_ours), "{told}");
+    }
+    for (image, step) in [("shop/app:1", "create"), ("far/away:1", "pull")] {
+        let body = json!({ "name": "new", "image": image }).to_string();
+        let told = stage.good("POST", "/containers/create?dryRun=true", &body).await;
+        assert_eq!((&told["name"], &told["dryRun"]), (&json!("new"), &json!(true)), "{told}");
+        let steps = told["items"][0]["text"].as_str().unwrap();
+        assert!(steps.contains(step), "{steps}");
+    }
+    let nobody = stage.refused("POST", "/containers/nobody/stop?dryRun=true", "").await;
+    assert_eq!(nobody, (404, "Container not found".to_owned()));
+    let after = (stage.files(), stage.fake.journal(), stage.trail().await.len());
+    assert_eq!(after, before);
+    stage.end().await;
+}
+
+/// What an app has kept goes only for who says so, and only that app's.
+#[tokio::test]
+async fn a_workspace_goes_with_its_app_when_somebody_asks_for_that() {
+    let stage = Stage::start().await;
+    let workspaces = stage.folder.path().join("workspaces");
+    let kept = |app: &str| workspaces.join(app).join("data/kept");
+    let keep = |app: &str| {
+        std::fs::create_dir_all(workspaces.join(app).join("data")).unwrap();
+        std::fs::write(kept(app), "x").unwrap();
+    };
+    keep("other");
+    for (path, stays) in [
+        ("/containers/web", true),
+        ("/containers/web?keepWorkspace=true", true),
+        ("/containers/web?keepWorkspace=false", false),
+        ("/api/v1/apps/web", true),
+        ("/api/v1/apps/web?keepWorkspace=false", false),
+    ] {
+        stage.good("POST", "/containers/create", r#"{"name": "web"}"#).await;
+        keep("web");
+        let wrong = format!("{}?keepWorkspace=perhaps", path.split('?').next().unwrap());
+        assert_eq!(stage.ask("DELETE", &wrong, "").await.status, 400, "{path}");
+        assert!(stage.files().contains(&"web.yaml".to_owned()), "{path}");
+        let told = stage.good("DELETE", path, "").await;
+        assert_eq!(kept("web").exists(), stays, "{path}: {told}");
+        assert!(kept("other").exists(), "{path}");
+        if !stays {
+            assert!(!workspaces.join("web").exists(), "{path}");
+        }
+        let gone = async {
+            while !stage.record.entries().is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(super::PATIENCE, gone).await.expect("it is not gone");
+    }
+    let trail = stage.trail().await;
+    assert!(trail.iter().any(|row| row.2.contains("workspace")), "{trail:?}");
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn who_names_nothing_gets_a_name_the_usual_image_and_ports_of_its_own() {
     let stage = Stage::start().await;
     let mut seen = std::collections::BTreeSet::new();

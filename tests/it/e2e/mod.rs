@@ -21,6 +21,7 @@ mod managers;
 mod program;
 mod repair;
 pub(crate) mod repository;
+mod restricted;
 mod rollout;
 mod scans;
 mod secrets;

@@ -7,6 +7,7 @@ use berth::{
     manifest::read_file,
     plan::{Plan, Verb, render},
     record::{Command, CommandError, LeaseOrder, Order, Supposed},
+    secret::{Book, Secrets, Settings, Value},
 };
 use tokio::sync::oneshot;
 
@@ -80,5 +81,31 @@ async fn a_held_back_removal_is_foreseen() {
     assert_eq!(told, "removing a, b, c");
     assert!(plans.len() == 3 && plans.iter().all(|plan| plan.verb == Verb::Remove), "{plans:?}");
     assert_eq!(rig.fake.journal(), journal);
+    berth.stop().await;
+}
+
+/// A secret that is a file lies in memory once its app is to be made, and not before.
+#[tokio::test(start_paused = true)]
+async fn what_is_only_supposed_puts_no_secret_anywhere() {
+    let mut rig = Rig::new();
+    let (top, memory) = (rig.folder.path().to_owned(), tempfile::tempdir_in("/dev/shm").unwrap());
+    let (secrets, files) = (Secrets::new(top.join("secrets")), memory.path().join("files"));
+    secrets.set("db", None, &Value::new("s3cret")).unwrap();
+    let settings = Settings::new(Secrets::new(top.join("secrets")), &top, &files);
+    rig.book = Arc::new(Book::new(settings).unwrap());
+    let berth = rig.start();
+    let text = manifest("chat", "shop/app:1", "mounts: [{path: /run/db, secret: db}]");
+    let (_, plans) = suppose(&berth, of(&text)).await.unwrap();
+    assert_eq!(plans[0].verb, Verb::Create, "{}", render(&plans[0]));
+    assert!(!files.exists(), "it is there already");
+    berth.manifests.put("chat.yaml", &text);
+    berth.until_running("chat").await;
+    assert_eq!(std::fs::read_dir(files.join("chat")).unwrap().count(), 1);
+    let before = std::fs::read_dir(files.join("chat")).unwrap().next().unwrap().unwrap().path();
+    secrets.set("db", None, &Value::new("an0ther")).unwrap();
+    let (_, plans) = suppose(&berth, of(&text)).await.unwrap();
+    assert_eq!(plans[0].verb, Verb::Replace, "{}", render(&plans[0]));
+    let left: Vec<_> = std::fs::read_dir(files.join("chat")).unwrap().flatten().collect();
+    assert!(left.len() == 1 && left[0].path() == before, "{left:?}");
     berth.stop().await;
 }

@@ -91,6 +91,9 @@ fn plan(state: &State, app: u8, seen: &[Thing], planner: &mut Planner) -> Move {
             memory.held = held(app, seen);
         }
     }
+    let given = memory
+        .port
+        .filter(|port| state.memories[at].port != Some(*port) && used(app, seen) != Some(*port));
     memory.undone = memory.undone.filter(|_| !decision.ends_undo);
     memory.bad = decision.gives_up.or(memory.bad);
     if memory.watched.map(|(shape, _)| shape) != decision.watches {
@@ -102,15 +105,20 @@ fn plan(state: &State, app: u8, seen: &[Thing], planner: &mut Planner) -> Move {
         }
         to.memories[at] = Memory::default();
     }
+    if planner.scene.is_of_cards() && given.is_some() {
+        outdate(1 - at, planner.flaw, &mut to);
+    }
     let mut done = new(Kind::Thought, format!("{app} plans {:?}", decision.steps), to);
     done.wrong.clone_from(&decision.wrong);
-    // What was seen to run on a card keeps it in the notes, even if it has ended since and the card
-    // was given on: the next look finds out. That no two run on it is checked as they start.
-    let runs = |t: &Thing| t.is_ours && t.shape.app == app && t.life == Life::Up;
-    if !planner.scene.is_of_cards() || !seen.iter().any(runs) {
-        done.wrong = done.wrong.or_else(|| done.to.given_twice());
-    }
+    done.wrong = done.wrong.or_else(|| done.to.given_twice());
     done
+}
+
+/// A card is given that no container shows: who looked before that looks again.
+fn outdate(app: usize, flaw: Option<Flaw>, to: &mut State) {
+    if flaw != Some(Flaw::OldEyes) && matches!(to.passes[app], Pass::Seen(_)) {
+        to.passes[app] = Pass::Idle;
+    }
 }
 
 /// The card on which an app's newest running container is.
@@ -382,6 +390,7 @@ fn lend(state: &State, planner: &Planner, all: &mut Vec<Move>) {
         to.budget.foreign -= 1;
         to.clock += 1;
         to.lease = Some((card, to.clock));
+        (0..to.passes.len()).for_each(|app| outdate(app, planner.flaw, &mut to));
         let wrong = to.given_twice().or_else(|| to.is_used(card));
         let told = format!("a program is lent card {card}");
         all.push(Move { wrong, ..new(Kind::Disturbance, told, to) });

@@ -314,6 +314,7 @@ fn at_every_change(faults: &[fn(u64) -> Fault], losses: &[Loss]) -> u64 {
     played
 }
 
+/// Fault S02.
 #[test]
 fn a_kill_or_a_loss_of_power_at_any_change_loses_nothing_and_leaves_nothing_half() {
     let faults: [fn(u64) -> Fault; 2] = [Fault::Kill, Fault::Tear];
@@ -322,6 +323,7 @@ fn a_kill_or_a_loss_of_power_at_any_change_loses_nothing_and_leaves_nothing_half
     println!("{played} crashes");
 }
 
+/// Faults S03, S04, at every change.
 #[test]
 fn a_failing_or_full_disk_leaves_what_was_there_and_nothing_else() {
     let faults: [fn(u64) -> Fault; 4] = [
@@ -375,7 +377,7 @@ fn a_kill_on_a_real_disk_loses_nothing() {
     assert!(30 < at, "it ended at change {at}");
 }
 
-/// Who writes to one name at once: one wins, and it is whole.
+/// Fault S05: who writes to one name at once: one wins, and it is whole.
 #[test]
 fn uploads_of_one_name_at_once_end_in_one_whole_winner() {
     let folder = tempfile::tempdir().unwrap();

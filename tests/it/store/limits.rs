@@ -25,6 +25,7 @@ async fn stage(change: impl FnOnce(&mut Settings)) -> (Stage, tempfile::TempDir)
     (Stage::with_models(Depot::new(settings)).await, folder)
 }
 
+/// Fault S04: before a disk is full.
 #[tokio::test]
 async fn what_is_too_large_is_refused_before_and_while_it_comes() {
     let (stage, _folder) = stage(|settings| {
@@ -64,13 +65,18 @@ async fn releases_stay_as_they_are_where_the_operator_says_so() {
     }
 }
 
-/// Faults of the disk have a status and a text of their own, and leave nothing.
+/// Faults S03, S04, S15: those of the disk have a status and a text of their own, and leave nothing.
 #[tokio::test]
 async fn a_disk_that_is_full_or_fails_is_told_apart() {
     for (errno, status, text) in [
         (Errno::NOSPC, 507, "Upload failed: no space left on the device"),
         (Errno::DQUOT, 507, "Upload failed: no space left on the device"),
         (Errno::IO, 500, "Upload failed: the content can't be written: Input/output error"),
+        (
+            Errno::XDEV,
+            500,
+            "Upload failed: the content can't be written: Invalid cross-device link",
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("models");
@@ -96,6 +102,7 @@ async fn a_disk_that_is_full_or_fails_is_told_apart() {
     }
 }
 
+/// Fault S01.
 #[tokio::test]
 async fn half_an_upload_is_none() {
     let stage = Stage::start().await;
@@ -116,7 +123,7 @@ async fn half_an_upload_is_none() {
     assert_eq!(fs::read_dir(uploads).unwrap().count(), 0);
 }
 
-/// The head of a part that never ends does not fill the memory.
+/// Fault S12: the head of a part that never ends does not fill the memory.
 #[tokio::test]
 async fn a_form_without_an_end_is_given_up() {
     let stage = Stage::start().await;
@@ -155,6 +162,7 @@ async fn rest(mut stream: TcpStream) -> Vec<u8> {
     bytes
 }
 
+/// Fault S06: a reader keeps what it reads.
 #[tokio::test]
 async fn who_reads_a_model_reads_all_of_it_whatever_happens_to_its_name() {
     let stage = Stage::start().await;
@@ -166,7 +174,7 @@ async fn who_reads_a_model_reads_all_of_it_whatever_happens_to_its_name() {
     assert_eq!(Digest::of_bytes(&rest(deleted).await), Digest::of_bytes(content.as_bytes()));
 }
 
-/// A file that somebody has made shorter by hand ends its downloads, and nothing else.
+/// Fault S14, by hand: a file that somebody has made shorter ends its downloads, and nothing else.
 #[tokio::test]
 async fn a_file_that_was_cut_off_breaks_a_download_and_not_the_server() {
     let stage = Stage::start().await;

@@ -5,4 +5,5 @@ mod crash;
 mod faulty;
 mod limits;
 mod memory;
+mod places;
 mod web;

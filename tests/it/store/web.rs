@@ -81,6 +81,8 @@ async fn what_is_uploaded_is_listed_told_sent_and_deleted_as_it_always_was() {
     for header in [
         "content-type: application/octet-stream",
         "content-disposition: attachment; filename=\"p_a_1.0.0_m\"",
+        // Fault S18: a browser takes it for nothing else, and runs nothing of it.
+        "x-content-type-options: nosniff",
         "accept-ranges: bytes",
         "content-length: 10",
         &format!("etag: \"{digest}\""),
@@ -153,6 +155,7 @@ async fn a_form_says_where_to_by_fields_too() {
     assert_eq!(info["description"], "by a field");
 }
 
+/// Faults S07, S08: names are no paths, and what could look like another name is none.
 #[tokio::test]
 async fn names_that_are_none_are_refused_and_nothing_is_stored() {
     let stage = Stage::start().await;
@@ -205,6 +208,7 @@ async fn names_that_are_none_are_refused_and_nothing_is_stored() {
     assert_eq!(names(stage.folder.path().join("models/.store/uploads")), Vec::<String>::new());
 }
 
+/// Fault S05, for who says what is to be there; and S13: what is sent again is not stored twice.
 #[tokio::test]
 async fn conditions_decide_before_anything_is_changed() {
     let stage = Stage::start().await;
@@ -249,6 +253,7 @@ async fn conditions_decide_before_anything_is_changed() {
     assert!(head.has("content-length: 6") && head.has("accept-ranges: bytes"), "{head:?}");
 }
 
+/// Fault S10.
 #[tokio::test]
 async fn parts_are_sent_as_they_are_asked_for() {
     let stage = Stage::start().await;

@@ -103,7 +103,7 @@ fn is_frame(line: &str) -> bool {
 }
 
 /// A line without colours and without what a carriage return has overwritten.
-pub(super) fn plain_line(text: &str) -> String {
+pub(in super::super) fn plain_line(text: &str) -> String {
     let text = text.trim_end_matches(['\n', '\r']);
     let text = text.rsplit('\r').next().unwrap_or_default();
     let mut plain = String::new();

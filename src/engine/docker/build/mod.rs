@@ -31,6 +31,7 @@ pub use choice::Builder;
 pub(super) use choice::Offer;
 use choice::choose;
 use journal::Journal;
+pub(super) use journal::plain_line;
 use session::Session;
 use trace::{Trace, in_classic_words};
 

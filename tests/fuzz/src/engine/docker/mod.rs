@@ -9,11 +9,15 @@ mod frames;
 mod lines;
 #[path = "../../../../../src/engine/docker/observe.rs"]
 mod observe;
+#[path = "../../../../../src/engine/docker/progress.rs"]
+mod progress;
 
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
+
+use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::{Error, Hint};
 use crate::state::{Detail, World};
@@ -99,4 +103,21 @@ pub(crate) fn end_of(pieces: &[&[u8]], bytes_max: usize) -> Option<Vec<u8>> {
         tail.push(piece).ok()?;
     }
     Some(tail.output().to_vec())
+}
+
+/// Follows a pull whose answer comes in pieces, as the engine does it; answers what the log took,
+/// and whether the answer was whole.
+pub(crate) fn pull_of(pieces: &[&[u8]]) -> ((usize, u64), bool) {
+    let mut items = std::pin::pin!(build::items_of(pieces));
+    let (sink, mut progress) = (super::LogSink::default(), progress::Progress::default());
+    while let Some(item) = items.next().now_or_never().expect("nothing is waited for") {
+        let Ok(item) = item else { return (sink.taken(), false) };
+        if item.failure().is_some() {
+            break;
+        }
+        if let Some(line) = progress.line(&item) {
+            sink.try_send(line).expect("it takes all");
+        }
+    }
+    (sink.taken(), true)
 }

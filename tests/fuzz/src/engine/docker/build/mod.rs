@@ -17,13 +17,21 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 
 use super::super::LogSink;
+pub(super) use journal::plain_line;
+
+/// What the engine says, when it comes in pieces.
+pub(super) fn items_of(
+    pieces: &[&[u8]],
+) -> impl futures_util::Stream<Item = Result<item::Item, super::super::Error>> {
+    let frames: Vec<_> = pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect();
+    let frames = frames.into_iter().map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
+    item::items("build", StreamBody::new(stream::iter(frames)))
+}
 
 /// Follows a build whose answer comes in pieces, as the engine's builder does; answers what the
 /// log took, and whether the answer was whole.
 pub(crate) fn log_of(pieces: &[&[u8]]) -> ((usize, u64), bool) {
-    let frames: Vec<_> = pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect();
-    let frames = frames.into_iter().map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
-    let mut items = std::pin::pin!(item::items("build", StreamBody::new(stream::iter(frames))));
+    let mut items = std::pin::pin!(items_of(pieces));
     let sink = LogSink::default();
     let (mut journal, mut trace) = (journal::Journal::new(sink.clone()), trace::Trace::default());
     let mut is_whole = true;
