@@ -220,7 +220,21 @@ pub struct BuildExtras {
     pub environment: BTreeMap<String, String>,
     /// What the build asks of its builder.
     pub wants: Wants,
+    /// Who is told what the classic builder makes on its way.
+    pub steps: Option<StepSink>,
 }
+
+/// What the classic builder makes on its way to an image: the first digits of its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepMade {
+    /// An image, or one that it found to be the same.
+    Image(String),
+    /// A container in which a step runs.
+    Container(String),
+}
+
+/// Takes what a build makes on its way. It never blocks.
+pub type StepSink = tokio::sync::mpsc::Sender<StepMade>;
 
 /// A secret of a build.
 #[derive(Clone)]

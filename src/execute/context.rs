@@ -84,7 +84,7 @@ impl Context {
 
 /// Does what reads the disk, in place: where threads are to be had another one goes on with the
 /// other tasks, and where there is only one all happens in the same order every time.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::CurrentThread => work(),
         _ => block_in_place(work),

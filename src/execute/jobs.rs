@@ -17,12 +17,13 @@ use tokio::{
 use super::{
     context::Context,
     disk::Disk,
+    steps::{self, Steps},
     twins::{Held, Twins, from_twin},
 };
 use crate::clock::Clock;
 use crate::engine::{BuildExtras, BuildRequest, BuildSecret, Engine};
 use crate::model::{AppName, Reason};
-use crate::plan::{Recipe, Twin, Work};
+use crate::plan::{Recipe, Trace, Twin, Work};
 use crate::secret::{self, Book, Secrets};
 use crate::state::{Checkout, RunningWork, WorkKind};
 use crate::workspace::{self, BuildLog, News, Seen, Workspace};
@@ -194,6 +195,11 @@ impl Jobs {
     /// Whether anything is being built, or waits for its turn.
     pub fn is_building(&self) -> bool {
         self.lock().jobs.values().any(|job| job.work.kind == WorkKind::Build)
+    }
+
+    /// What builds have made on their way.
+    pub fn traces(&self) -> Vec<Trace> {
+        steps::all(&self.workspace.steps_dir())
     }
 
     /// Begins work; other work of the app is ended.
@@ -377,12 +383,16 @@ impl Jobs {
         )?;
         let environment = self.settings.build_environment.clone();
         let secrets = self.secrets_of(recipe)?;
-        let extras = BuildExtras { secrets, environment, wants: context.wants.clone() };
+        let (sink, writer) =
+            Steps::begin(&self.workspace.steps_dir(), &recipe.app, self.clock.now());
+        let wants = context.wants.clone();
+        let extras = BuildExtras { secrets, environment, wants, steps: Some(sink) };
         let instance = self.settings.instance.as_str();
         let dockerfile = context.dockerfile.clone();
         let context = context.stream();
         let request = BuildRequest { recipe, instance, dockerfile, context, log, extras };
         let built = self.engine.build(request).await;
+        writer.end(built.is_ok()).await;
         built.map_err(|error| failed(error.to_string()))
     }
 

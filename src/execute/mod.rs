@@ -4,6 +4,7 @@ mod context;
 mod disk;
 mod ends;
 mod jobs;
+mod steps;
 mod twins;
 
 use std::{

@@ -39,7 +39,7 @@ pub use gpus::{
     Answer, Asking, Fleet, Holding, Who, devices_of, fits_beside, hindered, is_bystander, is_kept,
     is_what_it_asks, place_gpus, words_of,
 };
-pub use images::{Needed, Unneeded, unneeded};
+pub use images::{Needed, Trace, Unneeded, remains, unneeded};
 pub use outcome::{Outcome, StepFailure};
 pub use place::{Claims, place_ports};
 pub use ports::{PortFacts, PortState, PortUse, port_uses};

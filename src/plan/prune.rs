@@ -51,7 +51,7 @@ pub(super) fn remove(input: &Input<'_>, plan: &mut Plan) {
 pub(super) fn old_images(input: &Input<'_>, current: &Container, plan: &mut Plan) {
     let is_building = input.state.work.as_ref().is_some_and(|work| work.kind == WorkKind::Build);
     let held = input.state.pin.iter().map(|pin| pin.image_id.clone()).collect();
-    let needed = Needed { is_building, held };
+    let needed = Needed { is_building, held, ..Needed::default() };
     for image in unneeded(input.world, input.policy, input.now, &needed) {
         if image.app.as_ref() != Some(input.app) || image.id == current.image_id {
             continue;

@@ -184,8 +184,9 @@ pub struct World {
     pub containers: Vec<Container>,
     /// Every tag and digest reference, with the id of its image.
     pub images: BTreeMap<String, String>,
-    /// The ids of images that have no name: their tags were moved or taken away.
-    pub nameless: BTreeSet<String>,
+    /// The ids of images that have no name: their tags were moved or taken away, or they are steps
+    /// of a build that no other image rests on. When each was made.
+    pub nameless: BTreeMap<String, Timestamp>,
     /// The images that this Berth built.
     pub own_images: Vec<OwnImage>,
     /// What interrupted builds left behind.
@@ -234,7 +235,7 @@ impl World {
 
     /// Whether the image with this id is here, under whatever name or none.
     pub fn has_image(&self, id: &str) -> bool {
-        self.nameless.contains(id)
+        self.nameless.contains_key(id)
             || self.images.values().any(|theirs| theirs == id)
             || self.own_images.iter().any(|image| image.id == id)
     }

@@ -57,7 +57,7 @@ pub use look::{News, Seen};
 pub use metadata::Metadata;
 pub use remove::remove;
 
-use crate::model::{AppName, Digest, GitSource, GitUrl};
+use crate::model::{AppName, GitSource, GitUrl};
 use crate::state::{Checkout, DetectedFile};
 use access::Approach;
 use child::Said;
@@ -79,6 +79,8 @@ const NETWORK_VARIABLES: [&str; 9] = [
 
 /// The folder of what Git LFS keeps, for all apps.
 const LFS: &str = ".lfs";
+/// Where is written down what builds make on their way.
+const STEPS: &str = ".steps";
 
 /// How workspaces are kept.
 #[derive(Clone, Debug)]
@@ -180,6 +182,11 @@ impl Workspace {
     /// Where the log of an app's last build is. The one before has `.1` at its end.
     pub fn build_log_path(&self, app: &AppName) -> PathBuf {
         self.folder(app).join(place::AREA).join("build.log")
+    }
+
+    /// The folder for what builds make on their way.
+    pub fn steps_dir(&self) -> PathBuf {
+        self.root.join(STEPS)
     }
 
     /// Starts the log of a build.
@@ -363,8 +370,7 @@ impl Workspace {
     /// Where the files of a repository are collected that Git LFS keeps: one place for all apps
     /// that have the same repository.
     fn lfs_folder(&self, source: &GitSource) -> PathBuf {
-        let name = Digest::of_bytes(source.url.as_str().as_bytes());
-        self.root.join(LFS).join(name.short(16))
+        self.root.join(LFS).join(protocol::lfs_key(source.url.as_str()))
     }
 
     fn limits(&self) -> Limits {

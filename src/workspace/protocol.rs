@@ -75,6 +75,11 @@ pub(super) fn mirror_key(url: &str, login: &str) -> String {
     Digest::of_bytes(format!("{login}\0{url}").as_bytes()).short(24).to_owned()
 }
 
+/// The name of the store of a repository's files in Git LFS.
+pub(super) fn lfs_key(url: &str) -> String {
+    Digest::of_bytes(url.as_bytes()).short(16).to_owned()
+}
+
 /// Where a repository is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Origin {

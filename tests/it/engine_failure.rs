@@ -8,6 +8,7 @@ mod builds;
 mod clock;
 mod disk;
 mod kills;
+mod left;
 mod outage;
 pub(crate) mod second;
 mod stranger;

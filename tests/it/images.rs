@@ -5,12 +5,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
+    slice::from_ref,
     time::Duration,
 };
 
 use berth::{
     model::{AppName, Timestamp},
-    plan::{Needed, unneeded},
+    plan::{Needed, Trace, remains, unneeded},
     state::{Container, ContainerId, ContainerState, Leftover, OwnImage, Ownership, Policy, World},
     workspace::{
         context::{ContextLimits, ContextOptions, measure, stream},
@@ -159,6 +160,66 @@ fn images_in_use_foreign_ones_and_the_newest_never_go() {
         );
         Ok(())
     });
+}
+
+/// What a build with the classic builder made is known by what the builder told and by its age: a
+/// step can print any id.
+#[test]
+fn steps_of_builds_go_when_they_are_ours_and_no_build_goes_on_from_them() {
+    let at = Timestamp::from_millis;
+    let chat = || AppName::new("chat").unwrap();
+    let trace = |since: i64, is_done: bool, images: &[&str]| Trace {
+        app: chat(),
+        since: at(since),
+        is_done,
+        images: images.iter().map(|id| (*id).to_owned()).collect(),
+        containers: vec!["c0".to_owned()],
+    };
+    let own = OwnImage {
+        created: at(1),
+        id: "sha256:ff".to_owned(),
+        tags: vec!["berth/chat:1".to_owned()],
+        app: chat(),
+        size: 1,
+        base: None,
+        inputs: None,
+    };
+    let nameless = ["a1", "b2", "d4", "e5"].map(|id| (format!("sha256:{id}00"), at(20_000)));
+    let mut world = World { own_images: vec![own], nameless: nameless.into(), ..World::default() };
+    let going = |world: &World, traces: &[Trace], keeps_last: bool| -> Vec<String> {
+        let needed = Needed { traces: traces.to_vec(), keeps_last, ..Needed::default() };
+        let going = unneeded(world, &Policy::default(), at(60_000), &needed);
+        going.into_iter().map(|image| image.id).collect()
+    };
+    let [first, second] = ["sha256:a100", "sha256:b200"];
+    assert_eq!(going(&world, &[], false), [""; 0], "nothing is known");
+    let ended = trace(20_900, false, &["a1", "b2"]);
+    assert_eq!(going(&world, from_ref(&ended), false), [first, second]);
+    assert_eq!(going(&world, from_ref(&ended), true), [""; 0], "the next build goes on from there");
+    let done = trace(30_000, true, &["b2"]);
+    assert_eq!(
+        going(&world, &[ended.clone(), done], true),
+        [first],
+        "the last image's stages stay"
+    );
+    let younger = trace(21_001, false, &["a1", "b2"]);
+    assert_eq!(going(&world, &[younger], false), [""; 0], "older than the build that names it");
+    assert_eq!(going(&world, &[trace(0, false, &["", "c"])], false), [""; 0]);
+
+    let mut left = container(1, first);
+    left.id = ContainerId::new("c0ffee");
+    left.created = at(20_000);
+    let mut runs = Container { state: ContainerState::Running, ..left.clone() };
+    runs.id = ContainerId::new("c0aa");
+    let old = Container { created: at(1), id: ContainerId::new("c0bb"), ..left.clone() };
+    let other = Container { id: ContainerId::new("d0ee"), ..left.clone() };
+    world.containers = vec![left, runs, old, other];
+    assert_eq!(going(&world, from_ref(&ended), false), [second], "a container uses the first");
+    let needed = Needed { traces: vec![ended.clone()], ..Needed::default() };
+    let found: Vec<_> = remains(&world, &needed).iter().map(|c| c.id.to_string()).collect();
+    assert_eq!(found, ["c0ffee"]);
+    let building = Needed { is_building: true, ..needed };
+    assert!(remains(&world, &building).is_empty());
 }
 
 #[test]

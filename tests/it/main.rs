@@ -4,6 +4,7 @@
 
 mod access;
 mod api;
+mod authority;
 mod catalogue;
 mod cli;
 mod compat;

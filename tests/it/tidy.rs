@@ -39,6 +39,7 @@ const IMPURE: &[&str] = &[
     "futures_util",
     "bollard",
     "git2",
+    "ssh2",
     "notify",
     "hyper",
     "axum",
@@ -63,6 +64,7 @@ struct Place {
 const PLACES: &[Place] = &[
     Place { word: "bollard", at: &["src/engine/"] },
     Place { word: "git2", at: &["src/workspace/", "src/source/git"] },
+    Place { word: "ssh2", at: &["src/workspace/"] },
     Place { word: "notify::", at: &["src/source/directory/"] },
     Place { word: "axum", at: &["src/server/"] },
     Place { word: "hyper", at: HTTP },

@@ -126,7 +126,9 @@ impl Docker {
 
     /// Removes an image of ours; one that a container uses stays, which is fine.
     async fn remove_image(&self, tag: &str) -> Result<Applied, Error> {
-        let options = RemoveImageOptions { force: false, noprune: false, platforms: None };
+        // A step of a build goes alone: what it rests on may be another's.
+        let noprune = tag.starts_with("sha256:");
+        let options = RemoveImageOptions { force: false, noprune, platforms: None };
         let outcome = self.client().remove_image(tag, Some(options), None).await;
         let outcome = outcome.map(|_| ()).map_err(|error| self.failure("remove image", error));
         match settle(outcome) {

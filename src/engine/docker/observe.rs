@@ -282,7 +282,7 @@ fn take_image(instance: &str, wire: ImageWire, world: &mut World) {
         is_nameless = false;
     }
     if is_nameless {
-        world.nameless.insert(id.clone());
+        world.nameless.insert(id.clone(), seconds(wire.created));
     }
     let labels = wire.labels.unwrap_or_default();
     let get = |key: &str| labels.get(key).map(String::as_str);

@@ -500,7 +500,7 @@ impl State {
                 world.images.insert(tag.clone(), id.clone());
             }
             if image.tags.is_empty() {
-                world.nameless.insert(id.clone());
+                world.nameless.insert(id.clone(), image.created);
             }
             let get = |key: &str| image.labels.get(key).map(String::as_str);
             let app = get(label::IMAGE_APP).and_then(|app| AppName::new(app).ok());

@@ -40,8 +40,6 @@ const LINK_BYTES_MAX: usize = 4095;
 const THREADS_MAX: usize = 4;
 /// How many files a thread takes at a time.
 const BATCH: usize = 32;
-/// The number of the repository that is asked for; the others are its submodules.
-const MAIN: usize = 0;
 
 /// What a tree holds, by path.
 #[derive(Default)]
@@ -100,7 +98,7 @@ pub(super) fn export(
     let kept_elsewhere = write_all(&opened, &listing, to, limits, report)?;
     match &job.lfs {
         _ if kept_elsewhere.is_empty() => {}
-        Some(store) => lfs::fill(job, store, &kept_elsewhere, to, report)?,
+        Some(_) => lfs::fill(sources, kept_elsewhere, to, report)?,
         None => {
             let paths = kept_elsewhere.iter().map(|file| lossy(&file.path)).collect();
             return Err(lfs::not_asked_for(paths).into());
@@ -307,15 +305,12 @@ impl Writing<'_> {
         self.count(size)?;
         let blob = odb.read(id).map_err(Failure::mirror)?;
         if lfs::is_pointer(blob.data()) {
-            if file.source != MAIN {
-                let problem = "is kept in Git LFS by a submodule; only the repository's own files are fetched from there";
-                return Err(content(path, problem));
-            }
             let Some(pointer) = lfs::parse(blob.data()) else {
                 return Err(content(path, "is a pointer of Git LFS that can't be read"));
             };
             self.count(pointer.size)?;
-            let placed = lfs::Placed { path: path.clone(), is_executable, pointer };
+            let (path, source) = (path.clone(), file.source);
+            let placed = lfs::Placed { path, is_executable, pointer, source };
             self.pointers.lock().unwrap_or_else(PoisonError::into_inner).push(placed);
             return Ok(());
         }

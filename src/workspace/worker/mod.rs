@@ -16,6 +16,7 @@ mod modules;
 mod names;
 mod remote;
 mod report;
+mod settings;
 mod ssh;
 mod tree;
 

@@ -6,16 +6,20 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use git2::{Commit, ObjectType, Oid, Repository};
+use git2::{Commit, Oid, Repository};
 
-use super::{failure::Failure, open_origin, report::Report};
+use super::{
+    failure::Failure,
+    lfs, open_origin,
+    report::Report,
+    settings::{self, Setting},
+};
 use crate::model::GitUrl;
 use crate::workspace::access::Approach;
 use crate::workspace::error::{Error, redact};
 use crate::workspace::protocol::{Job, Origin};
 
 const FILE: &str = ".gitmodules";
-const FILE_BYTES_MAX: usize = 256 << 10;
 /// How many submodules one checkout may have.
 const COUNT_MAX: usize = 100;
 /// How many submodules may lie within each other.
@@ -32,9 +36,12 @@ pub(super) struct Sources {
 /// One of them.
 struct Source {
     path: PathBuf,
-    origin: Origin,
+    /// How it was fetched.
+    job: Job,
     /// The addresses of its submodules, by their paths.
     modules: BTreeMap<String, String>,
+    /// Where it says that its files in Git LFS are.
+    lfs: Option<String>,
     depth: usize,
 }
 
@@ -46,10 +53,22 @@ impl Sources {
         commit: &Commit<'_>,
         job: &Job,
     ) -> Result<usize, git2::Error> {
-        let (path, origin) = (repository.path().to_owned(), job.origin.clone());
-        let modules = if job.submodules { read(repository, commit)? } else { BTreeMap::new() };
-        self.all.push(Source { path, origin, modules, depth: 0 });
+        let text_of = |name: &str| settings::text(repository, commit, name);
+        let modules = if job.submodules { text_of(FILE)? } else { None };
+        let lfs = if job.lfs.is_some() { text_of(lfs::CONFIG)? } else { None };
+        self.all.push(Source {
+            path: repository.path().to_owned(),
+            job: job.clone(),
+            modules: modules.map(|text| parse(&text)).unwrap_or_default(),
+            lfs: lfs.and_then(|text| lfs::named(&text)),
+            depth: 0,
+        });
         Ok(self.all.len() - 1)
+    }
+
+    /// How one of them was fetched, and where it says that its files in Git LFS are.
+    pub(super) fn kept(&self, number: usize) -> Option<(&Job, Option<&str>)> {
+        self.all.get(number).map(|source| (&source.job, source.lfs.as_deref()))
     }
 
     /// Where each of them is.
@@ -91,7 +110,7 @@ impl<'a> Modules<'a> {
             let message = format!("is a submodule, and {FILE} says no address for this path");
             return Err(refuse(message).into());
         };
-        let origin = resolve(&source.origin, url)
+        let origin = resolve(&source.job.origin, url)
             .map_err(|why| refuse(format!("is a submodule at `{}`, which {why}", redact(url))))?;
         let job = self
             .job_for(origin, commit)
@@ -124,6 +143,7 @@ impl<'a> Modules<'a> {
         };
         Ok(Job {
             approach,
+            lfs: self.job.lfs.as_deref().map(|folder| lfs::beside(folder, &address)),
             shown: redact(&address),
             origin,
             reference: Some(commit.to_string()),
@@ -185,71 +205,19 @@ fn beside(parent: &Origin, url: &str) -> Option<Origin> {
     }
 }
 
-/// The addresses that a commit says for its submodules.
-fn read(
-    repository: &Repository,
-    commit: &Commit<'_>,
-) -> Result<BTreeMap<String, String>, git2::Error> {
-    let tree = commit.tree()?;
-    let Some(entry) = tree.get_name(FILE) else { return Ok(BTreeMap::new()) };
-    let is_plain = entry.kind() == Some(ObjectType::Blob) && entry.filemode() != 0o120_000;
-    if !is_plain || FILE_BYTES_MAX < repository.odb()?.read_header(entry.id())?.0 {
-        return Ok(BTreeMap::new());
-    }
-    let blob = repository.find_blob(entry.id())?;
-    Ok(parse(&String::from_utf8_lossy(blob.content())))
-}
-
 /// Reads paths and addresses. What is not understood is left out: its folder then has no address.
 fn parse(text: &str) -> BTreeMap<String, String> {
-    let (mut all, mut section) = (BTreeMap::new(), None::<(Option<String>, Option<String>)>);
-    let mut take = |section: Option<(Option<String>, Option<String>)>| {
-        if let Some((Some(path), Some(url))) = section {
-            all.insert(path, url);
-        }
+    let settings = settings::read(text);
+    let is_module = |setting: &&Setting| {
+        setting.header.starts_with("[submodule \"") && setting.header.ends_with("\"]")
     };
-    for line in text.split('\n') {
-        let line = line.strip_suffix('\r').unwrap_or(line).trim_matches([' ', '\t']);
-        if line.starts_with('[') {
-            let header = line.to_ascii_lowercase();
-            let is_module = header.starts_with("[submodule \"") && line.ends_with("\"]");
-            take(section.replace((None, None)));
-            section = section.filter(|_| is_module);
-            continue;
-        }
-        let Some((name, value)) = line.split_once('=') else { continue };
-        let (Some((path, url)), Some(value)) = (section.as_mut(), unquoted(value)) else {
-            continue;
-        };
-        match name.trim().to_ascii_lowercase().as_str() {
-            "path" => *path = Some(value),
-            "url" => *url = Some(value),
-            _ => {}
-        }
-    }
-    take(section);
-    all
-}
-
-/// A value without its quotes and comments. None when it is broken, or has a character that has
-/// no business in a path or an address.
-fn unquoted(text: &str) -> Option<String> {
-    let (mut value, mut kept, mut is_quoted) = (String::new(), 0, false);
-    let mut letters = text.trim_matches([' ', '\t']).chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '"' => is_quoted = !is_quoted,
-            '#' | ';' if !is_quoted => break,
-            '\\' => value.push(letters.next().filter(|next| ['"', '\\'].contains(next))?),
-            letter if letter.is_control() => return None,
-            letter => value.push(letter),
-        }
-        if is_quoted || !value.ends_with([' ', '\t']) {
-            kept = value.len();
-        }
-    }
-    value.truncate(kept);
-    (!is_quoted && !value.is_empty()).then_some(value)
+    let last = |section: &[&Setting], name: &str| {
+        let mut named = section.iter().rev().filter(|setting| setting.name == name);
+        named.next().map(|setting| setting.value.clone())
+    };
+    let modules: Vec<_> = settings.iter().filter(is_module).collect();
+    let sections = modules.chunk_by(|one, other| one.nth == other.nth);
+    sections.filter_map(|section| Some((last(section, "path")?, last(section, "url")?))).collect()
 }
 
 #[cfg(test)]

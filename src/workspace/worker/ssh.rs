@@ -49,6 +49,16 @@ pub(super) fn prefer_known(area: &Path, approach: &Approach, host: &Host) -> io:
     fs::write(folder.join("known_hosts"), text)
 }
 
+/// What the keys of this host are for that are known, as the library names it.
+pub(super) fn known_kinds(approach: &Approach, host: &Host) -> Vec<String> {
+    let known = entries(&approach.known_hosts, host).filter(|entry| entry.marker.is_none());
+    let kinds = known.flat_map(|entry| match algorithm(&entry.key).as_str() {
+        "ssh-rsa" => ["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"].map(ToOwned::to_owned).to_vec(),
+        kind => vec![kind.to_owned()],
+    });
+    kinds.collect()
+}
+
 fn unknown(approach: &Approach, host: &Host, key: &[u8]) -> String {
     format!(
         "nothing is known about it. It is {} {}. When the host's owner confirms that, add it: \

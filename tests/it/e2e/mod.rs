@@ -26,6 +26,7 @@ mod rollout;
 mod scans;
 mod secrets;
 mod shapes;
+mod sources;
 mod stage;
 mod twins;
 mod undo;

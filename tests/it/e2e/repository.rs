@@ -35,10 +35,28 @@ impl Repository {
 
     /// Makes a commit with these files and no others; answers its id.
     pub(crate) fn commit(&self, files: &[(&str, &str)]) -> String {
+        self.commit_with(files, &[], &[])
+    }
+
+    /// The same, with links and what they lead to, and submodules and their commits.
+    pub(crate) fn commit_with(
+        &self,
+        files: &[(&str, &str)],
+        links: &[(&str, &str)],
+        modules: &[(&str, &str)],
+    ) -> String {
         let mut index = self.inner.index().unwrap();
         index.clear().unwrap();
         for (path, text) in files {
             index.add_frombuffer(&entry(path), text.as_bytes()).unwrap();
+        }
+        for (path, target) in links {
+            let link = IndexEntry { mode: 0o120_000, ..entry(path) };
+            index.add_frombuffer(&link, target.as_bytes()).unwrap();
+        }
+        for (path, commit) in modules {
+            let id = Oid::from_str(commit).unwrap();
+            index.add(&IndexEntry { mode: 0o160_000, id, ..entry(path) }).unwrap();
         }
         let tree = self.inner.find_tree(index.write_tree().unwrap()).unwrap();
         let author = Signature::now("a", "a@example.com").unwrap();

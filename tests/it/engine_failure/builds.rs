@@ -11,7 +11,7 @@ const LOG_BYTES_MAX: u64 = (10 << 20) + 200 * (8 << 10);
 /// How much more of Berth may be in memory while a log without end is read.
 const MEMORY_MAX: u64 = 64 << 20;
 
-struct App<'a> {
+pub(super) struct App<'a> {
     home: &'a Home,
     name: &'static str,
     repository: Repository,
@@ -19,7 +19,7 @@ struct App<'a> {
 
 impl<'a> App<'a> {
     /// An app of a repository whose Dockerfile has these lines.
-    fn new(home: &'a Home, name: &'static str, lines: &str) -> Self {
+    pub(super) fn new(home: &'a Home, name: &'static str, lines: &str) -> Self {
         let repository = Repository::bare(&home.path("served").join(name));
         let app = Self { home, name, repository };
         app.commit(lines, "");
@@ -34,7 +34,7 @@ impl<'a> App<'a> {
         app
     }
 
-    fn commit(&self, lines: &str, data: &str) {
+    pub(super) fn commit(&self, lines: &str, data: &str) {
         let source = format!("FROM {TINY}\n{lines}\n");
         self.repository.commit(&[("Dockerfile", &source), ("data", data)]);
     }

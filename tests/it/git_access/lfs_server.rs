@@ -20,13 +20,13 @@ const CHUNK: usize = 64 << 10;
 
 /// A content: a text that is repeated, so that a large one costs no memory.
 #[derive(Clone)]
-pub(super) struct Content {
+pub(crate) struct Content {
     chunk: Bytes,
     pub(super) size: usize,
 }
 
 impl Content {
-    pub(super) fn new(seed: &str, size: usize) -> Self {
+    pub(crate) fn new(seed: &str, size: usize) -> Self {
         let chunk: Vec<u8> = seed.bytes().cycle().take(CHUNK).collect();
         Self { chunk: chunk.into(), size }
     }
@@ -42,7 +42,7 @@ impl Content {
         })
     }
 
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         self.chunks(0, self.size).flatten().collect()
     }
 
@@ -53,7 +53,7 @@ impl Content {
     }
 
     /// The file that stands for it.
-    pub(super) fn pointer(&self) -> String {
+    pub(crate) fn pointer(&self) -> String {
         let oid = self.oid();
         format!(
             "version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n",
@@ -85,7 +85,7 @@ pub(super) struct Faults {
 
 /// The server's memory.
 #[derive(Clone, Default)]
-pub(super) struct Store {
+pub(crate) struct Store {
     contents: Arc<Mutex<BTreeMap<String, Content>>>,
     pub(super) faults: Arc<Mutex<Faults>>,
     links: Arc<Mutex<u32>>,
@@ -94,7 +94,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn add(&self, content: &Content) {
+    pub(crate) fn add(&self, content: &Content) {
         self.contents.lock().unwrap().insert(content.oid(), content.clone());
     }
 
@@ -104,21 +104,31 @@ impl Store {
 
     /// Starts a server with repositories, which wants a login, and this store.
     pub(super) fn serve(&self, folder: &Path) -> Wire {
-        let (store, folder) = (self.clone(), folder.to_owned());
         let login = basic("x-access-token", PASSWORD);
-        let git = wire::git(&folder, Some(login.clone()));
+        self.serve_to(folder, Some(login.clone()), Some(login))
+    }
+
+    /// Starts one that wants these headers for repositories, and for this store.
+    pub(crate) fn serve_to(
+        &self,
+        folder: &Path,
+        git: Option<String>,
+        login: Option<String>,
+    ) -> Wire {
+        let (store, folder) = (self.clone(), folder.to_owned());
+        let git = wire::git(&folder, git);
         Wire::start(Arc::new(move |request| {
             let path = request.uri().path().to_owned();
             if path.starts_with("/media/") {
                 let store = store.clone();
                 return Box::pin(async move { store.media(&request) });
             }
-            if !path.ends_with("/info/lfs/objects/batch") {
+            if !path.ends_with("/objects/batch") {
                 return git(request);
             }
             let (store, login) = (store.clone(), login.clone());
             Box::pin(async move {
-                if !has_login(&request, Some(&login)) {
+                if !has_login(&request, login.as_deref()) {
                     return wire::status(401, &[]);
                 }
                 store.batch(request).await

@@ -1,7 +1,8 @@
 //! Logins, keys of hosts, the operator's rules and Git LFS: with real servers on the loopback.
 
 mod lfs;
-mod lfs_server;
+mod lfs_places;
+pub(crate) mod lfs_server;
 mod private;
 mod secrets;
 mod ssh;
@@ -66,17 +67,7 @@ impl Yard {
     }
 
     fn commit(&self, files: &[(&str, &str)]) -> Oid {
-        let mut index = self.repository.index().unwrap();
-        index.clear().unwrap();
-        for (path, text) in files {
-            index.add_frombuffer(&entry(path), text.as_bytes()).unwrap();
-        }
-        let tree = self.repository.find_tree(index.write_tree().unwrap()).unwrap();
-        let author = Signature::now("a", "a@example.com").unwrap();
-        let parent = self.repository.head().and_then(|head| head.peel_to_commit()).ok();
-        let parents: Vec<_> = parent.iter().collect();
-        let head = Some("refs/heads/main");
-        self.repository.commit(head, &author, &author, "m", &tree, &parents).unwrap()
+        commit_in(&self.repository, files, &[])
     }
 
     fn keep(&self, name: &str, values: &[(&str, &str)]) {
@@ -108,6 +99,23 @@ impl Yard {
     fn read(&self, path: &str) -> String {
         fs::read_to_string(self.code(path)).unwrap()
     }
+}
+
+/// Commits these files, and other repositories' commits as folders.
+fn commit_in(repository: &Repository, files: &[(&str, &str)], modules: &[(&str, Oid)]) -> Oid {
+    let mut index = repository.index().unwrap();
+    index.clear().unwrap();
+    for (path, text) in files {
+        index.add_frombuffer(&entry(path), text.as_bytes()).unwrap();
+    }
+    for (path, id) in modules {
+        index.add(&IndexEntry { mode: 0o160_000, id: *id, ..entry(path) }).unwrap();
+    }
+    let tree = repository.find_tree(index.write_tree().unwrap()).unwrap();
+    let author = Signature::now("a", "a@example.com").unwrap();
+    let parent = repository.head().and_then(|head| head.peel_to_commit()).ok();
+    let parents: Vec<_> = parent.iter().collect();
+    repository.commit(Some("refs/heads/main"), &author, &author, "m", &tree, &parents).unwrap()
 }
 
 fn entry(path: &str) -> IndexEntry {

@@ -130,13 +130,17 @@ pub(super) fn make_key_of(kind: &str, path: &Path, passphrase: &str) {
     assert!(done.expect("ssh-keygen is missing: run compose/setup/sshd.sh").success());
 }
 
-/// Serves repositories of a folder, whatever the client asks for.
+/// Serves repositories of a folder, whatever the client asks for. The program `lfs` in that folder,
+/// where there is one, answers for Git LFS, and is told the repository.
 fn script_text(served: &Path) -> String {
     let path = std::env::var("PATH").unwrap_or_default();
     let served = served.display();
     format!(
         "#!/bin/sh\nPATH='{path}'\n\
-         name=$(printf %s \"$SSH_ORIGINAL_COMMAND\" | sed -n \"s/^git-upload-pack '\\/*\\([a-z.-]*\\)'\\$/\\1/p\")\n\
+         said() {{ printf %s \"$SSH_ORIGINAL_COMMAND\" | sed -n \"s/^$1 '\\/*\\([a-z.-]*\\)'$2\\$/\\1/p\"; }}\n\
+         name=$(said git-lfs-authenticate ' download')\n\
+         [ -z \"$name\" ] || [ ! -x '{served}/lfs' ] || exec '{served}/lfs' \"$name\"\n\
+         name=$(said git-upload-pack '')\n\
          [ -n \"$name\" ] || {{ echo \"no: $SSH_ORIGINAL_COMMAND\" >&2; exit 1; }}\n\
          exec git upload-pack '{served}'/\"$name\"\n"
     )

@@ -18,20 +18,20 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::git_server::run_git;
 
-pub(super) type Body = BoxBody<Bytes, std::io::Error>;
+pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
 type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
-pub(super) type Answer = Arc<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>;
+pub(crate) type Answer = Arc<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>;
 
 /// What was asked.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     pub(super) path: String,
     pub(super) login: Option<String>,
     pub(super) range: Option<String>,
 }
 
 /// The server, until it is dropped.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     port: u16,
     seen: Arc<Mutex<Vec<Seen>>>,
     task: AbortHandle,
@@ -85,7 +85,7 @@ impl Wire {
         self.port
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 

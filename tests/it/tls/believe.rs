@@ -4,7 +4,7 @@ use std::{os::unix::process::ExitStatusExt as _, process::Output};
 
 use openssl::x509::X509;
 
-use super::Harbour;
+use super::{Authority, Harbour};
 
 /// Runs `berth`, with nothing of this machine's settings.
 async fn berth(words: Vec<String>) -> (i32, String) {
@@ -34,10 +34,10 @@ async fn a_controller_is_believed_by_its_root_or_its_fingerprint_and_never_just_
     let shown = X509::from_pem(&pem).unwrap().to_der().unwrap();
     let digits = berth::model::Digest::of_bytes(&shown).as_str().to_owned();
     let root = harbour.path("root.pem");
-    std::fs::write(&root, harbour.authority.certificate.to_pem().unwrap()).unwrap();
+    std::fs::write(&root, harbour.authority.pem()).unwrap();
     let root = root.display().to_string();
     let strange = harbour.path("strange.pem");
-    std::fs::write(&strange, super::Authority::new().certificate.to_pem().unwrap()).unwrap();
+    std::fs::write(&strange, Authority::new("strange").pem()).unwrap();
     let strange = strange.display().to_string();
     let get = ["--server", &url, "get", "-o", "name"];
     let with = |more: &[&str]| berth(words(&[more, &get[..]].concat()));

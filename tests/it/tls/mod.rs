@@ -17,18 +17,7 @@ use std::{
 };
 
 use berth::server::{CertificateSource, Settings, Tls};
-use openssl::{
-    asn1::Asn1Time,
-    bn::BigNum,
-    ec::{EcGroup, EcKey},
-    hash::MessageDigest,
-    nid::Nid,
-    pkey::{PKey, Private},
-    x509::{
-        X509, X509Builder, X509NameBuilder,
-        extension::{BasicConstraints, SubjectAlternativeName},
-    },
-};
+use openssl::x509::X509;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName},
@@ -36,79 +25,12 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::api::stage::{Stage, now};
+use crate::{
+    api::stage::Stage,
+    authority::{Authority, DAY, Span, USUAL},
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-const DAY: i64 = 86_400;
-
-/// Somebody who signs certificates.
-struct Authority {
-    certificate: X509,
-    key: PKey<Private>,
-}
-
-/// From when to when, in seconds from now.
-type Span = (i64, i64);
-
-const USUAL: Span = (-DAY, 90 * DAY);
-
-fn new_key() -> PKey<Private> {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
-    PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
-}
-
-fn builder(name: &str, key: &PKey<Private>, serial: u32, (from, to): Span) -> X509Builder {
-    let mut subject = X509NameBuilder::new().unwrap();
-    subject.append_entry_by_nid(Nid::COMMONNAME, name).unwrap();
-    let mut builder = X509Builder::new().unwrap();
-    builder.set_version(2).unwrap();
-    let serial = BigNum::from_u32(serial).unwrap().to_asn1_integer().unwrap();
-    builder.set_serial_number(&serial).unwrap();
-    builder.set_subject_name(&subject.build()).unwrap();
-    builder.set_pubkey(key).unwrap();
-    let now = now().as_millis() / 1000;
-    builder.set_not_before(&Asn1Time::from_unix(now + from).unwrap()).unwrap();
-    builder.set_not_after(&Asn1Time::from_unix(now + to).unwrap()).unwrap();
-    builder
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = new_key();
-        let mut builder = builder("berth tests", &key, 1, (-DAY, 365 * DAY));
-        let name = {
-            let mut name = X509NameBuilder::new().unwrap();
-            name.append_entry_by_nid(Nid::COMMONNAME, "berth tests").unwrap();
-            name.build()
-        };
-        builder.set_issuer_name(&name).unwrap();
-        let constraints = BasicConstraints::new().critical().ca().build().unwrap();
-        builder.append_extension(constraints).unwrap();
-        builder.sign(&key, MessageDigest::sha256()).unwrap();
-        Self { certificate: builder.build(), key }
-    }
-
-    /// A certificate for this machine and its key, in PEM form.
-    fn pair(&self, serial: u32, span: Span) -> (Vec<u8>, Vec<u8>) {
-        let key = new_key();
-        let mut builder = builder("localhost", &key, serial, span);
-        builder.set_issuer_name(self.certificate.subject_name()).unwrap();
-        let names = SubjectAlternativeName::new()
-            .dns("localhost")
-            .ip("127.0.0.1")
-            .build(&builder.x509v3_context(Some(&self.certificate), None))
-            .unwrap();
-        builder.append_extension(names).unwrap();
-        builder.sign(&self.key, MessageDigest::sha256()).unwrap();
-        (builder.build().to_pem().unwrap(), key.private_key_to_pem_pkcs8().unwrap())
-    }
-
-    fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(self.certificate.to_der().unwrap())).unwrap();
-        roots
-    }
-}
 
 /// A server that speaks TLS.
 struct Harbour {
@@ -131,7 +53,7 @@ impl Harbour {
 
     async fn with(span: Span, change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::new();
+        let authority = Authority::new("berth tests");
         let (cert, key) = authority.pair(2, span);
         fs::write(folder.path().join("cert.pem"), cert).unwrap();
         write_key(&folder.path().join("key.pem"), &key);
@@ -156,7 +78,7 @@ impl Harbour {
     }
 
     fn config(&self, protocols: &[&str]) -> ClientConfig {
-        config(self.authority.roots(), protocols)
+        config(roots(&self.authority), protocols)
     }
 
     /// A connection by TLS, offering these protocols.
@@ -185,6 +107,12 @@ impl Harbour {
         let waited = tokio::time::timeout(PATIENCE, waiting).await;
         assert!(waited.is_ok(), "`{line}` is not in\n{}", self.stage.metrics.render());
     }
+}
+
+fn roots(authority: &Authority) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(authority.der())).unwrap();
+    roots
 }
 
 fn config(roots: RootCertStore, protocols: &[&str]) -> ClientConfig {

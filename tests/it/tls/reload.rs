@@ -112,7 +112,7 @@ async fn files_that_are_renamed_into_place_are_followed() {
 /// A server whose files are laid out in this way.
 async fn moored(layout: impl FnOnce(&Path, &(Vec<u8>, Vec<u8>)) -> std::path::PathBuf) -> Harbour {
     let folder = tempfile::tempdir().unwrap();
-    let authority = super::Authority::new();
+    let authority = super::Authority::new("berth tests");
     let place = layout(folder.path(), &authority.pair(2, USUAL));
     let (cert, key) = (place.join("cert.pem"), place.join("key.pem"));
     let mut harbour = Harbour::with(USUAL, |settings| {

@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Harbour, PATIENCE, USUAL, ask::Many, secure};
+use super::{Harbour, PATIENCE, USUAL, ask::Many, roots, secure};
 use crate::api::stage::Stage;
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn only_modern_versions_are_spoken_and_no_protocol_is_http_1() {
         let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])
             .unwrap()
-            .with_root_certificates(harbour.authority.roots())
+            .with_root_certificates(roots(&harbour.authority))
             .with_no_client_auth();
         let stream = secure(harbour.stage.address, config).await.unwrap();
         let session = stream.get_ref().1;

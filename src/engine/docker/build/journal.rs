@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 
-use super::super::super::LogSink;
+use super::super::super::{LogSink, StepMade, StepSink};
 use super::item::Item;
 
 /// How many of the last lines are kept to say why a build failed.
 pub(super) const TAIL_LINES: usize = 80;
+/// How many digits of an id the classic builder says.
+const SHORT_ID: usize = 12;
 /// The longest line of a log; the rest of it is cut.
 const LINE_CHARS_MAX: usize = 2000;
 /// The longest reason of a failure.
@@ -17,11 +19,17 @@ pub(super) struct Journal {
     sink: LogSink,
     open: String,
     tail: VecDeque<String>,
+    steps: Option<StepSink>,
 }
 
 impl Journal {
     pub(super) fn new(sink: LogSink) -> Self {
-        Self { sink, open: String::new(), tail: VecDeque::new() }
+        Self { sink, open: String::new(), tail: VecDeque::new(), steps: None }
+    }
+
+    /// Has somebody told what the classic builder makes on its way.
+    pub(super) fn telling(self, steps: Option<StepSink>) -> Self {
+        Self { steps, ..self }
     }
 
     pub(super) fn take(&mut self, item: &Item) {
@@ -52,6 +60,9 @@ impl Journal {
         }
         if TAIL_LINES <= self.tail.len() {
             self.tail.pop_front();
+        }
+        if let (Some(steps), Some(made)) = (&self.steps, made(&line)) {
+            let _ = steps.try_send(made);
         }
         self.tail.push_back(line.clone());
         // A full log loses lines rather than holding the build up.
@@ -86,6 +97,20 @@ impl Journal {
         parts.retain(|part| !message.contains(part));
         parts.push(message);
         parts.join("; ").chars().take(REASON_CHARS_MAX).collect()
+    }
+}
+
+/// What a line of the classic builder says that it has made. A step can print such a line too: what
+/// it names is held against its age before anything is done to it.
+fn made(line: &str) -> Option<StepMade> {
+    let rest = line.strip_prefix(" ---> ")?;
+    let is_id = |text: &str| {
+        text.len() == SHORT_ID
+            && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+    };
+    match rest.strip_prefix("Running in ") {
+        Some(id) => is_id(id).then(|| StepMade::Container(id.to_owned())),
+        None => is_id(rest).then(|| StepMade::Image(rest.to_owned())),
     }
 }
 
@@ -169,5 +194,21 @@ mod tests {
         let mut journal = Journal::new(sink);
         journal.push("a\nb\nc\n");
         assert_eq!(journal.tail, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn what_a_build_makes_is_told_and_nothing_else() {
+        let (steps, mut told) = tokio::sync::mpsc::channel(8);
+        let (log, _lines) = tokio::sync::mpsc::channel(64);
+        let mut journal = Journal::new(log).telling(Some(steps));
+        journal.push(
+            "Step 1/2 : FROM a\n ---> 0123456789ab\nStep 2/2 : RUN x\n ---> Running in ab0123456789\n\
+             Removing intermediate container ab0123456789\n ---> Using cache\n ---> 0123456789AB\n\
+             ---> 0123456789ab\n ---> 0123456789abc\n ---> Running in x\n ---> fedcba987654\n",
+        );
+        let seen: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+        let image = |id: &str| StepMade::Image(id.to_owned());
+        let container = StepMade::Container("ab0123456789".to_owned());
+        assert_eq!(seen, [image("0123456789ab"), container, image("fedcba987654")]);
     }
 }

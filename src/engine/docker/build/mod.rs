@@ -45,7 +45,7 @@ impl Docker {
     /// Builds an image and answers its id.
     pub(super) async fn build_image(&self, request: BuildRequest<'_>) -> Result<String, Error> {
         let BuildRequest { recipe, instance, dockerfile, context, log, extras } = request;
-        let mut journal = Journal::new(log);
+        let mut journal = Journal::new(log).telling(extras.steps.clone());
         let watch = Arc::new(Watch::default());
         let query = Query { settings: self.settings(), recipe, instance, dockerfile: &dockerfile };
         let work = async {

@@ -74,17 +74,22 @@ struct Wrong {
 pub(super) fn endpoint(url: &str) -> String {
     let host = Host::of(url);
     let base = if host.scheme == "ssh" {
-        let path = match url.split_once("://") {
-            Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),
-            None => url.split_once(':').map_or("", |(_, path)| path),
-        };
         let name = if host.name.contains(':') { format!("[{}]", host.name) } else { host.name };
-        format!("https://{name}/{}", path.trim_start_matches('/'))
+        format!("https://{name}/{}", path_of(url))
     } else {
         url.to_owned()
     };
     let base = base.trim_end_matches('/');
     format!("{}.git/info/lfs", base.strip_suffix(".git").unwrap_or(base))
+}
+
+/// The path of an address for ssh, from the host's own folder on.
+pub(super) fn path_of(url: &str) -> &str {
+    let path = match url.split_once("://") {
+        Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),
+        None => url.split_once(':').map_or("", |(_, path)| path),
+    };
+    path.trim_start_matches('/')
 }
 
 /// Asks where contents are.

@@ -12,10 +12,11 @@ use std::{
 };
 
 use super::{
-    super::{credentials, failure::Failure, report::Report},
+    super::{failure::Failure, report::Report},
     Object,
     api::{self, Link, Refusal},
     damaged,
+    door::Door,
     http::{Problem, Web},
     store::{Part, Store},
 };
@@ -58,7 +59,7 @@ enum Trouble {
 struct Fetch<'a> {
     job: &'a Job,
     web: Web<'a>,
-    endpoint: String,
+    door: &'a Door,
     reference: Option<String>,
     store: &'a Store,
     report: &'a Report,
@@ -74,27 +75,19 @@ struct Fetch<'a> {
 /// Brings all that is missing into the store.
 pub(super) fn all(
     job: &Job,
-    url: &str,
+    door: &Door,
     store: &Store,
     missing: &[Object],
     report: &Report,
 ) -> Result<(), Failure> {
-    let total = missing.iter().fold(0, |sum: u64, object| sum.saturating_add(object.pointer.size));
-    let limit = job.limits.transfer_bytes;
-    if limit < total {
-        let message =
-            format!("its files in Git LFS hold {total} bytes, and {limit} may be transferred");
-        return Err(Error::TooLarge(message).into());
-    }
-    let endpoint = api::endpoint(url);
     let fetch = Fetch {
         job,
-        web: Web::new(job, &endpoint),
-        endpoint,
+        web: Web::new(job, door),
+        door,
         reference: job.found.as_ref().and_then(|found| branch(&found.name)),
         store,
         report,
-        total,
+        total: missing.iter().fold(0, |sum: u64, object| sum.saturating_add(object.pointer.size)),
         received: AtomicU64::new(0),
         queue: Mutex::default(),
         is_over: AtomicBool::new(false),
@@ -155,13 +148,19 @@ impl Fetch<'_> {
     fn ask(&self, objects: &[&Object]) -> Result<api::Links, Error> {
         let mut pause = FIRST_PAUSE;
         let mut tries = 1;
+        let mut is_renewed = false;
         loop {
-            match api::batch(&self.web, &self.endpoint, self.reference.as_deref(), objects) {
+            match api::batch(&self.web, &self.door.endpoint, self.reference.as_deref(), objects) {
                 Ok(links) => return Ok(links),
                 Err(Refusal::Problem(Problem::Passing(_))) if tries < FAILURES_MAX => {
                     self.pause(pause);
                     pause *= 2;
                     tries += 1;
+                }
+                // What the host gives by ssh is good for some minutes only.
+                Err(Refusal::Login) if !is_renewed && self.door.is_given() => {
+                    self.web.renew(self.door.knock(self.job)?);
+                    is_renewed = true;
                 }
                 Err(refusal) => return Err(self.refused(refusal, objects)),
             }
@@ -172,13 +171,7 @@ impl Fetch<'_> {
         let url = self.job.shown.clone();
         match refusal {
             Refusal::Login => {
-                let login = self.job.approach.login.as_ref();
-                let message = if login.is_some_and(|login| login.password.is_none()) {
-                    "its files in Git LFS are had by https only: add a `token` to the secret"
-                        .to_owned()
-                } else {
-                    credentials::refused(login)
-                };
+                let message = self.door.refused();
                 Error::Auth { url, message }
             }
             Refusal::Final(why) => {

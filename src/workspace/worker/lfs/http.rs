@@ -4,7 +4,12 @@
 //! login is for the repository's own host; what the host says to send to another one is for that
 //! one, and a redirect carries neither further.
 
-use std::{fmt, io::Read, time::Duration};
+use std::{
+    fmt,
+    io::Read,
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ureq::{
@@ -18,7 +23,7 @@ use ureq::{
     },
 };
 
-use super::super::addresses;
+use super::{super::addresses, door::Door};
 use crate::workspace::{access::Approach, address::Host, error::Error, protocol::Job};
 
 const REDIRECTS_MAX: usize = 3;
@@ -42,6 +47,8 @@ pub(super) struct Web<'a> {
     approach: &'a Approach,
     shown: &'a str,
     home: Host,
+    /// What the host has given by ssh, to show it to itself.
+    given: RwLock<Vec<(String, String)>>,
 }
 
 /// What a server answered.
@@ -81,8 +88,8 @@ impl Got {
 }
 
 impl<'a> Web<'a> {
-    /// A way to the host of `endpoint`.
-    pub(super) fn new(job: &'a Job, endpoint: &str) -> Self {
+    /// A way through a door.
+    pub(super) fn new(job: &'a Job, door: &'a Door) -> Self {
         let millis = |time: u32| Some(Duration::from_millis(u64::from(time)));
         let tls = TlsConfig::builder()
             .provider(TlsProvider::NativeTls)
@@ -99,7 +106,7 @@ impl<'a> Web<'a> {
             .timeout_per_read(millis(job.limits.server_timeout_ms))
             .user_agent(concat!("berth/", env!("CARGO_PKG_VERSION")))
             .build();
-        let approach = &job.approach;
+        let approach = &door.approach;
         let rules = Approach {
             is_private_allowed: approach.is_private_allowed,
             is_loopback_allowed: approach.is_loopback_allowed,
@@ -108,7 +115,13 @@ impl<'a> Web<'a> {
         };
         let checked = Checked { rules, inner: DefaultResolver::default() };
         let agent = Agent::with_parts(config, DefaultConnector::default(), checked);
-        Self { agent, approach, shown: &job.shown, home: Host::of(endpoint) }
+        let given = RwLock::new(door.given.clone());
+        Self { agent, approach, shown: &job.shown, home: Host::of(&door.endpoint), given }
+    }
+
+    /// Takes what the host has given anew.
+    pub(super) fn renew(&self, given: Vec<(String, String)>) {
+        *self.given.write().unwrap_or_else(PoisonError::into_inner) = given;
     }
 
     /// The repository's host.
@@ -121,8 +134,8 @@ impl<'a> Web<'a> {
         addresses::check(self.approach, url, self.shown).map_err(Problem::Final)?;
         let mut request =
             self.agent.post(url).header("accept", MEDIA_TYPE).content_type(MEDIA_TYPE);
-        if let Some(login) = self.login(url) {
-            request = request.header("authorization", login);
+        for (name, value) in self.own(url, &[]) {
+            request = request.header(name, value);
         }
         request.send(body).map(Got::new).map_err(|error| self.problem(error))
     }
@@ -134,18 +147,13 @@ impl<'a> Web<'a> {
         headers: &[(String, String)],
         start: u64,
     ) -> Result<Got, Problem> {
-        let is_named =
-            |name: &str| headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
         let mut url = href.to_owned();
         for _ in 0..=REDIRECTS_MAX {
             addresses::check(self.approach, &url, self.shown).map_err(Problem::Final)?;
             let mut request = self.agent.get(&url);
             if Host::of(&url).is_same_place(&Host::of(href)) {
-                for (name, value) in headers {
+                for (name, value) in self.own(&url, headers) {
                     request = request.header(name, value);
-                }
-                if let Some(login) = self.login(&url).filter(|_| !is_named("authorization")) {
-                    request = request.header("authorization", login);
                 }
             }
             if 0 < start {
@@ -167,6 +175,20 @@ impl<'a> Web<'a> {
 
     fn refusal(&self, message: &str) -> Error {
         Error::NotAllowed { url: self.shown.to_owned(), message: message.to_owned() }
+    }
+
+    /// The headers of a request: those for it, then what the host has given, then the login.
+    fn own(&self, url: &str, headers: &[(String, String)]) -> Vec<(String, String)> {
+        let mut all = headers.to_vec();
+        let given = self.given.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let given = if self.home.is_same_place(&Host::of(url)) { given } else { Vec::new() };
+        let login = self.login(url).map(|login| ("Authorization".to_owned(), login));
+        for (name, value) in given.into_iter().chain(login) {
+            if !all.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
+                all.push((name, value));
+            }
+        }
+        all
     }
 
     /// The login, for the repository's own host.

@@ -6,9 +6,11 @@
 //! never used.
 
 mod api;
+mod door;
 mod fetch;
 mod http;
 mod pointer;
+mod shell;
 mod store;
 
 use std::{
@@ -22,11 +24,15 @@ pub(super) use self::pointer::{Pointer, is_pointer, parse};
 use self::store::Store;
 use super::{
     failure::Failure,
+    modules::Sources,
     report::{self, Report},
+    settings,
 };
 use crate::workspace::error::Error;
-use crate::workspace::protocol::{Job, Origin};
+use crate::workspace::protocol::{Job, Origin, lfs_key};
 
+/// The file in which a repository says where its files are.
+pub(super) const CONFIG: &str = ".lfsconfig";
 /// How many files an error names.
 const NAMED_MAX: usize = 3;
 
@@ -36,6 +42,8 @@ pub(super) struct Placed {
     pub(super) path: Vec<u8>,
     pub(super) is_executable: bool,
     pub(super) pointer: Pointer,
+    /// Which of the repositories it is in.
+    pub(super) source: usize,
 }
 
 /// Bytes that are wanted.
@@ -46,46 +54,119 @@ struct Object {
     path: String,
 }
 
+/// The files of one repository.
+struct Share<'a> {
+    job: &'a Job,
+    /// Where the repository says that they are.
+    named: Option<&'a str>,
+    store: Store,
+    files: Vec<Placed>,
+    missing: Vec<Object>,
+}
+
+/// The store of another repository, beside this one.
+pub(super) fn beside(folder: &Path, url: &str) -> PathBuf {
+    folder.with_file_name(lfs_key(url))
+}
+
+/// The address that a repository's own settings say; one for this remote counts when there is none
+/// for all.
+pub(super) fn named(text: &str) -> Option<String> {
+    let settings = settings::read(text);
+    let last = |header: &str, name: &str| {
+        let mut named =
+            settings.iter().rev().filter(|one| one.header == header && one.name == name);
+        named.next().map(|one| one.value.clone())
+    };
+    last("[lfs]", "url").or_else(|| last("[remote \"origin\"]", "lfsurl"))
+}
+
 /// Writes the files that are kept in Git LFS into the new tree at `to`.
 pub(super) fn fill(
-    job: &Job,
-    folder: &Path,
-    files: &[Placed],
+    sources: &Sources,
+    files: Vec<Placed>,
     to: &Path,
     report: &Report,
 ) -> Result<(), Failure> {
-    let store = Store::open(folder).map_err(|error| Error::disk(folder, &error))?;
-    let mut wanted = BTreeMap::new();
+    let mut groups = BTreeMap::<usize, Vec<Placed>>::new();
     for file in files {
-        let object = || Object {
-            pointer: file.pointer.clone(),
-            path: String::from_utf8_lossy(&file.path).into_owned(),
-        };
-        wanted.entry(file.pointer.oid.clone()).or_insert_with(object);
+        groups.entry(file.source).or_default().push(file);
     }
-    report::step(format!("looking for {} files of Git LFS", wanted.len()));
-    let mut missing = Vec::new();
-    for object in wanted.into_values() {
-        let is_here = store.has(&object.pointer, report);
-        if !is_here.map_err(|error| Error::disk(folder, &error))? {
-            missing.push(object);
+    let mut shares = Vec::new();
+    for (source, files) in groups {
+        let (job, named) = sources.kept(source).ok_or_else(|| Failure::mirror("it is gone"))?;
+        shares.push(Share::of(job, named, files, report)?);
+    }
+    check_size(&shares)?;
+    for share in &shares {
+        share.bring(report)?;
+        for file in &share.files {
+            let path = to.join(OsStr::from_bytes(&file.path));
+            let put = share.store.put(&file.pointer, &path, file.is_executable);
+            put.map_err(|error| Error::disk(&path, &error))?;
         }
+        // What can't be tidied now is tidied next time.
+        let _ = share.store.tidy();
     }
-    if !missing.is_empty() {
-        match &job.origin {
-            Origin::Remote(url) => fetch::all(job, url, &store, &missing, report)?,
-            Origin::Local(path) => copy(&store, path, &missing, report)?,
-        }
-    }
-    for file in files {
-        let path = to.join(OsStr::from_bytes(&file.path));
-        store
-            .put(&file.pointer, &path, file.is_executable)
-            .map_err(|error| Error::disk(&path, &error))?;
-    }
-    // What can't be tidied now is tidied next time.
-    let _ = store.tidy();
     Ok(())
+}
+
+/// Refuses what is too much before anything is transferred, of all repositories together.
+fn check_size(shares: &[Share<'_>]) -> Result<(), Error> {
+    let Some(limit) = shares.first().map(|share| share.job.limits.transfer_bytes) else {
+        return Ok(());
+    };
+    let missing = shares.iter().flat_map(|share| &share.missing);
+    let total = missing.fold(0, |sum: u64, object| sum.saturating_add(object.pointer.size));
+    if limit < total {
+        let message =
+            format!("its files in Git LFS hold {total} bytes, and {limit} may be transferred");
+        return Err(Error::TooLarge(message));
+    }
+    Ok(())
+}
+
+impl<'a> Share<'a> {
+    /// Looks which of the files are not here yet.
+    fn of(
+        job: &'a Job,
+        named: Option<&'a str>,
+        files: Vec<Placed>,
+        report: &Report,
+    ) -> Result<Self, Error> {
+        let folder = job.lfs.as_deref().unwrap_or(&job.area);
+        let on_disk = |error: std::io::Error| Error::disk(folder, &error);
+        let store = Store::open(folder).map_err(on_disk)?;
+        let mut wanted = BTreeMap::new();
+        for file in &files {
+            let object = || Object {
+                pointer: file.pointer.clone(),
+                path: String::from_utf8_lossy(&file.path).into_owned(),
+            };
+            wanted.entry(file.pointer.oid.clone()).or_insert_with(object);
+        }
+        report::step(format!("looking for {} files of Git LFS", wanted.len()));
+        let mut missing = Vec::new();
+        for object in wanted.into_values() {
+            if !store.has(&object.pointer, report).map_err(on_disk)? {
+                missing.push(object);
+            }
+        }
+        Ok(Self { job, named, store, files, missing })
+    }
+
+    fn bring(&self, report: &Report) -> Result<(), Failure> {
+        if self.missing.is_empty() {
+            return Ok(());
+        }
+        match &self.job.origin {
+            Origin::Remote(url) => {
+                let door = door::find(self.job, url, self.named)?;
+                fetch::all(self.job, &door, &self.store, &self.missing, report)
+            }
+            Origin::Local(path) => copy(&self.store, path, &self.missing, report),
+        }
+    }
 }
 
 /// Takes what a repository of this machine has in its own store.
@@ -136,6 +217,20 @@ pub(super) fn not_asked_for(mut paths: Vec<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_repository_says_where_its_files_are() {
+        let both = "[remote \"origin\"]\n\tlfsurl = https://r.example/x\n\
+                    [lfs]\n\turl = \"https://h.example/a\" ; the server\n\tconcurrent = 8\n";
+        assert_eq!(named(both).as_deref(), Some("https://h.example/a"));
+        let remote = both.replace("url = \"h", "pushurl = \"h");
+        assert_eq!(named(&remote).as_deref(), Some("https://r.example/x"));
+        for none in
+            ["", "[lfs \"x\"]\nurl = a\n", "url = a\n", "[lfs]\nurl = a\u{1}b\n", "[lfs\nurl=a"]
+        {
+            assert_eq!(named(none), None, "{none:?}");
+        }
+    }
 
     #[test]
     fn files_that_nobody_asked_for_are_named() {
