@@ -18,7 +18,7 @@ export BERTH_TEST_ENGINE ?= $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bless bench bench-metrics crash-pairs crash-real store-crash faults model engine-failures engines gpu-engines managers soak mutants seeded fuzz api-fuzz editor-schema lint docs setup toolchain engine sshd age prometheus large-files compose-tool base-image tiny-image clean
+.PHONY: help run build test bless bench bench-metrics crash-pairs crash-real store-crash faults model engine-failures engines gpu-engines managers soak mutants seeded fuzz api-fuzz editor editor-schema lint docs setup toolchain engine sshd age prometheus large-files compose-tool base-image tiny-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ seeded: setup ## bring bugs of the past back one by one; a test must find each (
 EXAMPLES ?= 50
 api-fuzz: toolchain ## requests made from the OpenAPI document, on an engine in memory; minutes (EXAMPLES, SEED)
 	tests/api-fuzz/run '$(EXAMPLES)' '$(or $(SEED),1)'
+
+editor: toolchain ## what editors show of a manifest that `berth init` wrote (node, npm)
+	tests/modeline/run
 
 SECONDS ?= 120
 editor-schema: toolchain ## the schema of manifests in the language server of editors (node, npm)

@@ -4,10 +4,13 @@ pub mod access;
 mod cards;
 mod escapes;
 mod models;
+mod place;
 pub mod repositories;
 mod scans;
 mod secrets;
 mod usage;
+
+pub use place::{place, whole_place};
 
 use std::{
     io,
@@ -375,7 +378,7 @@ fn engine(config: &Config, clock: &Clock, metrics: Arc<Metrics>) -> Result<Engin
             (Arc::new(docker.clone()), Arc::new(docker))
         }
         EngineChoice::Fake => {
-            let fake = Fake::new(&config.instance, clock.clone());
+            let fake = Fake::new(&config.instance, clock.clone()).with_everything();
             (Arc::new(fake.clone()), Arc::new(fake))
         }
     })
@@ -431,7 +434,8 @@ fn plant(
     })
 }
 
-fn access(config: &Config) -> Access {
+/// The operator's rules for repositories elsewhere, and the logins.
+pub fn access(config: &Config) -> Access {
     let git = &config.git;
     Access {
         secrets: Some(Secrets::new(&git.secrets)),

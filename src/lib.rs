@@ -50,6 +50,7 @@ pub mod queue;
 pub mod record;
 
 // The hands, and what git servers say and are told.
+pub mod doctor;
 pub mod execute;
 pub mod forge;
 pub mod health;

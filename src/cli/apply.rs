@@ -1,11 +1,15 @@
 //! `berth apply`: manifests into the watched folder.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde_json::Value;
 
 use super::{
     document::{list, text},
+    dry::{self, Dry},
     error::{Error, Exit},
     output::{Output, plain},
+    plan,
     server::Server,
     validate,
 };
@@ -18,9 +22,11 @@ pub(super) struct Args {
     /// Files and folders; `-` is standard input.
     #[arg(short, long, value_name = "PATH", required = true)]
     filename: Vec<PathBuf>,
-    /// Only check.
-    #[arg(long)]
-    dry_run: bool,
+    /// Only when this is still what would be done: the id that `berth plan -f` said.
+    #[arg(long, value_name = "ID")]
+    expect_plan: Option<String>,
+    #[command(flatten)]
+    dry: Dry,
 }
 
 pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
@@ -28,16 +34,19 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
     if 0 < validate::check(&files, output).mistakes {
         return Err(Error::new(Exit::Trouble, "nothing was applied: the manifests have mistakes"));
     }
-    let apps: Vec<_> = files.iter().flat_map(|(path, bytes)| apps(path, bytes)).collect();
-    let mut worst = Exit::Done;
-    for (name, content) in apps {
-        if args.dry_run {
-            output.line(&format!("app/{name} would be applied"))?;
-            continue;
-        }
+    let apps = documents(&files);
+    let expected = match &args.expect_plan {
+        Some(id) => check(id, &apps, server).await?,
+        None => vec![String::new(); apps.len()],
+    };
+    let (mut worst, mut applied) = (Exit::Done, Vec::new());
+    for ((name, content), expected) in apps.into_iter().zip(expected) {
         let content = ("application/yaml", content);
-        match server.put(&format!("/api/v1/apps/{name}"), content).await {
+        let path = args.dry.path(&format!("/api/v1/apps/{name}{expected}"));
+        match server.put(&path, content).await {
+            Ok(done) if args.dry.dry_run => dry::show(&format!("app/{name}"), &done, output)?,
             Ok(done) => {
+                applied.push(name.clone());
                 let (result, file) = (text(&done, "/result"), text(&done, "/file"));
                 output.line(&format!("app/{name} {} ({})", plain(result), plain(file)))?;
                 for warning in list(&done, "/warnings") {
@@ -48,7 +57,34 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
             Err(error) => worst = worst.max(output.fail(&error)),
         }
     }
+    if let [name] = applied.as_slice() {
+        output.hint(&format!("berth wait {name}, berth logs {name} -f"));
+    }
     Ok(worst)
+}
+
+/// Holds what would be done now against what was looked at; answers what each request says of it.
+async fn check(
+    id: &str,
+    apps: &[(AppName, Vec<u8>)],
+    server: &Server,
+) -> Result<Vec<String>, Error> {
+    let tried = plan::try_all(apps, server).await?;
+    let now = plan::id(&tried);
+    if now != id {
+        let what = format!("nothing was applied: the plan is not {} any more", plain(id));
+        return Err(Error::new(Exit::Refused, what)
+            .code("plan.stale")
+            .why(format!("by now it is {now}"))
+            .fix("look at it again with `berth plan -f`"));
+    }
+    let one = |(_, tried): &(AppName, Value)| format!("?expectPlan={}", text(tried, "/id"));
+    Ok(tried.iter().map(one).collect())
+}
+
+/// The apps of files, each with the text that defines it.
+pub(super) fn documents(files: &BTreeMap<String, Vec<u8>>) -> Vec<(AppName, Vec<u8>)> {
+    files.iter().flat_map(|(path, bytes)| apps(path, bytes)).collect()
 }
 
 /// The apps of a file, each with the text that defines it.

@@ -1,17 +1,23 @@
 //! The API's documents, as the verbs read them.
 
-use clap::ValueEnum;
+use std::ffi::OsStr;
+
+use clap::{
+    Arg, Command,
+    builder::{PossibleValue, TypedValueParser, ValueParserFactory},
+};
 use serde_json::Value;
 
 use super::{
     error::{Error, Exit},
+    jsonpath::JsonPath,
     output::Output,
 };
 use crate::clock::Clock;
 use crate::model::{Timestamp, format_duration};
 
 /// How an answer is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// A table for people.
     Table,
@@ -23,6 +29,62 @@ pub(super) enum Format {
     Yaml,
     /// Names only.
     Name,
+    /// Parts of the API's document.
+    Path(JsonPath),
+}
+
+/// What a format is called, and what it is.
+const FORMATS: &[(&str, Format, &str)] = &[
+    ("table", Format::Table, "A table for people"),
+    ("wide", Format::Wide, "A table with more columns and absolute times"),
+    ("json", Format::Json, "The API's document, as JSON"),
+    ("yaml", Format::Yaml, "The API's document, as YAML"),
+    ("name", Format::Name, "Names only"),
+];
+
+/// Reads a format.
+#[derive(Clone)]
+pub(super) struct FormatParser;
+
+impl ValueParserFactory for Format {
+    type Parser = FormatParser;
+
+    fn value_parser() -> FormatParser {
+        FormatParser
+    }
+}
+
+impl TypedValueParser for FormatParser {
+    type Value = Format;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Format, clap::Error> {
+        let text = value.to_string_lossy();
+        if let Some((_, format, _)) = FORMATS.iter().find(|(name, ..)| *name == text) {
+            return Ok(format.clone());
+        }
+        let why = match text.strip_prefix("jsonpath=") {
+            Some(path) => match JsonPath::parse(path) {
+                Ok(path) => return Ok(Format::Path(path)),
+                Err(why) => why,
+            },
+            None => "table, wide, json, yaml, name and jsonpath=PATH are known".to_owned(),
+        };
+        let option = arg.map_or_else(|| "--output".to_owned(), ToString::to_string);
+        let message = format!("invalid value '{text}' for '{option}': {why}\n");
+        Err(clap::Error::raw(clap::error::ErrorKind::InvalidValue, message).with_cmd(command))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let named = FORMATS.iter().map(|(name, _, help)| PossibleValue::new(*name).help(*help));
+        let path = PossibleValue::new("jsonpath=PATH")
+            .help("Parts of the API's document, such as jsonpath={.status.url}");
+        Some(Box::new(named.chain([path])))
+    }
 }
 
 /// The text at `pointer`; empty when there is none.
@@ -60,14 +122,39 @@ pub(super) fn ago(time: &str) -> String {
     }
 }
 
+/// Writes a document as a program wants it; false when a person is to get a table or names.
+pub(super) fn write_as(
+    output: &mut Output,
+    document: &Value,
+    format: &Format,
+) -> Result<bool, Error> {
+    match format {
+        Format::Json => write(output, document, false)?,
+        Format::Yaml => write(output, document, true)?,
+        Format::Path(path) => {
+            let shown = path.show(document);
+            output.line(shown.strip_suffix('\n').unwrap_or(&shown))?;
+        }
+        Format::Table | Format::Wide | Format::Name => return Ok(false),
+    }
+    Ok(true)
+}
+
 /// Writes a document as JSON, or as YAML.
 pub(super) fn write(output: &mut Output, document: &Value, is_yaml: bool) -> Result<(), Error> {
     let text = if is_yaml {
-        serde_yaml::to_string(document).map_err(|error| error.to_string())
+        yaml(document)?
     } else {
-        serde_json::to_string_pretty(document).map_err(|error| error.to_string())
+        serde_json::to_string_pretty(document).map_err(|error| unwritable(&error))?
     };
-    let text =
-        text.map_err(|why| Error::new(Exit::NotSo, "the document can't be written").why(why))?;
     output.line(text.trim_end())
+}
+
+/// A document as YAML.
+pub(super) fn yaml(document: &Value) -> Result<String, Error> {
+    serde_yaml::to_string(document).map_err(|error| unwritable(&error))
+}
+
+fn unwritable(why: &dyn std::fmt::Display) -> Error {
+    Error::new(Exit::NotSo, "the document can't be written").why(why.to_string())
 }

@@ -4,6 +4,7 @@ use std::{error::Error as _, io, process::ExitCode};
 
 use serde_json::Value;
 
+use crate::model::code as explained;
 use crate::server::client;
 
 /// How a command ended, as its exit code.
@@ -61,6 +62,14 @@ impl Error {
         Self::Said(Box::new(Said { exit, code: None, what, why: Vec::new(), fix: None }))
     }
 
+    /// With a code that `berth explain` knows.
+    pub(super) fn code(mut self, code: &str) -> Self {
+        if let Self::Said(said) = &mut self {
+            said.code = Some(code.to_owned());
+        }
+        self
+    }
+
     pub(super) fn why(mut self, why: impl Into<String>) -> Self {
         if let Self::Said(said) = &mut self {
             said.why.push(why.into());
@@ -112,11 +121,7 @@ impl Error {
         let mistakes = problem.get("errors").and_then(Value::as_array);
         let why = mistakes.into_iter().flatten().map(mistake).collect();
         let code = text("code");
-        let fix = match code.as_deref() {
-            Some("app.not-found") => Some("`berth get` lists the apps".to_owned()),
-            Some("app.no-container") => Some("`berth logs --build` shows its build".to_owned()),
-            _ => None,
-        };
+        let fix = code.as_deref().and_then(explained).map(|code| code.fix.to_owned());
         Self::Said(Box::new(Said { exit, code, what, why, fix }))
     }
 }

@@ -17,7 +17,7 @@ use crate::model::AppName;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The app; all of them when none is named.
-    #[arg(value_parser = app_name)]
+    #[arg(value_parser = app_name, add = super::completion::apps())]
     name: Option<AppName>,
     /// Go on with what comes.
     #[arg(short, long)]

@@ -7,7 +7,7 @@ use super::{
     error::{Error, Exit},
     output::Output,
     server::{Server, app_name},
-    table,
+    table, watch,
 };
 use crate::model::AppName;
 
@@ -15,14 +15,20 @@ use crate::model::AppName;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The app; all of them when none is named.
-    #[arg(value_parser = app_name)]
+    #[arg(value_parser = app_name, add = super::completion::apps())]
     name: Option<AppName>,
+    /// Go on, and show each app again as it changes; with `-o json` one object per line.
+    #[arg(short, long)]
+    watch: bool,
     /// How the answer is written.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
 }
 
 pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
+    if args.watch {
+        return watch::run(args.name.as_ref(), &args.output, server, output).await;
+    }
     let (document, apps) = if let Some(name) = &args.name {
         let app = server.get(&format!("/api/v1/apps/{name}")).await?;
         (app.clone(), vec![app])
@@ -31,9 +37,10 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
         let apps = list(&all, "/items").to_vec();
         (all, apps)
     };
-    match args.output {
-        Format::Json => document::write(output, &document, false)?,
-        Format::Yaml => document::write(output, &document, true)?,
+    match &args.output {
+        Format::Json | Format::Yaml | Format::Path(_) => {
+            document::write_as(output, &document, &args.output)?;
+        }
         Format::Name => {
             for app in &apps {
                 output.line(&format!("app/{}", text(app, "/metadata/name")))?;
@@ -53,11 +60,7 @@ fn show(apps: &[Value], is_wide: bool, output: &mut Output) -> Result<(), Error>
         return Ok(());
     }
     let is_absolute = is_wide || !output.is_terminal();
-    let mut header = vec!["NAME", "READY", "STATUS", "REASON", "URL", "REVISION"];
-    header.push(if is_absolute { "SINCE" } else { "AGE" });
-    if is_wide {
-        header.extend(["RESTARTS", "IMAGE", "CONTAINER", "MANIFEST"]);
-    }
+    let header = header(is_absolute, is_wide);
     let rows: Vec<_> = apps.iter().map(|app| row(app, is_absolute, is_wide)).collect();
     for line in table::lines(&header, &rows) {
         output.line(&line)?;
@@ -65,7 +68,18 @@ fn show(apps: &[Value], is_wide: bool, output: &mut Output) -> Result<(), Error>
     Ok(())
 }
 
-fn row(app: &Value, is_absolute: bool, is_wide: bool) -> Vec<String> {
+/// What the columns are called.
+pub(super) fn header(is_absolute: bool, is_wide: bool) -> Vec<&'static str> {
+    let mut header = vec!["NAME", "READY", "STATUS", "REASON", "URL", "REVISION"];
+    header.push(if is_absolute { "SINCE" } else { "AGE" });
+    if is_wide {
+        header.extend(["RESTARTS", "IMAGE", "CONTAINER", "MANIFEST"]);
+    }
+    header
+}
+
+/// What they say of an app.
+pub(super) fn row(app: &Value, is_absolute: bool, is_wide: bool) -> Vec<String> {
     let ready = match condition(app, "Ready") {
         Some("True") => "yes",
         Some("False") => "no",

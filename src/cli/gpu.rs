@@ -29,17 +29,18 @@ enum Verb {
 }
 
 pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
-    let Verb::Ls { output: format } = args.verb;
+    let Verb::Ls { output: format } = &args.verb;
     let all = server.get("/api/v1/gpus").await?;
     match format {
-        Format::Json => document::write(output, &all, false)?,
-        Format::Yaml => document::write(output, &all, true)?,
+        Format::Json | Format::Yaml | Format::Path(_) => {
+            document::write_as(output, &all, format)?;
+        }
         Format::Name => {
             for gpu in list(&all, "/gpus") {
                 output.line(text(gpu, "/uuid"))?;
             }
         }
-        Format::Table | Format::Wide => show(&all, format == Format::Wide, output)?,
+        Format::Table | Format::Wide => show(&all, *format == Format::Wide, output)?,
     }
     Ok(Exit::Done)
 }

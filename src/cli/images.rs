@@ -39,8 +39,9 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
         Verb::Ls { output: format } => {
             let all = server.get("/api/v1/images").await?;
             match format {
-                Format::Json => document::write(output, &all, false)?,
-                Format::Yaml => document::write(output, &all, true)?,
+                Format::Json | Format::Yaml | Format::Path(_) => {
+                    document::write_as(output, &all, format)?;
+                }
                 Format::Name => {
                     for image in list(&all, "/images") {
                         output.line(&plain(&tags(image)))?;

@@ -14,7 +14,7 @@ const LINE_MAX: usize = 64 * 1024;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The app.
-    #[arg(value_parser = app_name)]
+    #[arg(value_parser = app_name, add = super::completion::apps())]
     name: AppName,
     /// Go on with what comes.
     #[arg(short, long)]

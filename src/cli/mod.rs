@@ -6,19 +6,29 @@
 mod act;
 mod apply;
 mod audit;
+mod branches;
+mod completion;
 mod config;
 mod confirm;
 mod delete;
+mod describe;
+mod doctor;
 mod document;
+mod dry;
 mod error;
 mod events;
+mod explain;
 mod flags;
 mod get;
 mod gpu;
 mod images;
 mod import;
+mod init;
+mod jsonpath;
 mod logs;
+mod man;
 mod models;
+mod open;
 mod output;
 mod plan;
 mod ports;
@@ -31,16 +41,22 @@ mod secrets;
 mod server;
 mod sse;
 mod status;
+mod suspend;
 mod table;
 mod token;
 mod top;
+mod trace;
+mod tree;
+mod unified;
 mod validate;
 mod version;
 mod wait;
+mod watch;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::CompleteEnv;
 
 pub use error::Exit;
 
@@ -67,6 +83,12 @@ struct Cli {
     /// When to use colours.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Color,
+    /// Write with letters of ASCII only.
+    #[arg(long, global = true)]
+    no_unicode: bool,
+    /// Say nothing that was not asked for.
+    #[arg(short, long, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -90,7 +112,16 @@ enum Verb {
     Get(get::Args),
     /// Show how an app stands, on one screen.
     Status(status::Args),
+    /// Show all that is known of an app.
+    Describe(describe::Args),
+    /// Show what an app is made of.
+    Tree(tree::Args),
+    /// Show whose a container, a host port or a GPU is, up to the manifest and the commit.
+    Trace(trace::Args),
+    /// Print an app's address, and open it where there is a browser.
+    Open(open::Args),
     /// Show what the next pass would do, and why; exit code 1 says that it would do something.
+    #[command(visible_alias = "diff")]
     Plan(plan::Args),
     /// Check manifests without a controller.
     Validate(validate::Args),
@@ -112,13 +143,17 @@ enum Verb {
     Install(act::Args),
     /// Build an app from scratch, or look up what its image's name means now.
     Rebuild(act::Args),
+    /// Stop an app by its manifest: `suspend: true`.
+    Suspend(suspend::Args),
+    /// Start an app by its manifest: `suspend: true` is taken out.
+    Resume(suspend::Args),
     /// Show how versions took each other's place, or go back to an earlier one.
     #[command(subcommand)]
     Rollout(rollout::Verb),
     /// Look at an app and its repository now, and try again what failed.
-    Reconcile(act::Args),
+    Reconcile(act::Reconcile),
     /// Go on with another engine that answers, else with the removals that are held back.
-    Confirm,
+    Confirm(confirm::Args),
     /// List the GPUs of the controller's machine, and who holds them.
     Gpu(gpu::Args),
     /// List the host ports, and who has them.
@@ -133,6 +168,8 @@ enum Verb {
     Sbom(scan::PartsArgs),
     /// Store, fetch, list and delete models.
     Models(models::Args),
+    /// Write a manifest for a folder of code or a repository, with what could be found out.
+    Init(init::Args),
     /// Make manifests from what ran otherwise.
     Import(import::Args),
     /// Wait until an app is ready, or gone.
@@ -141,18 +178,33 @@ enum Verb {
     Secrets(secrets::Args),
     /// Make, list and revoke the tokens that people and programs sign in with.
     Token(token::Args),
+    /// Say whether this machine is fit for Berth, what is wrong with it and what to do.
+    Doctor(doctor::Args),
     /// Show who changed what, or check that nothing of that was changed.
     Audit(audit::Args),
+    /// Say what a field of a manifest is for, or what a code means and what to do.
+    Explain(explain::Args),
     /// Print the JSON Schema of manifests.
     Schema,
     /// Show the controller's configuration.
     Config(config::Args),
+    /// Print what a shell needs to complete commands.
+    Completion(completion::Args),
+    /// Print a page of the manual, or write all of them.
+    Man(man::Args),
     /// Print the version.
     Version(version::Args),
 }
 
 /// Runs the command line and answers its exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<_> = args.into_iter().collect();
+    let completing = CompleteEnv::with_factory(Cli::command).var(completion::ASKED).bin("berth");
+    match completing.try_complete(args.clone(), std::env::current_dir().ok().as_deref()) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(_) => return ExitCode::from(2),
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -160,7 +212,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let mut output = Output::new(cli.color);
+    let mut output = Output::new(cli.color, cli.no_unicode, cli.quiet);
     let ended = perform(cli, &mut output).unwrap_or_else(|error| output.fail(&error));
     ended.into()
 }
@@ -181,6 +233,12 @@ async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
         Verb::Run(args) => run::run(args, output),
         Verb::Get(args) => get::run(&args, &server()?, output).await,
         Verb::Status(args) => status::run(&args, &server()?, output).await,
+        Verb::Describe(args) => describe::run(&args, &server()?, output).await,
+        Verb::Tree(args) => tree::run(&args, &server()?, output).await,
+        Verb::Trace(args) => trace::run(&args, &server()?, output).await,
+        Verb::Open(args) => open::run(&args, &server()?, output).await,
+        Verb::Suspend(args) => suspend::run(true, &args, &server()?, output).await,
+        Verb::Resume(args) => suspend::run(false, &args, &server()?, output).await,
         Verb::Plan(args) => plan::run(&args, &server()?, output).await,
         Verb::Logs(args) => logs::run(&args, &server()?, output).await,
         Verb::Events(args) => events::run(&args, &server()?, output).await,
@@ -191,9 +249,9 @@ async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
         Verb::Restart(args) => act::run("restart", &args, &server()?, output).await,
         Verb::Install(args) => act::run("install", &args, &server()?, output).await,
         Verb::Rebuild(args) => act::run("rebuild", &args, &server()?, output).await,
-        Verb::Reconcile(args) => act::run("reconcile", &args, &server()?, output).await,
+        Verb::Reconcile(args) => act::reconcile(&args, &server()?, output).await,
         Verb::Rollout(verb) => rollout::run(&verb, &server()?, output).await,
-        Verb::Confirm => confirm::run(&server()?, output).await,
+        Verb::Confirm(args) => confirm::run(&args, &server()?, output).await,
         Verb::Ports(args) => ports::run(&args, &server()?, output).await,
         Verb::Scan(args) => scan::run(&args, &server()?, output).await,
         Verb::Sbom(args) => scan::parts(&args, &server()?, output).await,
@@ -203,10 +261,15 @@ async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
         Verb::Validate(args) => validate::run(&args, output),
         Verb::Gpu(args) => gpu::run(&args, &server()?, output).await,
         Verb::Top(args) => top::run(&args, &server()?, output).await,
+        Verb::Init(args) => init::run(&args, output).await,
         Verb::Import(args) => import::run(&args, output),
         Verb::Secrets(args) => secrets::run(args, output),
         Verb::Token(args) => token::run(args, output),
+        Verb::Doctor(args) => doctor::run(args, server().ok(), output).await,
         Verb::Audit(args) => audit::run(args, server, output).await,
+        Verb::Explain(args) => explain::run(&args, output),
+        Verb::Completion(args) => completion::run(&args, output),
+        Verb::Man(args) => man::run(&args, Cli::command(), output),
         Verb::Schema => schema::run(output),
         Verb::Config(args) => config::run(args, output),
         Verb::Version(args) => version::run(&args, output),
@@ -215,8 +278,6 @@ async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

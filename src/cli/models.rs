@@ -102,7 +102,7 @@ fn name(text: &str) -> Result<Key, String> {
 
 pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
     match &args.verb {
-        Verb::Ls { words, output: format } => ls(&words.join(" "), *format, server, output).await,
+        Verb::Ls { words, output: format } => ls(&words.join(" "), format, server, output).await,
         Verb::Push { file, name, create_only, description, framework } => {
             let about = [("description", description), ("framework", framework)];
             push(file, name, *create_only, &about, (server, output)).await
@@ -134,7 +134,7 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
 
 async fn ls(
     words: &str,
-    format: Format,
+    format: &Format,
     server: &Server,
     output: &mut Output,
 ) -> Result<Exit, Error> {
@@ -145,8 +145,9 @@ async fn ls(
         parts.map(|part| text(model, part)).join("/")
     };
     match format {
-        Format::Json => document::write(output, &all, false)?,
-        Format::Yaml => document::write(output, &all, true)?,
+        Format::Json | Format::Yaml | Format::Path(_) => {
+            document::write_as(output, &all, format)?;
+        }
         Format::Name => {
             for model in list(&all, "/models") {
                 output.line(&plain(&names(model)))?;

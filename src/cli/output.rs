@@ -12,6 +12,8 @@ use super::{
     Color,
     error::{Error, Exit},
 };
+use crate::doctor::Outcome;
+use crate::model::code as explained;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -27,10 +29,12 @@ pub(super) struct Output {
     out: AutoStream<io::Stdout>,
     err: AutoStream<io::Stderr>,
     is_terminal: bool,
+    has_unicode: bool,
+    has_hints: bool,
 }
 
 impl Output {
-    pub(super) fn new(color: Color) -> Self {
+    pub(super) fn new(color: Color, is_plain: bool, is_quiet: bool) -> Self {
         let choice = match color {
             Color::Auto => ColorChoice::Auto,
             Color::Always => ColorChoice::AlwaysAnsi,
@@ -40,6 +44,20 @@ impl Output {
             out: AutoStream::new(io::stdout(), choice),
             err: AutoStream::new(io::stderr(), choice),
             is_terminal: io::stdout().is_terminal(),
+            has_unicode: !is_plain && is_utf8(|name| std::env::var(name).ok()),
+            has_hints: !is_quiet && io::stderr().is_terminal(),
+        }
+    }
+
+    /// Whether letters beyond ASCII can be read.
+    pub(super) fn has_unicode(&self) -> bool {
+        self.has_unicode
+    }
+
+    /// Says what one may want to do next, to a person who wants to know.
+    pub(super) fn hint(&mut self, text: &str) {
+        if self.has_hints {
+            self.remark(&format!("{HELP}next{HELP:#}: {}", plain(text)));
         }
     }
 
@@ -93,9 +111,34 @@ impl Output {
         if let Some(fix) = &said.fix {
             let _ = write!(text, "\n{HELP}help{HELP:#}: {}", plain(fix));
         }
+        if let Some(code) = said.code.as_deref().filter(|code| explained(code).is_some()) {
+            let _ = write!(text, "\n{HELP}see{HELP:#}: berth explain {code}");
+        }
         self.remark(&text);
         said.exit
     }
+}
+
+impl Output {
+    /// What stands before a check.
+    pub(super) fn mark(&self, outcome: Outcome) -> String {
+        let (style, mark, plain) = match outcome {
+            Outcome::Good => (GOOD, "√", "ok"),
+            Outcome::Warning => (BUSY, "‼", "!!"),
+            Outcome::Error => (BAD, "×", "XX"),
+            Outcome::Skipped => (QUIET, "·", "--"),
+        };
+        let mark = if self.has_unicode { mark } else { plain };
+        format!("{style}{mark}{style:#}")
+    }
+}
+
+/// Whether the locale says that UTF-8 is read: the first of these that is set counts.
+fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let said = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .find_map(|name| variable(name).filter(|value| !value.is_empty()));
+    said.is_some_and(|value| value.to_ascii_lowercase().replace('-', "").contains("utf8"))
 }
 
 /// A phase with its colour.

@@ -20,9 +20,10 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
     let all = server.get("/api/v1/ports").await?;
-    match args.output {
-        Format::Json => document::write(output, &all, false)?,
-        Format::Yaml => document::write(output, &all, true)?,
+    match &args.output {
+        Format::Json | Format::Yaml | Format::Path(_) => {
+            document::write_as(output, &all, &args.output)?;
+        }
         Format::Name => {
             for port in list(&all, "/items") {
                 output.line(&number(port, "/port"))?;

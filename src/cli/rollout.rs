@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     document::{self, ago, list, text},
+    dry::{self, Dry},
     error::{Error, Exit},
     output::{Output, plain},
     server::{Server, app_name},
@@ -31,7 +32,7 @@ pub(super) enum Verb {
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
     /// The app.
-    #[arg(value_parser = app_name)]
+    #[arg(value_parser = app_name, add = super::completion::apps())]
     name: AppName,
     /// Wait until it is decided.
     #[arg(short, long)]
@@ -42,7 +43,7 @@ pub(super) struct Status {
 #[derive(Debug, clap::Args)]
 pub(super) struct History {
     /// The app.
-    #[arg(value_parser = app_name)]
+    #[arg(value_parser = app_name, add = super::completion::apps())]
     name: AppName,
     /// How the answer is written.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
@@ -62,11 +63,13 @@ enum Format {
 #[derive(Debug, clap::Args)]
 pub(super) struct Undo {
     /// The app.
-    #[arg(value_parser = app_name)]
+    #[arg(value_parser = app_name, add = super::completion::apps())]
     name: AppName,
     /// To which revision; else to the last good one before.
-    #[arg(long, value_name = "N")]
+    #[arg(long, visible_alias = "to", value_name = "N")]
     to_revision: Option<u64>,
+    #[command(flatten)]
+    dry: Dry,
 }
 
 pub(super) async fn run(verb: &Verb, server: &Server, output: &mut Output) -> Result<Exit, Error> {
@@ -199,7 +202,12 @@ async fn undo(args: &Undo, server: &Server, output: &mut Output) -> Result<Exit,
         None => json!({}),
     };
     let content = ("application/json", body.to_string().into_bytes());
-    let done = server.post_with(&format!("/api/v1/apps/{name}/undo"), content).await?;
+    let path = args.dry.path(&format!("/api/v1/apps/{name}/undo"));
+    let done = server.post_with(&path, content).await?;
+    if args.dry.dry_run {
+        dry::show(&format!("app/{name}"), &done, output)?;
+        return Ok(Exit::Done);
+    }
     output.line(&format!("app/{name}: {}", plain(text(&done, "/message"))))?;
     Ok(Exit::Done)
 }

@@ -18,7 +18,7 @@ const SEVERITIES: [&str; 5] = ["critical", "high", "medium", "low", "unknown"];
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The app: all of its findings. Without one, all apps in short.
-    #[arg(value_parser = app_name)]
+    #[arg(value_parser = app_name, add = super::completion::apps())]
     name: Option<AppName>,
     /// How the answer is written.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
@@ -29,7 +29,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 pub(super) struct PartsArgs {
     /// The app.
-    #[arg(value_parser = app_name)]
+    #[arg(value_parser = app_name, add = super::completion::apps())]
     name: AppName,
 }
 
@@ -39,9 +39,10 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
         None => "/api/v1/scans".to_owned(),
     };
     let answer = server.get(&path).await?;
-    match args.output {
-        Format::Json => document::write(output, &answer, false)?,
-        Format::Yaml => document::write(output, &answer, true)?,
+    match &args.output {
+        format @ (Format::Json | Format::Yaml | Format::Path(_)) => {
+            document::write_as(output, &answer, format)?;
+        }
         Format::Name => {
             for app in list(&answer, "/scans") {
                 output.line(&plain(text(app, "/app")))?;

@@ -60,6 +60,11 @@ impl Server {
         document(&self.0.ask(Method::PUT, path, Some(content)).await?)
     }
 
+    /// Changes an app's manifest in part.
+    pub(super) async fn patch(&self, path: &str, content: Content) -> Result<Value, Error> {
+        document(&self.0.ask(Method::PATCH, path, Some(content)).await?)
+    }
+
     /// Stores a file whose blocks are these; `is_new` says that none of this name may be there.
     pub(super) async fn upload(
         &self,

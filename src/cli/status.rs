@@ -19,7 +19,7 @@ const SHOWN: usize = 10;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The app.
-    #[arg(value_parser = app_name)]
+    #[arg(value_parser = app_name, add = super::completion::apps())]
     name: AppName,
 }
 
@@ -82,7 +82,7 @@ fn rollout(app: &Value) -> String {
     format!("revision {revision} {result}{}", down.unwrap_or_default())
 }
 
-fn port(port: &Value) -> String {
+pub(super) fn port(port: &Value) -> String {
     let number = |name: &str| port.pointer(name).and_then(Value::as_u64).unwrap_or_default();
     let (host, container) = (number("/hostPort"), number("/containerPort"));
     format!("{}:{host} -> {container}/{}", text(port, "/hostIp"), text(port, "/protocol"))
@@ -122,7 +122,7 @@ async fn log(name: &AppName, server: &Server) -> Vec<String> {
     String::from_utf8_lossy(&answer.body).lines().map(log_line).collect()
 }
 
-fn section(title: &str, lines: &[String], output: &mut Output) -> Result<(), Error> {
+pub(super) fn section(title: &str, lines: &[String], output: &mut Output) -> Result<(), Error> {
     if lines.is_empty() {
         return Ok(());
     }

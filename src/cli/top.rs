@@ -92,9 +92,10 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
     if is_table && has_terminal && !args.once {
         return live(args, all, server, output).await;
     }
-    match args.output {
-        Format::Json => document::write(output, &all, false)?,
-        Format::Yaml => document::write(output, &all, true)?,
+    match &args.output {
+        Format::Json | Format::Yaml | Format::Path(_) => {
+            document::write_as(output, &all, &args.output)?;
+        }
         Format::Name => {
             for app in sorted(&all, args.sort) {
                 output.line(&format!("app/{}", text(app, "/name")))?;

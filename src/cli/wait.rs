@@ -21,7 +21,7 @@ const UNKNOWN_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The app.
-    #[arg(value_parser = app_name)]
+    #[arg(value_parser = app_name, add = super::completion::apps())]
     name: AppName,
     /// For what: `condition=Ready`, another condition, `condition=Ready=False`, or `delete`.
     #[arg(long = "for", value_name = "WHAT", default_value = "condition=Ready", value_parser = goal)]

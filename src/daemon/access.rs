@@ -51,6 +51,7 @@ pub(super) fn settings(config: &Config, log: &Arc<Log>) -> Settings {
             is_required: auth.is_socket_set,
         }),
         tls: tls(config),
+        place: Some(Arc::new(super::place(config))),
         ..Settings::new(config.listen)
     }
 }

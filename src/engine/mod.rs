@@ -77,6 +77,11 @@ pub trait Engine: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(BTreeMap::new())))
     }
 
+    /// What the engine says about how it is set up, in its own words. Null when it does not say.
+    fn survey(&self) -> BoxFuture<'_, Result<serde_json::Value, Error>> {
+        Box::pin(std::future::ready(Ok(serde_json::Value::Null)))
+    }
+
     /// What is installed in an image, by the image's id. None when the engine can't say.
     fn packages<'a>(
         &'a self,

@@ -3,6 +3,7 @@
 //! Pure data. Nothing here waits, reads a clock or leaves the process.
 
 mod app;
+mod codes;
 mod condition;
 mod gpu;
 mod hash;
@@ -21,6 +22,7 @@ pub use app::{
     Mount, MountSource, Origin, PullPolicy, Resources, RestartPolicy, Rollout, RolloutOrder,
     Source, WorkspaceSpec,
 };
+pub use codes::{Code, code, codes, codes_page};
 pub use condition::{Condition, ConditionStatus, ConditionType, Phase, Reason};
 pub use gpu::{GpuAsk, GpuGiven, GpuGrant, GpuRoute, GpuShare, GpuVendor, GpuWay};
 pub use hash::{Digest, SpecHash};

@@ -11,6 +11,7 @@ mod devices;
 mod drift;
 mod gpu_way;
 mod gpus;
+mod id;
 mod images;
 mod outcome;
 mod place;
@@ -39,6 +40,7 @@ pub use gpus::{
     Answer, Asking, Fleet, Holding, Who, devices_of, fits_beside, hindered, is_bystander, is_kept,
     is_what_it_asks, place_gpus, words_of,
 };
+pub use id::{plan_id, plans_id};
 pub use images::{Needed, Trace, Unneeded, remains, unneeded};
 pub use outcome::{Outcome, StepFailure};
 pub use place::{Claims, place_ports};

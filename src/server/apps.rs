@@ -29,6 +29,7 @@ use crate::audit;
 use crate::forge::Repositories;
 use crate::manifest::edit;
 use crate::model::AppName;
+use crate::plan::{Plan, plan_id, plans_id};
 use crate::record::{Command, Supposed};
 use crate::source;
 
@@ -46,6 +47,14 @@ pub(super) struct Query {
     label_selector: Option<String>,
     /// Phases that they are in, with commas between.
     phase: Option<String>,
+}
+
+/// What is expected of a change.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Expected {
+    /// The id of the plan that was looked at: refuse when another one would come of it by now.
+    expect_plan: Option<String>,
 }
 
 /// `GET /api/v1/apps`
@@ -133,6 +142,7 @@ pub(super) async fn put(
     State(shared): State<Arc<Shared>>,
     Named(name): Named,
     Dry(is_dry): Dry,
+    Asked(expected): Asked<Expected>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -152,6 +162,9 @@ pub(super) async fn put(
     }
     let bytes = found.as_ref().map_or_else(|| sent.clone(), |found| merged(found, &sent));
     let (_, reading) = single(&bytes)?;
+    if let Some(id) = &expected.expect_plan {
+        check_plan(&shared, found.as_ref(), &reading, id).await?;
+    }
     let change = Change { name: &name, found: found.as_ref(), bytes: &bytes, reading: &reading };
     change.make(&shared, is_dry.then_some(&headers)).await
 }
@@ -296,7 +309,8 @@ impl Change<'_> {
         let is_same = found.bytes == *bytes;
         let result = if is_same { "unchanged" } else { "replaced" };
         if let Some(headers) = dry {
-            return suppose(shared, headers, (name, &found.file), (result, reading)).await;
+            let file = (name, found.file.as_str());
+            return suppose(shared, headers, file, (result, reading), Some(found)).await;
         }
         if !is_same {
             write(shared, &found.file, bytes).await?;
@@ -308,16 +322,48 @@ impl Change<'_> {
     }
 }
 
+/// Refuses when another plan would come of a manifest than the one that was looked at.
+async fn check_plan(
+    shared: &Shared,
+    found: Option<&Found>,
+    reading: &Reading,
+    id: &str,
+) -> Result<(), Problem> {
+    let app = reading.apps.first().cloned().ok_or_else(Problem::failed)?;
+    let (_, plans) = dry::plans(shared, Supposed::Manifest(app)).await?;
+    let now = change_id(found, &plans);
+    if now == id {
+        return Ok(());
+    }
+    let detail = format!("the plan is not {id} any more but {now}: look at it again");
+    Err(Problem::conflict("plan.stale", "Another plan by now", detail))
+}
+
+/// What a change is called: by what would be done, and by the manifest that it would replace.
+fn change_id(found: Option<&Found>, plans: &[Plan]) -> String {
+    let written = found.map(|found| etag::of_bytes(&found.bytes)).unwrap_or_default();
+    let ids: Vec<_> = plans.iter().map(plan_id).chain([written]).collect();
+    plans_id(&ids)
+}
+
 /// What would come of a manifest.
 async fn suppose(
     shared: &Shared,
     headers: &HeaderMap,
     (name, file): (&AppName, &str),
     (result, reading): (&str, &Reading),
+    found: Option<&Found>,
 ) -> Result<Response, Problem> {
     let app = reading.apps.first().cloned().ok_or_else(Problem::failed)?;
-    let more = would(name, file, result, reading);
-    dry::answer(shared, headers, Supposed::Manifest(app), &more).await
+    let mut more = would(name, file, result, reading);
+    let entry = shared.parts.record.entry(name);
+    if let Some(before) = entry.as_ref().and_then(|entry| entry.app.as_deref()) {
+        more["before"] = view::spec(&before.spec);
+    }
+    more["after"] = view::spec(&app.spec);
+    let (told, plans) = dry::plans(shared, Supposed::Manifest(app)).await?;
+    more["id"] = change_id(found, &plans).into();
+    Ok(dry::shown(headers, &told, &plans, &more))
 }
 
 /// What is written for a manifest that replaces another: the old text, changed where it means
@@ -426,7 +472,7 @@ async fn write_new(
         return Err(Problem::conflict("manifest.file-exists", "The file exists", detail));
     }
     if let Some(headers) = dry {
-        return suppose(shared, headers, (name, &file), ("created", reading)).await;
+        return suppose(shared, headers, (name, &file), ("created", reading), None).await;
     }
     write(shared, &file, bytes).await?;
     let tag = [(header::ETAG, etag::quoted(&etag::of_bytes(bytes)))];

@@ -28,6 +28,7 @@ mod form;
 mod gpus;
 mod guard;
 mod hooks;
+mod host;
 mod images;
 mod leases;
 mod leaving;
@@ -83,6 +84,7 @@ use tokio_util::sync::CancellationToken;
 pub use figures::Figures;
 
 use crate::clock::Clock;
+use crate::doctor::Place;
 use crate::engine::Engine;
 use crate::forge::Repositories;
 use crate::record::{CommandSender, Record};
@@ -117,6 +119,8 @@ pub struct Settings {
     pub socket: Option<Socket>,
     /// How it speaks TLS; none is plain HTTP.
     pub tls: Option<Tls>,
+    /// What is known of this machine beforehand, for who asks whether it is fit.
+    pub place: Option<Arc<Place>>,
 }
 
 impl Settings {
@@ -135,6 +139,7 @@ impl Settings {
             access: Access::default(),
             socket: None,
             tls: None,
+            place: None,
         }
     }
 }
@@ -238,6 +243,7 @@ struct Shared {
     /// How many names were made up.
     made_up: std::sync::atomic::AtomicU64,
     once: once::Once,
+    host: host::Desk,
 }
 
 impl Shared {
@@ -318,6 +324,7 @@ impl Server {
             uploads,
             made_up: std::sync::atomic::AtomicU64::default(),
             once: once::Once::default(),
+            host: host::Desk::new(settings.place.clone()),
             hooks: trail::hooks(),
             listed: listed::Listed::default(),
         };

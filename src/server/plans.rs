@@ -16,7 +16,7 @@ use super::{
     request::{Named, wants},
     view,
 };
-use crate::plan::Plan;
+use crate::plan::{Plan, plan_id, plans_id};
 
 /// `GET /api/v1/apps/{name}/plan`
 pub(super) async fn one(
@@ -38,7 +38,9 @@ pub(super) async fn all(State(shared): State<Arc<Shared>>, headers: HeaderMap) -
     if wants(&headers, "text/plain") {
         return text(plans().filter(|plan| view::has_differences(plan)));
     }
+    let differing = plans().filter(|plan| view::has_differences(plan));
     let body = json!({
+        "id": plans_id(&differing.map(plan_id).collect::<Vec<_>>()),
         "hasDifferences": plans().any(view::has_differences),
         "items": plans().map(view::plan).collect::<Vec<_>>(),
     });

@@ -44,6 +44,11 @@ pub(super) async fn alive(State(shared): State<Arc<Shared>>) -> Response {
 
 /// `GET /readyz`: whether what Berth says can be relied on (fault H15).
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
+    verdict("ready", &reasons(&shared))
+}
+
+/// Why what Berth says can't be relied on.
+pub(super) fn reasons(shared: &Shared) -> Vec<String> {
     let parts = &shared.parts;
     let overview = parts.record.overview();
     let mut reasons = Vec::new();
@@ -64,7 +69,7 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     if parts.commands.is_closed() {
         reasons.push("the controller has ended".to_owned());
     }
-    verdict("ready", &reasons)
+    reasons
 }
 
 fn verdict(word: &str, reasons: &[String]) -> Response {

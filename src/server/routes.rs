@@ -14,8 +14,8 @@ use axum::{
 };
 
 use super::{
-    Shared, actions, apps, containers, family, figures, gpus, guard, hooks, images, leases, logs,
-    models, openapi, page, plans, ports, probes, problem::Problem, rollouts, scans, sign_in,
+    Shared, actions, apps, containers, family, figures, gpus, guard, hooks, host, images, leases,
+    logs, models, openapi, page, plans, ports, probes, problem::Problem, rollouts, scans, sign_in,
     stream, targets, trail, usage,
 };
 use crate::auth::{Mode, Needs, Role};
@@ -119,6 +119,7 @@ static ROUTES: &[Route] = routes! {
     delete "/models/{project}/{app}/{version}/{model}", WRITE, models::delete;
     get "/models/{project}/{app}/{version}/{model}/info", READ, models::info;
     get "/api/v1/ports", VIEWER, ports::all;
+    get "/api/v1/host", VIEWER, host::look;
     get "/containers", VIEWER, containers::list;
     post "/containers/create", OPERATOR, containers::create;
     get "/containers/running", VIEWER, containers::running;

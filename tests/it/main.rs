@@ -7,6 +7,7 @@ mod api;
 mod authority;
 mod catalogue;
 mod cli;
+mod command;
 mod compat;
 mod compose;
 mod convergence;

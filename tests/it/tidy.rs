@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["clock", "telemetry", "host", "secret", "inspect", "scan"],
     &["source", "workspace", "engine", "gpu", "usage", "store", "auth", "audit"],
     &["queue", "record", "execute"],
-    &["health", "intake", "compose", "forge"],
+    &["health", "intake", "compose", "forge", "doctor"],
     &["reconcile"],
     &["controller", "server"],
     &["config"],

@@ -29,6 +29,7 @@ mod pull;
 mod room;
 mod shell;
 mod streams;
+mod survey;
 mod timing;
 mod transport;
 
@@ -338,6 +339,10 @@ impl Engine for Docker {
 
     fn room(&self) -> BoxFuture<'_, Result<Option<Room>, Error>> {
         Box::pin(self.free_room())
+    }
+
+    fn survey(&self) -> BoxFuture<'_, Result<serde_json::Value, Error>> {
+        Box::pin(self.look_at_itself())
     }
 
     fn gpu_ways(&self) -> BoxFuture<'_, Result<GpuWays, Error>> {

@@ -31,6 +31,13 @@ impl Fake {
         self.with(|state, _| state.remote.insert(key, (script, behaviour)));
     }
 
+    /// Whatever is asked for can be pulled from now on: for who only wants to see Berth at work.
+    #[must_use]
+    pub fn with_everything(self) -> Self {
+        self.with(|state, _| state.has_everything = true);
+        self
+    }
+
     /// How the app's next build goes; more than one are taken in order.
     pub fn script_build(&self, app: &AppName, script: Script) {
         self.with(|state, _| state.builds.entry(app.clone()).or_default().push_back(script));

@@ -113,6 +113,8 @@ pub(super) struct State {
     pub(super) networks: BTreeSet<String>,
     pub(super) taken_ports: BTreeSet<HostPort>,
     pub(super) remote: BTreeMap<String, (Script, Behaviour)>,
+    /// Whether whatever is asked for can be pulled.
+    pub(super) has_everything: bool,
     pub(super) builds: BTreeMap<AppName, VecDeque<Script>>,
     pub(super) built: BTreeMap<AppName, Behaviour>,
     pub(super) is_down: bool,
@@ -143,6 +145,7 @@ impl Default for State {
             networks: BTreeSet::new(),
             taken_ports: BTreeSet::new(),
             remote: BTreeMap::new(),
+            has_everything: false,
             builds: BTreeMap::new(),
             built: BTreeMap::new(),
             is_down: false,
@@ -436,6 +439,7 @@ impl State {
 
     pub(super) fn remote_script(&self, reference: &ImageRef) -> Result<Script, Error> {
         let known = self.remote.get(reference.as_str()).map(|(script, _)| script.clone());
+        let known = known.or_else(|| self.has_everything.then(Script::default));
         known.ok_or_else(|| Error::Work("manifest unknown".to_owned()))
     }
 

@@ -72,6 +72,7 @@ pub(super) fn docs() -> Vec<Operation> {
             .says("The text is changed only where it means something else, unless what is sent has comments of its own. A value of the environment that reads `(set)` stays what it is.")
             .header("If-Match", "The tag of the app: refuse when its manifest is another one by now.")
             .header("If-None-Match", "`*`: refuse when there is one.")
+            .query::<apps::Expected>()
             .takes::<Manifest>(JSON)
             .takes::<Manifest>("application/yaml")
             .json::<Written>(200, "It is replaced, or says so already.")

@@ -263,6 +263,8 @@ documents! {
     /// What the next pass would do, and why.
     PlanDocument {
         app: String,
+        /// What the plan is called: equal plans have equal names.
+        id: String,
         #[schemars(extend("enum" = ["nothing", "create", "replace", "start", "stop", "restart", "restore", "remove", "refresh", "tidy"]))]
         verb: String,
         has_differences: bool,
@@ -282,8 +284,25 @@ documents! {
     WaitDocument { reason: String, message: String, until: Option<Time>, }
     RefusalDocument { reason: String, message: String, }
 
+    /// Whether this machine is fit for Berth.
+    HostDocument {
+        #[schemars(extend("enum" = ["skipped", "good", "warning", "error"]))]
+        outcome: String,
+        checks: Vec<CheckDocument>,
+    }
+
+    /// A check: what was seen, and what to do.
+    CheckDocument {
+        #[schemars(extend("enum" = ["host", "docker", "gpu", "network", "state", "controller", "certificates"]))]
+        group: String,
+        name: String, code: String,
+        #[schemars(extend("enum" = ["skipped", "good", "warning", "error"]))]
+        outcome: String,
+        evidence: String, fix: String, hint: String,
+    }
+
     /// The plans of all apps.
-    PlanList { has_differences: bool, items: Vec<PlanDocument>, }
+    PlanList { id: String, has_differences: bool, items: Vec<PlanDocument>, }
 
     /// What would come of a change.
     DryRun {
@@ -291,12 +310,17 @@ documents! {
         message: String,
         has_differences: bool,
         items: Vec<PlanDocument>,
+        #[serde(skip_serializing_if = "Option::is_none")] name: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")] file: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")] result: Option<String>,
+        /// What the change is called: give it back as `expectPlan`.
         #[serde(skip_serializing_if = "Option::is_none")]
-        name: Option<String>,
+        id: Option<String>,
+        /// The spec with all defaults, as it is now and as it would be.
         #[serde(skip_serializing_if = "Option::is_none")]
-        file: Option<String>,
+        before: Option<Map<String, Value>>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        result: Option<String>,
+        after: Option<Map<String, Value>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         warnings: Option<Vec<DiagnosticDocument>>,
         #[serde(skip_serializing_if = "Option::is_none")]

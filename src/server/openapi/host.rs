@@ -1,10 +1,12 @@
 //! What is about all apps, or about none: events, images, capacity, the audit log, webhooks.
 
 use super::{
-    documents::{Accepted, Anything, AuditList, CapacityDocument, EventList, ImageList, Queued},
+    documents::{
+        Accepted, Anything, AuditList, CapacityDocument, EventList, HostDocument, ImageList, Queued,
+    },
     operation::{Operation, op},
 };
-use crate::server::{paging::Page, stream, trail};
+use crate::server::{host, paging::Page, stream, trail};
 
 const TAG: &str = "host";
 
@@ -12,6 +14,10 @@ pub(super) fn docs() -> Vec<Operation> {
     vec![
         op(("GET", "/api/v1/capacity"), (TAG, "readCapacity"), "What is asked for, used and there")
             .json::<CapacityDocument>(200, "The figures."),
+        op(("GET", "/api/v1/host"), (TAG, "examineHost"), "Whether this machine is fit for Berth")
+            .says("What `berth doctor` shows: checks with their outcome, what was seen and what to do. At most five seconds old.")
+            .query::<host::Query>()
+            .json::<HostDocument>(200, "The checks, in the order of their groups."),
         op(("GET", "/api/v1/images"), (TAG, "listImages"), "The images that Berth built")
             .says("With those that nothing needs, and why. With `limit`, `images` is a page, and `Link: rel=\"next\"` names the next one.")
             .query::<Page>()

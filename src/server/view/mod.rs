@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 pub(super) use app::{app, apps};
 pub(super) use plan::{has_differences, plan, plan_text};
 pub(super) use rollout::revisions;
+pub(super) use spec::spec;
 
 use super::reading::severity;
 use crate::manifest::{Diagnostic, Part};

@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use super::HIDDEN;
-use crate::plan::{Change, Plan, PlannedStep, Refusal, Verb, Wait, render, render_step};
+use crate::plan::{Change, Plan, PlannedStep, Refusal, Verb, Wait, plan_id, render, render_step};
 
 /// A plan, complete.
 pub(crate) fn plan(plan: &Plan) -> Value {
     json!({
         "app": plan.app,
+        "id": plan_id(plan),
         "verb": verb(plan.verb),
         "hasDifferences": has_differences(plan),
         "changes": plan.changes.iter().map(change).collect::<Vec<_>>(),

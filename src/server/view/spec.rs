@@ -39,7 +39,7 @@ impl Fields {
 }
 
 /// The spec, as a manifest would say it.
-pub(super) fn spec(spec: &AppSpec) -> Value {
+pub(crate) fn spec(spec: &AppSpec) -> Value {
     let mut fields = Fields::default();
     match &spec.source {
         Source::Git(git) => fields.put_object("source", source(git)),

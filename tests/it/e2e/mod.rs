@@ -28,6 +28,7 @@ mod secrets;
 mod shapes;
 mod sources;
 mod stage;
+mod tutorial;
 mod twins;
 mod undo;
 mod usage;

@@ -121,6 +121,7 @@ fn requests() -> Vec<Asked> {
         "/api/v1/images",
         "/api/v1/models/trash",
         "/api/v1/ports",
+        "/api/v1/host",
         "/api/v1/plan",
         "/api/v1/events/recent",
         "/api/v1/audit",
@@ -131,6 +132,9 @@ fn requests() -> Vec<Asked> {
     }
     ask("GET", "/api/v1/apps", "?limit=1", "", "");
     ask("GET", "/api/v1/apps", "?limit=0", "", "");
+    ask("GET", "/api/v1/host", "?group=state", "", "");
+    ask("GET", "/api/v1/host", "?group=all", "", "");
+    ask("PUT", ONE, "?expectPlan=00000000", "application/yaml", MANIFEST);
     ask("GET", "/api/v1/apps/{name}/logs", "?source=build", "", "");
     ask("GET", "/api/v1/apps/{name}/logs", "?tail=x", "", "");
     ask("POST", "/api/v1/apps", "?dryRun=true", "application/yaml", &other);

@@ -1,0 +1,321 @@
+//! A field: its type, default, values and example.
+
+use std::{collections::BTreeSet, sync::LazyLock};
+
+use serde_json::Value;
+
+use super::super::{document, error::Error};
+use crate::manifest::{self, edit};
+
+static SCHEMA: LazyLock<Value> = LazyLock::new(manifest::schema);
+
+/// Manifests that between them use every field. A test holds that they are valid.
+const EXAMPLES: &str = include_str!("examples.yaml");
+
+/// What there is to say about a field. None when there is no such field.
+pub(super) fn explain(what: &str, is_recursive: bool) -> Result<Option<Vec<String>>, Error> {
+    let Some(path) = whole_path(what) else { return Ok(None) };
+    let keys = keys(&path);
+    let Some(schema) = at(&keys) else { return Ok(None) };
+    let doc = doc(schema);
+    let title = if path.is_empty() { "app".to_owned() } else { format!("app.{path}") };
+    let mut lines = vec![title];
+    let mut fact = |name: &str, value: String| {
+        if !value.is_empty() {
+            lines.push(format!("  {name:<8} {value}"));
+        }
+    };
+    fact("type", kind(schema));
+    fact("values", values(schema).join(", "));
+    fact("range", range(schema));
+    fact("pattern", texts(schema, "pattern").join(" or "));
+    let (doc, default) = split_default(&doc);
+    fact("default", default);
+    fact("needed", if is_required(&keys) { "yes".to_owned() } else { String::new() });
+    if !doc.is_empty() {
+        lines.extend([String::new(), format!("  {doc}")]);
+    }
+    let below = fields(schema);
+    if !below.is_empty() {
+        lines.extend([String::new(), "fields:".to_owned()]);
+        list(&below, is_recursive, 1, &mut lines);
+    }
+    if let Some(example) = example(&keys)? {
+        lines.extend([String::new(), "example:".to_owned()]);
+        lines.extend(example.lines().map(|line| format!("  {line}")));
+    }
+    Ok(Some(lines))
+}
+
+/// What a manual page says about a field, in one paragraph.
+pub(in crate::cli) fn lines_of(path: &str) -> Option<String> {
+    let schema = at(&keys(path.strip_prefix("app.")?))?;
+    let (doc, default) = split_default(&doc(schema));
+    let default = if default.is_empty() { String::new() } else { format!(" Default: {default}.") };
+    let values = values(schema).join(", ");
+    let values = if values.is_empty() { values } else { format!(" One of {values}.") };
+    Some(format!("({}) {doc}{values}{default}", kind(schema)))
+}
+
+/// Every field of a manifest, as a path.
+pub(in crate::cli) fn paths() -> Vec<String> {
+    let mut found = vec!["app".to_owned()];
+    add("app", &SCHEMA, &mut found);
+    found
+}
+
+fn add(path: &str, schema: &'static Value, found: &mut Vec<String>) {
+    for (name, schema) in fields(schema) {
+        let path = format!("{path}.{name}");
+        found.push(path.clone());
+        add(&path, schema, found);
+    }
+}
+
+/// The path from the top that somebody means: `spec.gpus`, `app.spec.gpus` or the end of it.
+fn whole_path(what: &str) -> Option<String> {
+    let what = what.replace("[]", "");
+    let what = what.trim_matches('.');
+    if what == "app" || what == "manifest" {
+        return Some(String::new());
+    }
+    let all = paths();
+    let exact = [what.to_owned(), format!("app.{what}"), format!("app.spec.{what}")];
+    let end = format!(".{what}");
+    let found = exact.iter().find(|path| all.contains(path)).or_else(|| {
+        let ends = all.iter().filter(|path| path.ends_with(&end));
+        ends.min_by_key(|path| (path.matches('.').count(), (*path).clone()))
+    });
+    found.and_then(|path| path.strip_prefix("app.")).map(ToOwned::to_owned)
+}
+
+fn keys(path: &str) -> Vec<&str> {
+    path.split('.').filter(|key| !key.is_empty()).collect()
+}
+
+fn at(keys: &[&str]) -> Option<&'static Value> {
+    let mut schema: &'static Value = &SCHEMA;
+    for key in keys {
+        schema = fields(schema).into_iter().find(|(name, _)| name == key)?.1;
+    }
+    Some(schema)
+}
+
+fn is_required(keys: &[&str]) -> bool {
+    let Some((last, above)) = keys.split_last() else { return false };
+    let needed = |form: &&Value| {
+        let required = form.get("required").and_then(Value::as_array);
+        required.is_some_and(|names| names.iter().any(|name| name == last))
+    };
+    at(above).is_some_and(|schema| objects(schema).iter().any(needed))
+}
+
+/// The forms that a value may have: the schema itself, or what it refers to.
+fn forms(schema: &'static Value) -> Vec<&'static Value> {
+    let (mut found, mut open) = (Vec::new(), vec![schema]);
+    while let Some(schema) = open.pop() {
+        if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
+            open.extend(SCHEMA.pointer(name.trim_start_matches('#')));
+            continue;
+        }
+        for word in ["oneOf", "allOf", "anyOf"] {
+            let parts = schema.get(word).and_then(Value::as_array).into_iter().flatten();
+            open.extend(parts.collect::<Vec<_>>().into_iter().rev());
+        }
+        found.push(schema);
+    }
+    found
+}
+
+/// The mappings among the forms, those of a list's elements too.
+fn objects(schema: &'static Value) -> Vec<&'static Value> {
+    let mut found = Vec::new();
+    for form in forms(schema) {
+        found.push(form);
+        for inner in [form.get("items"), form.get("additionalProperties")].into_iter().flatten() {
+            if inner.is_object() {
+                found.extend(forms(inner));
+            }
+        }
+    }
+    found
+}
+
+fn fields(schema: &'static Value) -> Vec<(&'static str, &'static Value)> {
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for form in objects(schema) {
+        let properties = form.get("properties").and_then(Value::as_object);
+        for (name, schema) in properties.into_iter().flatten() {
+            if seen.insert(name.as_str()) {
+                found.push((name.as_str(), schema));
+            }
+        }
+    }
+    found
+}
+
+fn list(
+    fields: &[(&'static str, &'static Value)],
+    is_recursive: bool,
+    depth: usize,
+    lines: &mut Vec<String>,
+) {
+    let longest = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or_default();
+    let wide = longest(&mut fields.iter().map(|(name, _)| name.len()));
+    let kinds = longest(&mut fields.iter().map(|(_, schema)| kind(schema).len()));
+    for (name, schema) in fields {
+        let doc = doc(schema);
+        let first = doc.split_once(". ").map_or(doc.as_str(), |(first, _)| first);
+        let indent = "  ".repeat(depth);
+        let line = format!("{indent}{name:<wide$}  {:<kinds$}  {first}", kind(schema));
+        lines.push(line.trim_end().to_owned());
+        if is_recursive {
+            list(&self::fields(schema), true, depth + 1, lines);
+        }
+    }
+}
+
+/// What a field is for; its own words before those of its type.
+fn doc(schema: &'static Value) -> String {
+    let said = forms(schema).into_iter().find_map(|form| form.get("description")?.as_str());
+    said.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A description, and the default that it names.
+fn split_default(doc: &str) -> (String, String) {
+    let Some((doc, rest)) = doc.split_once("Default: ") else {
+        return (doc.to_owned(), String::new());
+    };
+    let end = rest.find(". ").unwrap_or(rest.len());
+    let (default, more) = rest.split_at(end);
+    let doc = format!("{} {}", doc.trim(), more.trim_start_matches('.').trim());
+    (doc.trim().to_owned(), default.trim_end_matches('.').trim_matches('`').to_owned())
+}
+
+fn kind(schema: &'static Value) -> String {
+    let mut kinds = Vec::new();
+    for form in forms(schema) {
+        let names = match form.get("type") {
+            Some(Value::String(name)) => vec![name.as_str()],
+            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+            _ if form.get("const").is_some() => vec!["string"],
+            _ => Vec::new(),
+        };
+        for name in names {
+            let name = match (name, form.get("items")) {
+                ("array", Some(items)) => format!("list of {}", kind(items)),
+                ("object", _) if form.get("additionalProperties").is_some_and(Value::is_object) => {
+                    "mapping of names to values".to_owned()
+                }
+                ("object", _) => "mapping".to_owned(),
+                ("string", _) => "text".to_owned(),
+                (name, _) => name.to_owned(),
+            };
+            if !kinds.contains(&name) {
+                kinds.push(name);
+            }
+        }
+    }
+    kinds.join(" or ")
+}
+
+fn values(schema: &'static Value) -> Vec<String> {
+    let mut found = Vec::new();
+    let items = forms(schema).into_iter().filter_map(|form| form.get("items")).flat_map(forms);
+    for form in forms(schema).into_iter().chain(items) {
+        let several = form.get("enum").and_then(Value::as_array).into_iter().flatten();
+        let words = several.chain(form.get("const")).filter_map(Value::as_str);
+        found.extend(words.map(ToOwned::to_owned));
+    }
+    found
+}
+
+fn texts(schema: &'static Value, word: &str) -> Vec<String> {
+    let of = |form: &'static Value| form.get(word).and_then(Value::as_str);
+    forms(schema).into_iter().filter_map(of).map(ToOwned::to_owned).collect()
+}
+
+fn range(schema: &'static Value) -> String {
+    let bound = |word: &str| {
+        let found = forms(schema).into_iter().find_map(|form| form.get(word)?.as_f64());
+        found.map(|number| number.to_string())
+    };
+    match (bound("minimum"), bound("maximum")) {
+        (Some(least), Some(most)) => format!("{least} to {most}"),
+        (Some(least), None) => format!("{least} or more"),
+        (None, Some(most)) => format!("{most} or less"),
+        (None, None) => String::new(),
+    }
+}
+
+/// How the field is written, with what is around it.
+fn example(keys: &[&str]) -> Result<Option<String>, Error> {
+    let Some((last, above)) = keys.split_last() else { return Ok(None) };
+    for text in EXAMPLES.split("---\n") {
+        let Ok(document) = edit::read(text.as_bytes()) else { continue };
+        if let Some(found) = find(&document, above, last) {
+            let shown = serde_json::json!({ *last: found });
+            return document::yaml(&shown).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// The value at a path; of a list, of the first element that has it.
+fn find(value: &Value, above: &[&str], last: &str) -> Option<Value> {
+    if let Value::Array(items) = value {
+        return items.iter().find_map(|item| find(item, above, last));
+    }
+    let Some((first, rest)) = above.split_first() else { return value.get(last).cloned() };
+    if let Some(below) = value.get(first) {
+        return find(below, rest, last);
+    }
+    // The names of a mapping stand for any.
+    let inner = value.as_object()?.values();
+    inner.filter(|value| value.is_object()).find_map(|value| value.get(last).cloned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Diagnostic;
+
+    #[test]
+    fn the_examples_are_valid_and_show_nearly_every_field() {
+        for text in EXAMPLES.split("---\n") {
+            let reading = manifest::read_file("examples.yaml", text.as_bytes());
+            let mistakes: Vec<_> = reading
+                .diagnostics
+                .iter()
+                .filter(|d| d.is_error())
+                .map(Diagnostic::summary)
+                .collect();
+            assert_eq!(mistakes, Vec::<String>::new());
+        }
+        let all = paths();
+        let is_shown = |path: &&String| {
+            let path = path.strip_prefix("app.").unwrap_or("");
+            example(&keys(path)).unwrap().is_some()
+        };
+        let missing: Vec<_> = all.iter().filter(|path| *path != "app" && !is_shown(path)).collect();
+        assert!(missing.len() * 12 < all.len(), "fields without an example: {missing:?}");
+    }
+
+    #[test]
+    fn every_field_has_a_type_and_says_what_it_is_for() {
+        for path in paths() {
+            let lines = explain(&path, false).unwrap().unwrap_or_else(|| panic!("{path}"));
+            assert!(lines.iter().any(|line| line.starts_with("  type ")), "{path}: {lines:?}");
+            assert!(lines.len() > 2, "{path}: {lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_default_is_taken_out_of_the_words_around_it() {
+        let split = |text: &str| split_default(text);
+        assert_eq!(split("A. Default: 5m. B."), ("A. B.".to_owned(), "5m".to_owned()));
+        assert_eq!(split("A. Default: none."), ("A.".to_owned(), "none".to_owned()));
+        assert_eq!(split("A."), ("A.".to_owned(), String::new()));
+    }
+}
