@@ -132,7 +132,16 @@ struct Job {
 #[derive(Default)]
 struct Running {
     jobs: BTreeMap<AppName, Job>,
+    /// Looks at the repositories of apps that are being built.
+    looks: BTreeMap<AppName, Job>,
     next_id: u64,
+}
+
+impl Job {
+    fn seen(&self) -> RunningWork {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        RunningWork { progress, ..self.work.clone() }
+    }
 }
 
 /// The long work of all apps.
@@ -187,9 +196,13 @@ impl Jobs {
     /// The work of an app that is under way.
     pub fn running(&self, app: &AppName) -> Option<RunningWork> {
         let running = self.lock();
-        let job = running.jobs.get(app)?;
-        let progress = job.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Some(RunningWork { progress, ..job.work.clone() })
+        running.jobs.get(app).or_else(|| running.looks.get(app)).map(Job::seen)
+    }
+
+    /// The look at an app's repository that is under way beside its build.
+    pub fn looking(&self, app: &AppName) -> Option<RunningWork> {
+        let running = self.lock();
+        running.jobs.get(app).and_then(|_| running.looks.get(app)).map(Job::seen)
     }
 
     /// Whether anything is being built, or waits for its turn.
@@ -202,17 +215,27 @@ impl Jobs {
         steps::all(&self.workspace.steps_dir())
     }
 
-    /// Begins work; other work of the app is ended.
+    /// Begins work; other work of the app is ended. What is fetched while the app is being built is
+    /// looked for first: the build goes on unless there is something else to build.
     pub fn start(self: &Arc<Self>, app: &AppName, work: &Work) {
         let progress = Arc::new(Mutex::new(None));
         let mut running = self.lock();
+        let is_building = running.jobs.get(app).is_some_and(|job| job.work.kind == WorkKind::Build);
+        let is_beside = is_building && work.kind() == WorkKind::Fetch;
         running.next_id += 1;
         let id = running.next_id;
         let task = {
             let (jobs, app, work) = (Arc::clone(self), app.clone(), work.clone());
             let progress = Arc::clone(&progress);
-            tokio::spawn(async move { jobs.run(id, app, work, progress).await })
+            tokio::spawn(async move {
+                if is_beside {
+                    jobs.look_beside(id, app, work).await;
+                } else {
+                    jobs.run(id, app, work, progress).await;
+                }
+            })
         };
+        let is_fetch = work.kind() == WorkKind::Fetch;
         let work = RunningWork {
             kind: work.kind(),
             input: work.input(),
@@ -220,21 +243,58 @@ impl Jobs {
             progress: None,
         };
         let job = Job { id, work, progress, task: task.abort_handle() };
-        if let Some(old) = running.jobs.insert(app.clone(), job) {
+        // A look goes on beside a build that begins, and beside nothing else.
+        let look = if is_fetch { running.looks.remove(app) } else { None };
+        let place = if is_beside { &mut running.looks } else { &mut running.jobs };
+        for old in place.insert(app.clone(), job).into_iter().chain(look) {
             old.task.abort();
         }
+    }
+
+    /// Looks at the repository of an app that is being built. The code stays as it is until the
+    /// build has ended: it is what that is made from.
+    async fn look_beside(self: Arc<Self>, id: u64, app: AppName, work: Work) {
+        let Work::Fetch { source, look_for, look } = &work else { return };
+        let (manifests, start) = (&self.settings.manifests, Instant::now());
+        let seen = self.workspace.look(&app, source, manifests, look_for, (*look, start)).await;
+        let result = match seen {
+            Ok(Seen::News(news)) => {
+                let known = self.workspace.load(&app);
+                match known.filter(|known| !news.is_another(known, source)) {
+                    Some(known) => Ok(Done::Fetched(Box::new(known))),
+                    None => return self.supersede(id, &app, &work),
+                }
+            }
+            Ok(Seen::Same(checkout)) => Ok(Done::Fetched(Box::new(checkout))),
+            Err(error) => Err(error.into()),
+        };
+        self.end(id, &app, &work, result, start);
+    }
+
+    /// There is something else to build: the build of what was there ends.
+    fn supersede(self: &Arc<Self>, id: u64, app: &AppName, work: &Work) {
+        let mut running = self.lock();
+        if running.looks.get(app).is_none_or(|look| look.id != id) {
+            return;
+        }
+        running.looks.remove(app);
+        if let Some(build) = running.jobs.remove(app) {
+            tracing::info!(app = app.as_str(), "the build ends: there is a newer commit");
+            build.task.abort();
+        }
+        drop(running);
+        self.start(app, work);
     }
 
     /// Ends an app's work of this kind; answers whether there was any.
     pub fn cancel(&self, app: &AppName, kind: WorkKind) -> bool {
         let mut running = self.lock();
-        if running.jobs.get(app).is_none_or(|job| job.work.kind != kind) {
-            return false;
-        }
-        if let Some(job) = running.jobs.remove(app) {
-            job.task.abort();
-        }
-        true
+        let is_it = running.jobs.get(app).is_some_and(|job| job.work.kind == kind);
+        let job = if is_it { running.jobs.remove(app) } else { None };
+        let is_looking = job.is_some() || !running.jobs.contains_key(app);
+        let look = if is_looking { running.looks.remove(app) } else { None };
+        let ended = [job, look].into_iter().flatten().map(|job| job.task.abort()).count();
+        0 < ended
     }
 
     async fn run(
@@ -309,8 +369,11 @@ impl Jobs {
         start: Instant,
     ) {
         let mut running = self.lock();
-        if running.jobs.get(app).is_some_and(|job| job.id == id) {
-            running.jobs.remove(app);
+        let Running { jobs, looks, .. } = &mut *running;
+        for place in [jobs, looks] {
+            if place.get(app).is_some_and(|job| job.id == id) {
+                place.remove(app);
+            }
         }
         drop(running);
         let (kind, input, took) = (work.kind(), work.input(), start.elapsed());

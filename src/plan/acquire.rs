@@ -13,7 +13,9 @@ use super::{
 use crate::model::{
     App, Digest, GitSource, GitUrl, ImageRef, PullPolicy, Reason, Source, Timestamp,
 };
-use crate::state::{Checkout, OwnImage, Pin, Policy, Request, Resolved, WorkKind, World};
+use crate::state::{
+    Checkout, OwnImage, Pin, Policy, Request, Resolved, RunningWork, WorkKind, World,
+};
 
 /// How many builds from scratch may be forgotten and are still found out.
 const REBUILDS_LOOKED: u64 = 32;
@@ -66,11 +68,9 @@ fn cancel_superseded(input: &Input<'_>, plan: &mut Plan) {
 
 fn turn(input: &Input<'_>, work: &Work) -> Turn {
     let wanted = work.input();
-    if let Some(running) = &input.state.work
-        && running.kind == work.kind()
-        && running.input == wanted
-    {
-        return Turn::Running(running.progress.clone());
+    let mut running = input.state.work.iter().chain(&input.state.look);
+    if let Some(it) = running.find(|it| it.kind == work.kind() && it.input == wanted) {
+        return Turn::Running(it.progress.clone());
     }
     // An installation stays asked for until it is done: what failed in it waits like all else.
     let is_asked = !matches!(input.state.request, None | Some(Request::Install));
@@ -310,12 +310,15 @@ fn due(git: &GitSource, checked_at: Timestamp) -> Timestamp {
     checked_at.moved(interval - since)
 }
 
-/// Looks for a newer commit when its time has come. What is there goes on meanwhile.
+/// Looks for a newer commit when its time has come. What is there goes on meanwhile, and so does
+/// the build of it until a newer one is found.
 fn refresh(input: &Input<'_>, git: &GitSource, fetch: Work, plan: &mut Plan) {
     let is_asked = matches!(input.state.request, Some(Request::Fetch | Request::Take));
     let is_polled = !git.interval.is_zero();
     let due = input.state.checked_at.filter(|_| is_polled).map_or(input.now, |at| due(git, at));
-    if input.state.work.is_some() {
+    let is_remote = !matches!(git.url, GitUrl::Local(_));
+    let is_beside = |work: &RunningWork| is_remote && work.kind == WorkKind::Build;
+    if !input.state.work.as_ref().is_none_or(is_beside) {
         return;
     }
     match turn(input, &fetch) {

@@ -227,6 +227,7 @@ impl Reconciler {
             checkout,
             checked_at: facts.checked_at,
             work: self.jobs.running(app),
+            look: self.jobs.looking(app),
             placement: self.place(app, want, world, &facts).await,
             gpus: GpuPlacement::default(),
             devices: GpuDevices::default(),

@@ -473,6 +473,8 @@ pub struct AppState {
     pub checked_at: Option<Timestamp>,
     /// Long work under way.
     pub work: Option<RunningWork>,
+    /// The look at its repository that is under way beside its build.
+    pub look: Option<RunningWork>,
     /// Long work that failed, by kind.
     pub failures: BTreeMap<WorkKind, Failure>,
     /// What the health checks said.

@@ -36,6 +36,19 @@ pub struct News {
     pub(super) look_for: Vec<String>,
 }
 
+impl News {
+    /// Whether this is certainly something else than what is in place. Of a folder of this machine,
+    /// or a commit that is named only in part, that is known once it is fetched.
+    pub fn is_another(&self, known: &Checkout, source: &GitSource) -> bool {
+        let is_commit_new =
+            || self.found.as_ref().is_some_and(|found| found.commit != known.commit);
+        !is_of(known, source)
+            || known.path != source.path
+            || known.submodules != source.submodules
+            || is_commit_new()
+    }
+}
+
 impl Workspace {
     /// Looks what `source` is now. Apps of one remote share the answers: none is older than
     /// `since`, but for polls, where a few seconds do not count.

@@ -13,7 +13,10 @@ use super::{
     repository::Repository,
     stage::{Berth, Stage, get, httpd},
 };
-use crate::git_access::lfs_server::{Content, Store};
+use crate::git_access::{
+    lfs_server::{Content, Store},
+    wire::Wire,
+};
 
 fn manifest(app: &str, source: &str) -> String {
     format!(
@@ -81,18 +84,27 @@ async fn files_of_git_lfs_and_submodules_are_in_the_image() {
 /// An app that runs a good version of its repository.
 struct Page {
     repository: Repository,
+    url: String,
     life: (String, String),
+    _wire: Wire,
 }
 
 impl Page {
     async fn start(stage: &Stage, berth: &Berth) -> Self {
-        let repository = Repository::bare(&stage.path("served").join("page.git"));
-        let page = Self { repository, life: Default::default() };
+        let served = stage.path("served");
+        let repository = Repository::bare(&served.join("page.git"));
+        let wire = Store::default().serve_to(&served, None, None);
+        let url = wire.url("/page.git");
+        let page = Self { repository, url, life: Default::default(), _wire: wire };
         let at = page.commit("", "one");
-        stage.write("page.yaml", &manifest("page", &format!("url: {}", page.repository.url())));
+        stage.write("page.yaml", &page.manifest());
         until_at(berth, "page", &at).await;
         berth.until_running("page").await;
         Self { life: stage.container("page").life(), ..page }
+    }
+
+    fn manifest(&self) -> String {
+        manifest("page", &format!("url: {}", self.url))
     }
 
     /// Commits a version that says this; its Dockerfile has more lines.
@@ -160,7 +172,7 @@ async fn a_hostile_repository_is_refused_by_name_and_loses_nothing() {
         assert!(!leads_out(&stage.workspace("page", "")), "{words}");
     }
     // A manifest can't point out of the repository either.
-    let source = manifest("page", &format!("url: {}", page.repository.url()));
+    let source = page.manifest();
     stage.write("page.yaml", &format!("{source}  build: {{dockerfile: ../../Dockerfile}}\n"));
     let is_said = |status: &berth::status::Status| status.message.contains("dockerfile");
     berth.until_status("page", "its manifest is refused", is_said).await;

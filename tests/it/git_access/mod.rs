@@ -8,7 +8,7 @@ mod secrets;
 mod ssh;
 mod sshd;
 mod web;
-mod wire;
+pub(crate) mod wire;
 
 use std::{
     fs,

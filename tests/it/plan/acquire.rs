@@ -325,6 +325,26 @@ fn a_newer_commit_is_looked_for_when_somebody_asks() {
     assert_eq!(plan.steps[0].cause, "somebody asked for it");
 }
 
+/// A newer commit can end a build: it is looked for beside it, one look at a time, and never while
+/// anything else is under way.
+#[test]
+fn a_newer_commit_is_looked_for_while_the_older_one_is_built() {
+    let mut sim = fetched(&plain()).has_image(BASE);
+    let build = work(&sim.plan()).clone();
+    sim.state.work = Some(running(&build, Some("step 1")));
+    assert!(sim.plan().is_empty());
+    sim.now = sim.now + Duration::from_secs(3600);
+    let plan = sim.plan();
+    assert_eq!(steps(&plan), [format!("fetch {URL} at HEAD")]);
+    assert_eq!(plan.says(Reason::Building), Some("step 1"));
+    sim.state.look = Some(running(work(&plan), None));
+    assert!(sim.plan().is_empty(), "one look at a time");
+    sim.state.look = None;
+    sim.state.work = Some(RunningWork { kind: WorkKind::Pull, ..running(&build, None) });
+    let fetches = |plan: &Plan| steps(plan).iter().any(|step| step.starts_with("fetch"));
+    assert!(!fetches(&sim.plan()));
+}
+
 #[test]
 fn an_interval_of_zero_looks_only_when_asked() {
     let app = git_app(&format!("source: {{git: '{URL}', interval: '0'}}"));
