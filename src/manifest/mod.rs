@@ -34,5 +34,5 @@ pub(crate) use node::Node as Leaf;
 pub use place::is_sensitive;
 pub use read::{FileReading, Mention, read_file};
 pub use render::render;
-pub use schema::{schema, schema_of_manifest, schema_of_spec, without_null};
+pub use schema::{schema, schema_of_app, schema_of_manifest, schema_of_spec, without_null};
 pub use snapshot::{FileContent, Part, Snapshot};

@@ -46,6 +46,11 @@ pub fn schema() -> Value {
     })
 }
 
+/// The JSON Schema (draft-07) of an app's manifest alone.
+pub fn schema_of_app() -> &'static Value {
+    &SCHEMA
+}
+
 /// The schema of a manifest, among others of a document.
 pub fn schema_of_manifest(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<v1::Manifest>()

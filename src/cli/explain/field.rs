@@ -1,13 +1,11 @@
 //! A field: its type, default, values and example.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::super::{document, error::Error};
-use crate::manifest::{self, edit};
-
-static SCHEMA: LazyLock<Value> = LazyLock::new(manifest::schema);
+use crate::manifest::{edit, schema_of_app};
 
 /// Manifests that between them use every field. A test holds that they are valid.
 const EXAMPLES: &str = include_str!("examples.yaml");
@@ -60,7 +58,7 @@ pub(in crate::cli) fn lines_of(path: &str) -> Option<String> {
 /// Every field of a manifest, as a path.
 pub(in crate::cli) fn paths() -> Vec<String> {
     let mut found = vec!["app".to_owned()];
-    add("app", &SCHEMA, &mut found);
+    add("app", schema_of_app(), &mut found);
     found
 }
 
@@ -94,7 +92,7 @@ fn keys(path: &str) -> Vec<&str> {
 }
 
 fn at(keys: &[&str]) -> Option<&'static Value> {
-    let mut schema: &'static Value = &SCHEMA;
+    let mut schema = schema_of_app();
     for key in keys {
         schema = fields(schema).into_iter().find(|(name, _)| name == key)?.1;
     }
@@ -115,7 +113,7 @@ fn forms(schema: &'static Value) -> Vec<&'static Value> {
     let (mut found, mut open) = (Vec::new(), vec![schema]);
     while let Some(schema) = open.pop() {
         if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
-            open.extend(SCHEMA.pointer(name.trim_start_matches('#')));
+            open.extend(schema_of_app().pointer(name.trim_start_matches('#')));
             continue;
         }
         for word in ["oneOf", "allOf", "anyOf"] {
@@ -279,7 +277,7 @@ fn find(value: &Value, above: &[&str], last: &str) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::Diagnostic;
+    use crate::manifest::{self, Diagnostic};
 
     #[test]
     fn the_examples_are_valid_and_show_nearly_every_field() {

@@ -39,6 +39,7 @@ macro_rules! documents {
         pub(super) struct $name { $($(#[$field_about])* $field: $kind,)* }
     )*};
 }
+pub(super) use documents;
 
 /// A time, as RFC 3339 says it.
 pub(super) struct Time;
@@ -452,54 +453,6 @@ documents! {
     }
 
     /// What is asked for, what is used and what there is.
-    ScanList {
-        api_version: String,
-        kind: String,
-        /// Whether Berth was given a database.
-        is_enabled: bool,
-        database: Option<ScanDatabase>,
-        scans: Vec<ScanShort>,
-    }
-
-    ScanDatabase {
-        newest: Option<Time>,
-        digest: Option<String>,
-        /// Why it can't be read now.
-        error: Option<String>,
-    }
-
-    ScanShort {
-        app: String,
-        /// The id of the image that is wanted.
-        image: Option<String>,
-        /// `off`, `pending`, `failed`, `clean`, `warned` or `blocked`.
-        status: String,
-        message: String,
-        /// By severity, without those that are accepted.
-        counts: Option<Map<String, Value>>,
-        scanned_at: Option<Time>,
-    }
-
-    ScanDocument {
-        api_version: String,
-        kind: String,
-        database: Option<ScanDatabase>,
-        app: String,
-        image: Option<String>,
-        status: String,
-        message: String,
-        counts: Option<Map<String, Value>>,
-        scanned_at: Option<Time>,
-        distribution: Option<Map<String, Value>>,
-        packages: Option<u64>,
-        findings: Option<Vec<Map<String, Value>>>,
-        /// The names of those that keep the image from starting.
-        blocked: Option<Vec<String>>,
-        accepted: Option<Vec<Map<String, Value>>>,
-        expired: Option<Vec<Map<String, Value>>>,
-        unread: Option<Vec<Map<String, Value>>>,
-    }
-
     CapacityDocument {
         api_version: String,
         kind: String,

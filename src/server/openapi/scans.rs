@@ -1,7 +1,12 @@
 //! What is known of vulnerabilities in images.
 
+#![expect(dead_code, reason = "only the schemas of the documents are used")]
+
+use schemars::JsonSchema;
+use serde_json::{Map, Value};
+
 use super::{
-    documents::{Anything, ScanDocument, ScanList},
+    documents::{Anything, Time, documents},
     operation::{Operation, op},
 };
 
@@ -31,4 +36,55 @@ pub(super) fn docs() -> Vec<Operation> {
         )
         .json::<ScanList>(200, "How each app's image stands."),
     ]
+}
+
+documents! {
+    /// How the images stand.
+    ScanList {
+        api_version: String,
+        kind: String,
+        /// Whether Berth was given a database.
+        is_enabled: bool,
+        database: Option<ScanDatabase>,
+        scans: Vec<ScanShort>,
+    }
+
+    ScanDatabase {
+        newest: Option<Time>,
+        digest: Option<String>,
+        /// Why it can't be read now.
+        error: Option<String>,
+    }
+
+    ScanShort {
+        app: String,
+        /// The id of the image that is wanted.
+        image: Option<String>,
+        /// `off`, `pending`, `failed`, `clean`, `warned` or `blocked`.
+        status: String,
+        message: String,
+        /// By severity, without those that are accepted.
+        counts: Option<Map<String, Value>>,
+        scanned_at: Option<Time>,
+    }
+
+    ScanDocument {
+        api_version: String,
+        kind: String,
+        database: Option<ScanDatabase>,
+        app: String,
+        image: Option<String>,
+        status: String,
+        message: String,
+        counts: Option<Map<String, Value>>,
+        scanned_at: Option<Time>,
+        distribution: Option<Map<String, Value>>,
+        packages: Option<u64>,
+        findings: Option<Vec<Map<String, Value>>>,
+        /// The names of those that keep the image from starting.
+        blocked: Option<Vec<String>>,
+        accepted: Option<Vec<Map<String, Value>>>,
+        expired: Option<Vec<Map<String, Value>>>,
+        unread: Option<Vec<Map<String, Value>>>,
+    }
 }

@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use berth::model::Phase;
+use berth::{model::Phase, record::Command};
 
 use super::{
     engine::TINY,
     repository::Repository,
-    stage::{Berth, Stage, get, httpd},
+    stage::{Berth, Stage, get, httpd, name},
 };
 use crate::git_access::{
     lfs_server::{Content, Store},
@@ -164,6 +164,7 @@ async fn a_hostile_repository_is_refused_by_name_and_loses_nothing() {
     ];
     for (files, links, words) in hostile {
         page.repository.commit_with(files, links, &[]);
+        berth.command(Command::Reconcile(name("page"))).await;
         let is_said = |status: &berth::status::Status| status.message.contains(words);
         let status = berth.until_status("page", words, is_said).await;
         assert!(status.url.is_some(), "{status:?}");
@@ -180,6 +181,7 @@ async fn a_hostile_repository_is_refused_by_name_and_loses_nothing() {
 
     stage.write("page.yaml", &source);
     let at = page.commit("", "two");
+    berth.command(Command::Reconcile(name("page"))).await;
     until_at(&berth, "page", &at).await;
     assert_eq!(said(&berth, "page", "/").await, "two");
 }
