@@ -271,8 +271,10 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let (collector, history) = usage::usage(&config, &daemon.record(), cards.follow(), &clock);
     let models = models::depot(&config);
     let leases = LeaseFigures::new(Arc::clone(&ledger), Arc::clone(&cards));
+    let told = (daemon.record(), repositories.secrets.clone());
+    let hooks = models::announce(&config, &models, told, &clock, &stop);
     let sources: Vec<Arc<dyn Exposed>> =
-        vec![collector, Arc::new(leases), Arc::clone(models.figures()) as _];
+        vec![collector, Arc::new(leases), Arc::clone(models.figures()) as _, hooks];
     let parts = Parts {
         record: daemon.record(),
         usage: Arc::clone(&history),

@@ -15,6 +15,7 @@ use tokio_util::io::ReaderStream;
 use super::{
     document::{self, Format, ago, list, text},
     error::{Error, Exit},
+    inspection,
     output::{Output, plain},
     server::Server,
     table,
@@ -23,7 +24,7 @@ use crate::model::{Digest, format_bytes};
 use crate::store::Key;
 
 /// How much is read at once.
-const BLOCK: usize = 256 * 1024;
+pub(super) const BLOCK: usize = 256 * 1024;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
@@ -52,6 +53,9 @@ enum Verb {
         /// Only if there is none of this name.
         #[arg(long)]
         create_only: bool,
+        /// In a way that goes on after a break; large files always are.
+        #[arg(long)]
+        resumable: bool,
         /// A description.
         #[arg(long, value_name = "TEXT")]
         description: Option<String>,
@@ -67,13 +71,22 @@ enum Verb {
         /// The file [default: the model's name].
         file: Option<PathBuf>,
     },
-    /// Check that a file is the same as a stored model.
-    Verify {
+    /// Say what is known of a model, and what is inside it.
+    Info {
         /// Which.
         #[arg(value_parser = name, value_name = "NAME")]
         name: Key,
-        /// The file.
-        file: PathBuf,
+        /// How the answer is written.
+        #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+        output: Format,
+    },
+    /// Check that a file is the same as a stored model; or that a model, or all, are what they were.
+    Verify {
+        /// Which; without it, how the controller's own reading stands.
+        #[arg(value_parser = name, value_name = "NAME")]
+        name: Option<Key>,
+        /// The file; without it, the controller reads the model again.
+        file: Option<PathBuf>,
     },
     /// Delete models; for a while, they can be brought back.
     Rm {
@@ -103,15 +116,21 @@ fn name(text: &str) -> Result<Key, String> {
 pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
     match &args.verb {
         Verb::Ls { words, output: format } => ls(&words.join(" "), format, server, output).await,
-        Verb::Push { file, name, create_only, description, framework } => {
+        Verb::Push { file, name, create_only, resumable, description, framework } => {
             let about = [("description", description), ("framework", framework)];
-            push(file, name, *create_only, &about, (server, output)).await
+            push(file, name, (*create_only, *resumable), &about, (server, output)).await
+        }
+        Verb::Info { name, output: format } => {
+            inspection::info(name, format, server, output).await
         }
         Verb::Pull { name, file } => {
             let file = file.clone().unwrap_or_else(|| PathBuf::from(&name.model));
             pull(name, &file, server, output).await
         }
-        Verb::Verify { name, file } => verify(name, file, server, output).await,
+        Verb::Verify { name: Some(name), file: Some(file) } => {
+            verify(name, file, server, output).await
+        }
+        Verb::Verify { name, .. } => inspection::verify(name.as_ref(), server, output).await,
         Verb::Rm { names } => {
             for name in names {
                 server.delete(&name.path()).await?;
@@ -158,16 +177,26 @@ async fn ls(
                 let size = format_bytes(model["size"].as_u64().unwrap_or_default());
                 let digest = text(model, "/sha256").get(..12).unwrap_or_default().to_owned();
                 let came = text(model, "/upload_timestamp");
-                vec![
+                let mut row = vec![
                     plain(&names(model)),
                     size,
                     digest,
                     ago(came),
                     plain(text(model, "/framework")),
-                ]
+                ];
+                if *format == Format::Wide {
+                    row.push(plain(text(model, "/format")));
+                    let rotten = (model["quarantined"] == true).then(|| "quarantined".to_owned());
+                    row.push(rotten.unwrap_or_else(|| plain(text(model, "/safety"))));
+                }
+                row
             };
             let rows: Vec<_> = list(&all, "/models").iter().map(row).collect();
-            for line in table::lines(&["NAME", "SIZE", "SHA256", "AGE", "FRAMEWORK"], &rows) {
+            let mut heads = vec!["NAME", "SIZE", "SHA256", "AGE", "FRAMEWORK"];
+            if *format == Format::Wide {
+                heads.extend(["FORMAT", "SAFETY"]);
+            }
+            for line in table::lines(&heads, &rows) {
                 output.line(&line)?;
             }
         }
@@ -175,21 +204,21 @@ async fn ls(
     Ok(Exit::Done)
 }
 
-fn unreadable(path: &Path) -> impl Fn(io::Error) -> Error {
+pub(super) fn unreadable(path: &Path) -> impl Fn(io::Error) -> Error {
     move |error| {
         Error::new(Exit::Trouble, format!("{} can't be used", path.display()))
             .why(error.to_string())
     }
 }
 
-fn other(name: &Key) -> Error {
+pub(super) fn other(name: &Key) -> Error {
     Error::new(Exit::NotSo, format!("the file and model/{name} have different contents"))
 }
 
 async fn push(
     file: &Path,
     name: &Key,
-    is_new: bool,
+    (is_new, is_resumable): (bool, bool),
     about: &[(&str, &Option<String>)],
     (server, output): (&Server, &mut Output),
 ) -> Result<Exit, Error> {
@@ -199,7 +228,12 @@ async fn push(
         |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
     let said = about.iter().filter_map(|(name, text)| Some((name, text.as_deref()?)));
     let query: Vec<_> = said.map(|(name, text)| format!("{name}={}", encode(text))).collect();
-    let path = format!("{}?{}", name.path(), query.join("&"));
+    let said = query.join("&");
+    if is_resumable || super::push::LARGE <= size {
+        let file = super::push::File { path: file, name, size, is_new, said };
+        return super::push::push(&file, server, output).await;
+    }
+    let path = format!("{}?{said}", name.path());
     let (sender, seen) = tokio::sync::oneshot::channel();
     let hashing = Hashing { hasher: Sha256::new(), done: Some(sender) };
     let blocks = ReaderStream::with_capacity(opened, BLOCK);

@@ -76,6 +76,22 @@ impl Server {
         document(&self.0.upload(path, size, is_new, blocks).await?)
     }
 
+    /// Sends a part of a file whose blocks are these.
+    pub(super) async fn part(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, String)],
+        size: u64,
+        blocks: impl Blocks,
+    ) -> Result<Value, Error> {
+        let answer = self.0.part(method, path, headers, size, blocks).await?;
+        if answer.status < 300 && answer.body.is_empty() {
+            return Ok(Value::Null);
+        }
+        document(&answer)
+    }
+
     /// Removes something.
     pub(super) async fn delete(&self, path: &str) -> Result<Value, Error> {
         document(&self.0.ask(Method::DELETE, path, None).await?)

@@ -77,11 +77,11 @@ fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn secret(text: &str) -> Result<String, String> {
+pub(super) fn secret(text: &str) -> Result<String, String> {
     check_secret_name(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
-fn base_url(text: &str) -> Result<String, String> {
+pub(super) fn base_url(text: &str) -> Result<String, String> {
     let is_good = ["http://", "https://"].iter().any(|scheme| {
         let rest = text.strip_prefix(scheme);
         rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Reader;
 use crate::model::{parse_bytes, parse_duration};
-use crate::store::Immutable;
+use crate::store::{Danger, Immutable, Policy};
 
 /// How models are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,18 @@ pub struct Models {
     pub trash_ttl: Duration,
     /// Which versions may not be changed.
     pub immutable: Immutable,
+    /// How many models a project may have.
+    pub count_max: Option<usize>,
+    /// What is let in and out.
+    pub policy: Policy,
+    /// How long an upload that was broken off can be taken up again.
+    pub upload_ttl: Duration,
+    /// How many bytes are read again in a second; none is nothing.
+    pub scrub: Option<u64>,
+    /// Where is told what happens.
+    pub hooks: Vec<String>,
+    /// The name of the secret that it is signed with.
+    pub hook_secret: Option<String>,
 }
 
 impl Reader {
@@ -26,11 +38,33 @@ impl Reader {
         let trash_ttl =
             self.one("model-trash", |text| parse_duration(text).map_err(|error| error.to_string()));
         let immutable = self.one("model-immutable", immutable);
+        let count_max = self.one("model-max-models", |text| {
+            text.parse::<usize>().map_err(|_| "write a number".to_owned())
+        });
+        let dangers = self.list("model-policy", danger);
+        let endings = self.list("model-endings", ending);
+        let upload_ttl = self.one("model-upload-ttl", upload_ttl);
+        let scrub = self.one("model-scrub", size);
+        let hooks = self.list("model-hook", super::gitops::base_url);
+        let hook_secret = self.list("model-hook-secret", super::gitops::secret);
+        let mut policy = Policy { endings: endings?.into_iter().collect(), ..Policy::default() };
+        for (project, danger) in dangers? {
+            match project {
+                Some(project) => drop(policy.projects.insert(project, danger)),
+                None => policy.danger = danger,
+            }
+        }
         Some(Models {
             file_max: file_max?.into_iter().next_back(),
             project_max: project_max?.into_iter().next_back(),
             trash_ttl: trash_ttl?,
             immutable: immutable?,
+            count_max: count_max.map(|count| Some(count).filter(|count| *count != 0))?,
+            policy,
+            upload_ttl: upload_ttl?,
+            scrub: scrub.map(|rate| Some(rate).filter(|rate| *rate != 0))?,
+            hooks: hooks?,
+            hook_secret: hook_secret?.pop(),
         })
     }
 }
@@ -45,5 +79,58 @@ fn immutable(text: &str) -> Result<Immutable, String> {
         "versions" => Ok(Immutable::Versions),
         "semver-releases" => Ok(Immutable::Releases),
         _ => Err("write `off`, `versions` or `semver-releases`".to_owned()),
+    }
+}
+
+/// Reads `block`, or `project=block`.
+fn danger(text: &str) -> Result<(Option<String>, Danger), String> {
+    let (project, word) = match text.split_once('=') {
+        Some((project, word)) => (Some(project), word),
+        None => (None, text),
+    };
+    let danger = match word {
+        "allow" => Danger::Allow,
+        "warn" => Danger::Warn,
+        "block" => Danger::Block,
+        _ => return Err("write `allow`, `warn` or `block`, or `PROJECT=block`".to_owned()),
+    };
+    let project = project.map(|name| crate::store::name("project", name)).transpose();
+    project.map(|project| (project, danger)).map_err(|bad| bad.why.to_string())
+}
+
+fn ending(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix('.').unwrap_or(text);
+    if rest.is_empty() || rest.contains(['.', '/', '\\']) {
+        return Err("write an ending such as `.safetensors`".to_owned());
+    }
+    Ok(format!(".{}", rest.to_lowercase()))
+}
+
+fn upload_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_secs(10)..=Duration::from_hours(24 * 30)).contains(&ttl) {
+        Ok(ttl)
+    } else {
+        Err("write a duration from `10s` to `720h`".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_and_endings_are_read_as_people_write_them() {
+        assert_eq!(danger("block"), Ok((None, Danger::Block)));
+        assert_eq!(danger("vision=allow"), Ok((Some("vision".to_owned()), Danger::Allow)));
+        for bad in ["", "deny", "=block", "a/b=block", "vision=", "..=warn"] {
+            assert!(danger(bad).is_err(), "{bad}");
+        }
+        assert_eq!(ending("GGUF").as_deref(), Ok(".gguf"));
+        assert_eq!(ending(".onnx").as_deref(), Ok(".onnx"));
+        for bad in ["", ".", "tar.gz", "a/b"] {
+            assert!(ending(bad).is_err(), "{bad}");
+        }
+        assert!(upload_ttl("1s").is_err() && upload_ttl("1h").is_ok());
     }
 }

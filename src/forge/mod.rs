@@ -8,6 +8,7 @@
 //! - What is sent to a forge is sent beside the passes: a forge that hangs delays nothing.
 
 mod address;
+pub mod outgoing;
 pub mod push;
 mod request;
 pub mod signature;

@@ -73,14 +73,21 @@ impl Client {
             Kind::GitHub => ("Bearer", "application/vnd.github+json"),
             Kind::Gitea => ("token", "application/json"),
         };
-        let asked = self
-            .0
-            .post(&url)
-            .header("authorization", format!("{scheme} {token}"))
-            .header("accept", accept)
-            .header("content-type", "application/json")
-            .send(body.to_string());
-        match asked.map(|answer| answer.status().as_u16()) {
+        let headers = [
+            ("authorization", format!("{scheme} {token}")),
+            ("accept", accept.to_owned()),
+            ("content-type", "application/json".to_owned()),
+        ];
+        self.post(&url, &headers, body.to_string())
+    }
+
+    /// Posts a body.
+    pub(super) fn post(&self, url: &str, headers: &[(&str, String)], body: String) -> Outcome {
+        let mut request = self.0.post(url);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        match request.send(body).map(|answer| answer.status().as_u16()) {
             Ok(200..=299) => Outcome::Taken,
             Ok(status @ (408 | 429 | 500..)) => Outcome::Later(format!("it answers {status}")),
             Ok(status) => Outcome::Refused(status),

@@ -2,6 +2,8 @@
 
 use std::{fs::File, io, io::Read, os::unix::fs::FileExt};
 
+use tokio::time::Instant;
+
 /// Bytes that can be read anywhere.
 pub trait Source {
     /// How many there are.
@@ -48,6 +50,25 @@ impl Source for Vec<u8> {
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         self.as_slice().read_at(offset, into)
+    }
+}
+
+/// A source that can be read until a moment.
+pub(super) struct Timed<'a> {
+    pub(super) source: &'a dyn Source,
+    pub(super) until: Instant,
+}
+
+impl Source for Timed<'_> {
+    fn size(&self) -> u64 {
+        self.source.size()
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        if self.until < Instant::now() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.source.read_at(offset, into)
     }
 }
 

@@ -9,6 +9,7 @@
 //! The formats are those of safetensors 0.8, GGUF 3 (ggml), ONNX's `ModelProto`, `PyTorch`'s zip and
 //! legacy files, Python's pickle protocols 0–5 (PEP 3154, PEP 574), and `NumPy`'s `.npy` (NEP 1).
 
+mod bounded;
 mod gguf;
 mod input;
 mod numpy;
@@ -24,7 +25,7 @@ mod zip;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -46,6 +47,36 @@ pub struct Limits {
     pub entries: usize,
     /// Bytes that are searched where a format is not decoded.
     pub searched: u64,
+    /// How long it may take.
+    pub time: Duration,
+}
+
+/// Which scanner this is. It changes when the same file would be told of otherwise: then what an
+/// earlier one said is not believed any more.
+pub const VERSION: u32 = 1;
+
+/// The endings of names that say more than the bytes; longer ones before those that they end with.
+const ENDINGS: [&str; 14] = [
+    ".safetensors",
+    ".index.json",
+    ".json",
+    ".onnx",
+    "saved_model.pb",
+    ".pkl",
+    ".pickle",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".joblib",
+    ".dill",
+    "readme.md",
+    ".py",
+];
+
+/// What of a name the scanner looks at: files of one content with the same hint are told of alike.
+pub fn hint(name: &str) -> &'static str {
+    let name = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    ENDINGS.into_iter().find(|ending| name.ends_with(ending)).unwrap_or("")
 }
 
 impl Default for Limits {
@@ -56,6 +87,7 @@ impl Default for Limits {
             unpacked: 256 << 20,
             entries: 100_000,
             searched: 64 << 20,
+            time: Duration::from_mins(1),
         }
     }
 }
@@ -128,6 +160,25 @@ pub enum Format {
     Unknown,
 }
 
+impl Format {
+    /// Whether loaders of this format may run what is in it: of these, what can't be read to its
+    /// end may still run from its beginning.
+    pub fn may_run_code(self) -> bool {
+        matches!(
+            self,
+            Self::Pytorch
+                | Self::Torchscript
+                | Self::Pickle
+                | Self::Npy
+                | Self::Npz
+                | Self::Keras
+                | Self::Hdf5
+                | Self::SavedModel
+                | Self::Zip
+        )
+    }
+}
+
 /// Something that a pickle asks its loader for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Import {
@@ -198,9 +249,19 @@ impl Report {
         }
     }
 
+    /// The report about a file that nobody could read.
+    pub fn unreadable(why: &str) -> Self {
+        let mut report = Self::default();
+        report.find(Safety::Inconclusive, "file.unread", why);
+        report
+    }
+
     /// Takes over why it could not be read to its end.
     fn give_up(&mut self, fault: Fault) -> io::Result<()> {
         let (code, detail) = match fault {
+            Fault::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+                ("file.limit", "it took too long to read".to_owned())
+            }
             Fault::Io(error) => return Err(error),
             Fault::End => ("file.cut", "the file ends too early".to_owned()),
             Fault::Broken(why) => ("file.broken", why),
@@ -230,6 +291,7 @@ impl Report {
 /// # Errors
 /// That the file could not be read. What is wrong *in* it stands in the report.
 pub fn inspect(name: &str, source: &dyn Source, limits: &Limits) -> io::Result<Report> {
+    let source = &input::Timed { source, until: tokio::time::Instant::now() + limits.time };
     let mut head = [0; 512];
     let got = input::read_up_to(source, 0, &mut head)?;
     let head = &head[..got];

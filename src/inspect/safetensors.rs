@@ -2,7 +2,10 @@
 //!
 //! <https://huggingface.co/docs/safetensors> says what a valid file is; what is not is told.
 
-use std::fmt;
+use std::{
+    fmt,
+    io::{self, BufReader},
+};
 
 use serde::{
     Deserialize,
@@ -12,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Format, Limits, Report,
+    bounded::{Budget, Lifted},
     input::{Fault, Input, Result, Source, Span, broken},
 };
 
@@ -42,7 +46,7 @@ const TYPES: [(&str, u64); 21] = [
 /// The one more type of six bits.
 const F6_E3M2: (&str, u64) = ("F6_E3M2", 6);
 /// How many tensors there may be.
-const TENSORS: usize = 1 << 20;
+const TENSORS: usize = 1 << 19;
 
 /// Whether a file can begin so: a length, then an object that is not longer than the rest.
 pub(super) fn begins(head: &[u8]) -> bool {
@@ -65,9 +69,10 @@ pub(super) fn read(source: &dyn Source, limits: &Limits, report: &mut Report) ->
     if limits.header < length {
         return Err(Fault::Limit("a longer header than is read"));
     }
-    let bytes = input.bytes(length, usize::MAX)?.unwrap_or_default();
-    let header: Header = match serde_json::from_slice(&bytes) {
+    let text = BufReader::new(Span::new(source, 8, length));
+    let header: Header = match serde_json::from_reader(text) {
         Ok(header) => header,
+        Err(error) if error.is_io() => return Err(io::Error::from(error).into()),
         Err(error) => return broken(format!("the header is not valid: {error}")),
     };
     let data = rest - length;
@@ -146,10 +151,15 @@ impl<'de> Visitor<'de> for Reader {
         let mut header = Header { metadata: Map::new(), tensors: Vec::new() };
         while let Some(name) = map.next_key::<String>()? {
             if name == "__metadata__" {
-                header.metadata = map.next_value::<Map<String, Value>>()?;
-                if header.metadata.values().any(|value| !value.is_string()) {
+                let metadata = map.next_value_seed(Lifted(&mut Budget::default()))?;
+                let Value::Object(metadata) = metadata else {
+                    return Err(A::Error::custom("`__metadata__` is no object"));
+                };
+                // What is beyond the budget is null.
+                if metadata.values().any(|value| !value.is_string() && !value.is_null()) {
                     return Err(A::Error::custom("`__metadata__` holds what is no text"));
                 }
+                header.metadata = metadata;
                 continue;
             }
             if TENSORS <= header.tensors.len() {

@@ -1,10 +1,17 @@
 //! Texts beside a model: configurations, indexes of shards, model cards, Python source.
 
-use serde_json::{Map, Value};
+use std::{
+    collections::BTreeSet,
+    io::{self, BufReader},
+};
+
+use serde::de::DeserializeSeed as _;
+use serde_json::{Deserializer, Map, Value};
 
 use super::{
     Format, Limits, Report, Safety,
-    input::{Result, Source, read_up_to},
+    bounded::{Budget, Wanted},
+    input::{Result, Source, Span, read_up_to},
 };
 
 /// What is lifted from configurations.
@@ -42,17 +49,6 @@ pub(super) fn looks_like(head: &[u8]) -> bool {
     is_text && !head.iter().any(|byte| *byte < 0x09)
 }
 
-fn whole(source: &dyn Source, most: u64) -> Result<Option<Vec<u8>>> {
-    let size = source.size();
-    if most < size {
-        return Ok(None);
-    }
-    let mut all = vec![0; usize::try_from(size).unwrap_or(0)];
-    let got = read_up_to(source, 0, &mut all)?;
-    all.truncate(got);
-    Ok(Some(all))
-}
-
 /// JSON runs nothing by itself; it may name code that loaders run when they are told to.
 pub(super) fn json(
     name: &str,
@@ -61,43 +57,44 @@ pub(super) fn json(
     report: &mut Report,
 ) -> Result<()> {
     report.format = Format::Json;
-    let Some(bytes) = whole(source, limits.header)? else { return Ok(()) };
-    let map: Map<String, Value> = match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(map)) => map,
-        Ok(_) => return Ok(()),
+    if limits.header < source.size() {
+        return Ok(());
+    }
+    let has_weights = name.to_ascii_lowercase().ends_with(".index.json");
+    let wanted = Wanted { names: &LIFTED, has_weights, budget: Budget::default() };
+    let mut json = Deserializer::from_reader(BufReader::new(Span::new(source, 0, u64::MAX)));
+    let found = wanted.deserialize(&mut json).and_then(|found| json.end().map(|()| found));
+    let found = match found {
+        Ok(found) => found,
+        Err(error) if error.is_io() => return Err(io::Error::from(error).into()),
         Err(error) => {
             report.find(Safety::Safe, "json.invalid", format!("it is not valid JSON: {error}"));
             return Ok(());
         }
     };
-    if map.contains_key("auto_map") {
+    if found.has_code {
         let detail = "it names code of the repository, which runs under `trust_remote_code`";
         report.find(Safety::Suspicious, "config.auto-map", detail);
     }
     for name in LIFTED {
-        if let Some(value) = map.get(name) {
+        if let Some(value) = found.values.get(name) {
             report.fact(name, value.clone());
         }
     }
-    if name.to_ascii_lowercase().ends_with(".index.json") {
-        index(&map, report);
+    if let Some(shards) = found.shards {
+        index(&shards, found.total, report);
     }
     Ok(())
 }
 
 /// The files that a model's shards stand in.
-fn index(map: &Map<String, Value>, report: &mut Report) {
-    let Some(weights) = map.get("weight_map").and_then(Value::as_object) else { return };
-    let mut shards: Vec<&str> = weights.values().filter_map(Value::as_str).collect();
-    shards.sort_unstable();
-    shards.dedup();
+fn index(shards: &BTreeSet<String>, total: Option<u64>, report: &mut Report) {
     if let Some(bad) = shards.iter().find(|shard| shard.contains(['/', '\\']) || **shard == "..") {
         let detail = format!("a shard at `{bad}`, outside the model's folder");
         report.find(Safety::Dangerous, "index.path", detail);
     }
-    report.fact("shards", shards);
-    let total = map.get("metadata").and_then(|metadata| metadata.get("total_size"));
-    report.weight_bytes = total.and_then(Value::as_u64);
+    report.fact("shards", shards.iter().map(String::as_str).collect::<Vec<_>>());
+    report.weight_bytes = total;
 }
 
 /// Another text: Python's source is told of, a model card's head is read.

@@ -220,6 +220,16 @@ reasons! {
     CertificateRefused => "tls.refused",
     /// Another certificate is used from now on.
     CertificateChanged => "tls.changed",
+    /// A model was stored.
+    ModelStored => "model.stored",
+    /// An alias stands for another version of a model.
+    ModelAlias => "model.alias",
+    /// A model was deleted.
+    ModelDeleted => "model.deleted",
+    /// It is known what is inside a model.
+    ModelScanned => "model.scanned",
+    /// A model has changed on the disk, and is in quarantine.
+    ModelQuarantined => "model.quarantined",
     /// Not looked at yet.
     Pending => "app.pending",
 }

@@ -87,8 +87,7 @@ pub fn format_bytes(bytes: u64) -> String {
     for (unit, shift) in UNITS {
         let size = 1_u64 << shift;
         if size <= bytes {
-            let tenths = bytes / (size / 10).max(1);
-            let (whole, part) = (tenths / 10, tenths % 10);
+            let (whole, part) = (bytes >> shift, ((bytes & (size - 1)) * 10) >> shift);
             return if part == 0 {
                 format!("{whole}{unit}")
             } else {
@@ -156,6 +155,15 @@ mod tests {
     fn amounts_are_shown_short() {
         assert_eq!(format_bytes(1536 << 20), "1.5Gi");
         assert_eq!(format_bytes(12), "12");
+        // What is whole in a unit is shown whole, the smallest unit and the largest numbers too.
+        for whole in [1, 100, 400, 1023] {
+            for (unit, shift) in [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40)] {
+                assert_eq!(format_bytes(whole << shift), format!("{whole}{unit}"));
+            }
+        }
+        assert_eq!(format_bytes(1023), "1023");
+        assert_eq!(format_bytes((1 << 20) - 1), "1023.9Ki");
+        assert_eq!(format_bytes(u64::MAX), "16777215.9Ti");
         assert_eq!(format_duration(Duration::from_millis(1500)), "1.5s");
         assert_eq!(format_duration(Duration::from_secs(3661)), "1h1m");
         assert_eq!(format_duration(Duration::from_secs(120)), "2m");

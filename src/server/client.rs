@@ -268,6 +268,27 @@ impl Client {
         Parts { status, base: self.base.clone(), body: response.into_body() }.whole().await
     }
 
+    /// Sends blocks of a file, of which there are so many bytes, however long that takes.
+    pub async fn part(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, String)],
+        size: u64,
+        blocks: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<Answer, Error> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header(header::CONTENT_LENGTH, size);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let response = self.deliver(request, Body::from_stream(blocks)).await?;
+        let status = response.status().as_u16();
+        Parts { status, base: self.base.clone(), body: response.into_body() }.whole().await
+    }
+
     async fn deliver(
         &self,
         mut request: hyper::http::request::Builder,

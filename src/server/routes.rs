@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    extract::State,
     http::{Method, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse as _, Response},
@@ -104,6 +105,14 @@ static ROUTES: &[Route] = routes! {
     get "/api/v1/models/trash", OPERATOR, models::trash;
     post "/api/v1/models/trash/{id}/restore", OPERATOR, models::restore;
     post "/api/v1/models/gc", OPERATOR, models::gc;
+    get "/api/v1/models/health", VIEWER, models::health;
+    get "/api/v1/models/inspections/{project}/{app}/{version}/{model}", VIEWER, models::inspected;
+    post "/api/v1/models/verify/{project}/{app}/{version}/{model}", OPERATOR, models::verify;
+    get "/uploads", READ_SOME, models::all_uploads;
+    post "/uploads", WRITE_SOME, models::begin_upload;
+    get "/uploads/{id}", READ_SOME, models::look_at_upload;
+    patch "/uploads/{id}", WRITE_SOME, models::add_part;
+    delete "/uploads/{id}", WRITE_SOME, models::end_upload;
     post "/models/upload", WRITE_SOME, models::upload;
     get "/models/list", READ_SOME, models::all;
     get "/models/{project}", READ, models::of_project;
@@ -195,9 +204,16 @@ async fn nothing(uri: Uri) -> Response {
     Problem::no_route(uri.path()).into_response()
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Problem {
+async fn wrong_method(
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    if method == Method::OPTIONS && uri.path() == "/uploads" {
+        return Ok(models::abilities(&shared));
+    }
     let detail = format!("{} does not take {method}", uri.path());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "request.method", "Wrong method", detail)
+    Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "request.method", "Wrong method", detail))
 }
 
 #[cfg(test)]

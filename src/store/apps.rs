@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Key, Query, Store, name, resolve::LATEST};
+use super::{Error, Key, Query, Store, What, name, resolve::LATEST};
 use crate::model::Digest;
 
 /// What is kept of an app.
@@ -53,8 +53,11 @@ impl Store {
             return Err(Error::Nothing(format!("this app has no version `{version}`")));
         }
         let mut record = self.app(project, app);
-        let before = record.aliases.insert(alias, version.to_owned());
+        let before = record.aliases.insert(alias.clone(), version.to_owned());
         self.keep(record)?;
+        if before.as_deref() != Some(version) {
+            self.tell_alias((project, app), alias, (before.as_deref(), Some(version)));
+        }
         Ok(before)
     }
 
@@ -65,7 +68,19 @@ impl Store {
         let before = record.aliases.remove(alias);
         let before = before.ok_or_else(|| Error::Nothing(format!("no alias is `{alias}`")))?;
         self.keep(record)?;
+        self.tell_alias((project, app), alias.to_owned(), (Some(&before), None));
         Ok(before)
+    }
+
+    fn tell_alias(
+        &self,
+        (project, app): (&str, &str),
+        alias: String,
+        (before, after): (Option<&str>, Option<&str>),
+    ) {
+        let [before, after] = [before, after].map(|version| version.map(str::to_owned));
+        let (project, app) = (project.to_owned(), app.to_owned());
+        self.tell(What::Alias { project, app, alias, before, after }, self.now());
     }
 
     /// Freezes a version, or lets it be changed again. Whether that is new.

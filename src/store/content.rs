@@ -70,8 +70,16 @@ fn map(file: &File, from: u64, length: usize) -> io::Result<Bytes> {
 }
 
 impl Store {
-    /// Opens the content of a model. One that somebody else has changed is looked at again.
+    /// Opens the content of a model that may be given to others. One that somebody else has changed
+    /// is looked at again.
     pub fn open_content(&self, entry: &Arc<Entry>) -> Result<(Arc<Entry>, Content), Error> {
+        self.check_served(entry)?;
+        let (entry, content) = self.open_any(entry)?;
+        self.check_served(&entry)?;
+        Ok((entry, content))
+    }
+
+    fn open_any(&self, entry: &Arc<Entry>) -> Result<(Arc<Entry>, Content), Error> {
         let mut entry = Arc::clone(entry);
         for _ in 0..3 {
             let opened = self.disk.open(&entry.file);
@@ -94,7 +102,7 @@ impl Store {
 
     /// Reads a model, and says what its digest is; `go_on` is asked after each slice.
     pub fn hash(&self, key: &Key, mut go_on: impl FnMut() -> bool) -> Result<Digest, Error> {
-        let (entry, content) = self.open_content(&self.get(key)?)?;
+        let (entry, content) = self.open_any(&self.get(key)?)?;
         let content = Content { way: Way::Read, ..content };
         let mut hasher = Sha256::new();
         let mut at = 0;

@@ -6,7 +6,7 @@ use std::{
     ffi::OsString,
     fmt,
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Seek as _, Write as _},
     os::{
         fd::AsRawFd as _,
         unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
@@ -15,6 +15,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use crate::inspect::Source;
 use rustix::fs::{
     AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags, RenameFlags, fallocate, fchmod,
     flock, linkat, open, renameat_with,
@@ -48,6 +49,10 @@ pub struct Stat {
 pub trait Temp: Send {
     /// Adds to it.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Reads from it; answers how many bytes there were, none at the end.
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+    /// Makes what was written last; more may follow.
+    fn keep(&mut self) -> io::Result<()>;
     /// Makes it last.
     fn sync(&mut self) -> io::Result<()>;
     /// Gives it a name that nothing has.
@@ -60,6 +65,9 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes a file without a name, on the file system of `folder`, that will have `size` bytes.
     fn temp(&self, folder: &Path, size: Option<u64>) -> io::Result<Box<dyn Temp>>;
+    /// Opens a file for adding at its end, which is at `size`: what it has beyond that is cut off.
+    /// For 0, it is made if it is not there. A shorter one is an error.
+    fn grow(&self, path: &Path, size: u64) -> io::Result<Box<dyn Temp>>;
     /// Writes a new, small file that lasts.
     fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Gives a file one more name.
@@ -96,7 +104,7 @@ impl Disk for Machine {
     }
 
     fn temp(&self, folder: &Path, size: Option<u64>) -> io::Result<Box<dyn Temp>> {
-        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let temp = match open(folder, flags, Mode::from_raw_mode(0o600)) {
             Ok(file) => Draft { file: File::from(file), named: None },
             // Not every file system has files without a name.
@@ -110,6 +118,30 @@ impl Disk for Machine {
             }
         }
         Ok(Box::new(temp))
+    }
+
+    fn grow(&self, path: &Path, size: u64) -> io::Result<Box<dyn Temp>> {
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(size == 0)
+            .truncate(false)
+            .mode(0o600)
+            .open(path);
+        let mut file = match opened {
+            // It was whole already, and is as it must be.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path)?,
+            opened => opened?,
+        };
+        let length = file.metadata()?.len();
+        if length < size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if size < length {
+            file.set_len(size)?;
+        }
+        file.seek(io::SeekFrom::Start(size))?;
+        Ok(Box::new(Part { file, path: path.to_owned() }))
     }
 
     fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -203,7 +235,8 @@ impl Draft {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("draft-{}-{number}", std::process::id()));
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Self { file, named: Some(path) })
     }
 }
@@ -211,6 +244,14 @@ impl Draft {
 impl Temp for Draft {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        Source::read_at(&self.file, offset, into)
+    }
+
+    fn keep(&mut self) -> io::Result<()> {
+        self.file.sync_data()
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -224,6 +265,35 @@ impl Temp for Draft {
         }
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         Ok(linkat(CWD, path, CWD, to, AtFlags::SYMLINK_FOLLOW)?)
+    }
+}
+
+/// A file that has a name and still grows.
+struct Part {
+    file: File,
+    path: PathBuf,
+}
+
+impl Temp for Part {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        Source::read_at(&self.file, offset, into)
+    }
+
+    fn keep(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        fchmod(&self.file, Mode::from_raw_mode(STORED))?;
+        self.file.sync_all()
+    }
+
+    fn link(&mut self, to: &Path) -> io::Result<()> {
+        fs::hard_link(&self.path, to)
     }
 }
 

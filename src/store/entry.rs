@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{disk::Stat, name::Key};
+use super::{disk::Stat, name::Key, quarantine::Rotten, reports::Inspected};
 use crate::model::{Digest, Timestamp};
 
 /// What is known of a model.
@@ -26,6 +27,12 @@ pub struct Entry {
     pub inode: (u64, u64),
     /// Whether the file is ours, and is never changed again.
     pub is_ours: bool,
+    /// What is inside it; none as long as nobody has looked.
+    pub inspected: Option<Inspected>,
+    /// What is wrong with its content.
+    pub rotten: Option<Rotten>,
+    /// When it was made, in nanoseconds since 1970.
+    created: i128,
     /// Its `metadata.json`.
     pub metadata: Map<String, Value>,
     /// How it is listed, as text.
@@ -33,7 +40,7 @@ pub struct Entry {
 }
 
 /// What comes along with an upload.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct About {
     /// What the file was called.
     pub original_filename: Option<String>,
@@ -68,11 +75,19 @@ impl Entry {
             modified,
             inode: stat.inode,
             is_ours: false,
+            inspected: None,
+            rotten: None,
+            created,
             metadata,
             listed: String::new(),
         };
-        entry.listed = Value::Object(entry.document(created)).to_string();
+        entry.render();
         entry
+    }
+
+    /// Writes anew how it is listed.
+    pub(super) fn render(&mut self) {
+        self.listed = Value::Object(self.document(self.created)).to_string();
     }
 
     /// The strong validator: the digest, once it is known.
@@ -105,6 +120,13 @@ impl Entry {
         put("sha256", json!(self.sha256));
         put("etag", json!(self.etag()));
         put("url", json!(self.key.path()));
+        if let Some(inspected) = &self.inspected {
+            put("format", json!(inspected.format));
+            put("safety", json!(inspected.safety));
+        }
+        if self.rotten.is_some() {
+            put("quarantined", json!(true));
+        }
         document
     }
 }

@@ -34,6 +34,21 @@ pub enum Error {
     /// The content is larger than it may be.
     #[error("{0}")]
     TooLarge(String),
+    /// Files of this kind are not taken.
+    #[error("{0}")]
+    Ending(String),
+    /// The content is dangerous, and that counts.
+    #[error("{0}")]
+    Blocked(String),
+    /// Nobody has looked into the content yet, and that counts.
+    #[error("the model is being looked into; try again")]
+    Unscanned,
+    /// The content has changed on the disk.
+    #[error("{0}")]
+    Rotten(String),
+    /// There is too much of it at present.
+    #[error("{0}")]
+    Busy(String),
     /// The disk is full.
     #[error("no space left on the device")]
     Full(#[source] io::Error),
@@ -54,6 +69,11 @@ impl Error {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(source),
             _ => Self::Disk { what, source },
         }
+    }
+
+    /// A thread of the store has ended too early.
+    pub fn ended(why: &str) -> Self {
+        Self::disk("a thread of the store has ended")(io::Error::other(why.to_owned()))
     }
 
     /// There is no such model.

@@ -5,6 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use crate::inspect::Safety;
 use crate::telemetry::Exposed;
 
 /// Counters, since the start.
@@ -24,6 +25,30 @@ pub struct Figures {
     pub refusals: AtomicU64,
     /// Bytes that need no room, because their content was there already.
     pub saved: AtomicU64,
+    /// Contents that were looked into and are safe.
+    pub scans_safe: AtomicU64,
+    /// Contents that were looked into and are suspicious.
+    pub scans_suspicious: AtomicU64,
+    /// Contents that could not be looked into to their end.
+    pub scans_inconclusive: AtomicU64,
+    /// Contents that were looked into and are dangerous.
+    pub scans_dangerous: AtomicU64,
+    /// Contents that the disk would not give.
+    pub scan_failures: AtomicU64,
+    /// Bytes of contents that were read again.
+    pub scrubbed: AtomicU64,
+    /// How often all contents were.
+    pub scrub_rounds: AtomicU64,
+    /// Contents that could not be read again.
+    pub scrub_failures: AtomicU64,
+    /// Contents that are in quarantine.
+    pub quarantined: AtomicU64,
+    /// Uploads that may go on.
+    pub partials: AtomicU64,
+    /// Parts that went on with an upload.
+    pub resumed: AtomicU64,
+    /// Requests about models.
+    pub requests: AtomicU64,
     /// How many models there are.
     pub models: AtomicU64,
     /// How many bytes they have, one for one.
@@ -35,10 +60,84 @@ impl Figures {
     pub fn add(counter: &AtomicU64, amount: u64) {
         counter.fetch_add(amount, Ordering::Relaxed);
     }
+
+    /// The counter of contents that are so.
+    pub(super) fn scans(&self, safety: Safety) -> &AtomicU64 {
+        match safety {
+            Safety::Safe => &self.scans_safe,
+            Safety::Suspicious => &self.scans_suspicious,
+            Safety::Inconclusive => &self.scans_inconclusive,
+            Safety::Dangerous => &self.scans_dangerous,
+        }
+    }
+
+    fn write_scans(&self, out: &mut String) {
+        out.push_str("# HELP berth_models_scans_total Contents that were looked into.\n# TYPE berth_models_scans_total counter\n");
+        for safety in [Safety::Safe, Safety::Suspicious, Safety::Inconclusive, Safety::Dangerous] {
+            let value = self.scans(safety).load(Ordering::Relaxed);
+            let word = safety.word();
+            let _ = writeln!(out, "berth_models_scans_total{{safety=\"{word}\"}} {value}");
+        }
+    }
+
+    /// What is done to keep the store as it is, and what waits.
+    fn write_care(&self, out: &mut String) {
+        for (name, kind, help, value) in [
+            (
+                "scan_failures_total",
+                "counter",
+                "Contents that could not be looked into because the disk failed.",
+                &self.scan_failures,
+            ),
+            (
+                "scrubbed_bytes_total",
+                "counter",
+                "Bytes of stored contents that were read again.",
+                &self.scrubbed,
+            ),
+            (
+                "scrub_rounds_total",
+                "counter",
+                "How often all stored contents were read again.",
+                &self.scrub_rounds,
+            ),
+            (
+                "scrub_failures_total",
+                "counter",
+                "Stored contents that could not be read again.",
+                &self.scrub_failures,
+            ),
+            (
+                "uploads_resumed_total",
+                "counter",
+                "Parts that went on with an upload.",
+                &self.resumed,
+            ),
+            ("uploads_open", "gauge", "Uploads that may go on after a break.", &self.partials),
+            (
+                "quarantined",
+                "gauge",
+                "Contents that have changed on the disk and are in quarantine.",
+                &self.quarantined,
+            ),
+        ] {
+            one(out, (name, kind, help), value);
+        }
+    }
+}
+
+fn one(out: &mut String, (name, kind, help): (&str, &str, &str), value: &AtomicU64) {
+    let value = value.load(Ordering::Relaxed);
+    let _ = write!(
+        out,
+        "# HELP berth_models_{name} {help}\n# TYPE berth_models_{name} {kind}\nberth_models_{name} {value}\n"
+    );
 }
 
 impl Exposed for Figures {
     fn write(&self, out: &mut String) {
+        self.write_scans(out);
+        self.write_care(out);
         for (name, kind, help, value) in [
             (
                 "received_bytes_total",
@@ -62,6 +161,7 @@ impl Exposed for Figures {
                 "Bytes that took no room, since their content was there.",
                 &self.saved,
             ),
+            ("requests_total", "counter", "Requests about models.", &self.requests),
             ("models", "gauge", "Models that are stored.", &self.models),
             (
                 "bytes",
@@ -70,11 +170,7 @@ impl Exposed for Figures {
                 &self.bytes,
             ),
         ] {
-            let value = value.load(Ordering::Relaxed);
-            let _ = write!(
-                out,
-                "# HELP berth_models_{name} {help}\n# TYPE berth_models_{name} {kind}\nberth_models_{name} {value}\n"
-            );
+            one(out, (name, kind, help), value);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{entry::Entry, name::Key};
+use crate::model::Digest;
 
 /// Every model, in the order of their names.
 #[derive(Debug, Default)]
@@ -69,6 +70,11 @@ impl Index {
     /// Everything, as it is now.
     pub(super) fn all(&self) -> Vec<Arc<Entry>> {
         self.read().values().cloned().collect()
+    }
+
+    /// Whether a model has this content.
+    pub(super) fn has_content(&self, digest: &Digest) -> bool {
+        self.read().values().any(|entry| entry.sha256.as_ref() == Some(digest))
     }
 
     /// The models of a project.

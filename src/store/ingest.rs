@@ -3,6 +3,7 @@
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
+use md5::Md5;
 use sha2::{Digest as _, Sha256};
 
 use super::{Error, Store, disk::Temp};
@@ -18,6 +19,8 @@ pub struct Upload {
     pub(super) store: Arc<Store>,
     pub(super) temp: Box<dyn Temp>,
     hasher: Sha256,
+    /// Where somebody wants it.
+    pub(super) md5: Option<Md5>,
     pub(super) size: u64,
 }
 
@@ -35,7 +38,13 @@ impl Upload {
         }
         let temp = store.disk.temp(&store.own("uploads"), size);
         let temp = temp.map_err(Error::disk("the content can't be written"))?;
-        Ok(Self { store: Arc::clone(store), temp, hasher: Sha256::new(), size: 0 })
+        Ok(Self { store: Arc::clone(store), temp, hasher: Sha256::new(), md5: None, size: 0 })
+    }
+
+    /// Has its MD5 found out too.
+    #[must_use]
+    pub fn with_md5(self) -> Self {
+        Self { md5: Some(Md5::new()), ..self }
     }
 
     /// How much has come.
@@ -47,6 +56,9 @@ impl Upload {
     pub fn write(&mut self, block: &[u8]) -> Result<(), Error> {
         self.grow(block.len())?;
         self.hasher.update(block);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(block);
+        }
         self.temp.write(block).map_err(Error::disk("the content can't be written"))
     }
 
@@ -85,6 +97,9 @@ impl Upload {
             self.grow(block.len())?;
             // Nobody receives only after a panic, which is seen at the end.
             let _ = hashing.send(block.clone());
+            if let Some(md5) = &mut self.md5 {
+                md5.update(&block);
+            }
             self.temp.write(&block).map_err(Error::disk("the content can't be written"))?;
         }
         Ok(())

@@ -7,6 +7,9 @@
 //! {root}/.store/uploads/            what is on its way in, or out; emptied at the start
 //! {root}/.store/trash/              what was deleted, until its time is over
 //! {root}/.store/apps/               aliases, and versions that are frozen
+//! {root}/.store/reports/            what is inside contents; made again when it is lost
+//! {root}/.store/partial/            uploads that may go on after a break
+//! {root}/.store/quarantine/         contents that have changed on the disk
 //! ```
 //!
 //! # Guarantees
@@ -18,17 +21,24 @@
 //! - The disk's content alone is the truth; everything in memory can be made from it again.
 
 mod apps;
+mod bulletin;
 mod content;
 pub mod disk;
 mod entry;
 mod error;
 mod figures;
+mod idle;
 mod index;
 mod ingest;
 mod name;
+mod partial;
+mod policy;
 mod publish;
+mod quarantine;
+mod reports;
 mod resolve;
 mod scan;
+mod scrub;
 mod trash;
 mod version;
 
@@ -45,21 +55,36 @@ use std::{
 };
 
 pub use apps::AppRecord;
+pub use bulletin::{Happening, What};
 pub use content::{Content, SLICE, Way};
 pub use entry::{About, Entry};
 pub use error::Error;
 pub use figures::Figures;
+pub use idle::lower_priority;
 pub use index::{Page, Query};
 pub use ingest::Upload;
 pub use name::{BadName, Key, NAME_MAX, PARTS, name, version_name};
+pub use partial::{Append, Claim, Kept, Partial};
+pub use policy::{Danger, Policy};
 pub use publish::{Order, Require, Stored};
+pub use quarantine::Rotten;
+pub use reports::Inspected;
 pub use resolve::Resolved;
+pub use scrub::{Found, Pace, Progress};
 pub use trash::{Swept, Trashed};
 
+use tokio::sync::broadcast;
+
+use crate::clock::Clock;
+use crate::inspect::Limits;
+use crate::model::Timestamp;
 use disk::{Disk, Machine};
 
 /// The folder with all that is not for people.
 const OWN: &str = ".store";
+/// The folders in it.
+const PARTS_OF_OWN: [&str; 8] =
+    ["blobs", "blobs/sha256", "uploads", "trash", "apps", "reports", "quarantine", partial::FOLDER];
 /// How many locks there are; a project always has the same one.
 const LOCKS: usize = 64;
 
@@ -76,7 +101,7 @@ pub enum Immutable {
 }
 
 /// How the store behaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Its folder.
     pub root: PathBuf,
@@ -84,12 +109,24 @@ pub struct Settings {
     pub file_max: Option<u64>,
     /// How much all files of a project may have together.
     pub project_max: Option<u64>,
+    /// How many models a project may have.
+    pub project_models_max: Option<usize>,
     /// How long what was deleted can be brought back.
     pub trash_ttl: Duration,
     /// Which versions may not be changed.
     pub immutable: Immutable,
     /// How many uploads may be under way.
     pub uploads_max: usize,
+    /// What is let in and out.
+    pub policy: Policy,
+    /// How much of a file is looked into.
+    pub scan: Limits,
+    /// How long that may take.
+    pub scan_time: Duration,
+    /// How long an upload that was broken off can be taken up again.
+    pub upload_ttl: Duration,
+    /// How many of these there may be.
+    pub partial_max: usize,
 }
 
 impl Settings {
@@ -99,9 +136,15 @@ impl Settings {
             root: root.into(),
             file_max: None,
             project_max: None,
+            project_models_max: None,
             trash_ttl: Duration::from_hours(24 * 7),
             immutable: Immutable::Off,
             uploads_max: 64,
+            policy: Policy::default(),
+            scan: Limits::default(),
+            scan_time: Limits::default().time,
+            upload_ttl: Duration::from_hours(24),
+            partial_max: 256,
         }
     }
 }
@@ -114,6 +157,7 @@ pub struct Depot {
     store: OnceLock<Arc<Store>>,
     opening: Mutex<()>,
     figures: Arc<Figures>,
+    bulletin: bulletin::Bulletin,
 }
 
 impl Depot {
@@ -130,6 +174,7 @@ impl Depot {
             store: OnceLock::new(),
             opening: Mutex::default(),
             figures: Arc::default(),
+            bulletin: bulletin::Bulletin::default(),
         }
     }
 
@@ -141,6 +186,11 @@ impl Depot {
     /// What it counts.
     pub fn figures(&self) -> &Arc<Figures> {
         &self.figures
+    }
+
+    /// What happens in it from now on.
+    pub fn listen(&self) -> broadcast::Receiver<Happening> {
+        self.bulletin.listen()
     }
 
     /// The store, if it is open already.
@@ -155,8 +205,12 @@ impl Depot {
             return Ok(store);
         }
         let figures = Arc::clone(&self.figures);
-        let store = Store::open(self.settings.clone(), Arc::clone(&self.disk), figures)?;
-        Ok(self.store.get_or_init(|| Arc::new(store)))
+        let mut store = Store::open(self.settings.clone(), Arc::clone(&self.disk), figures)?;
+        store.bulletin = self.bulletin.clone();
+        let store = self.store.get_or_init(|| Arc::new(store));
+        reports::work(store);
+        store.inspect_all();
+        Ok(store)
     }
 }
 
@@ -174,7 +228,18 @@ pub struct Store {
     sweeping: RwLock<()>,
     next: AtomicU64,
     figures: Arc<Figures>,
+    bulletin: bulletin::Bulletin,
+    /// Models that nobody has looked into yet.
+    waiting: Arc<reports::Waiting>,
+    marks: Mutex<quarantine::Marks>,
+    partials: Mutex<partial::Partials>,
     _held: Held,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.waiting.close();
+    }
 }
 
 /// What keeps other stores away from the root.
@@ -196,10 +261,12 @@ impl Store {
     ) -> Result<Self, Error> {
         let own = settings.root.join(OWN);
         make_all(&*disk, &own).map_err(Error::disk("the folder of models can't be made"))?;
-        for part in ["blobs", "blobs/sha256", "uploads", "trash", "apps"] {
+        for part in PARTS_OF_OWN {
             make(&*disk, &own.join(part)).map_err(Error::disk("the store can't be made"))?;
         }
-        disk.sync_dir(&own).map_err(Error::disk("the store can't be made"))?;
+        for folder in [own.join("blobs"), own.clone()] {
+            disk.sync_dir(&folder).map_err(Error::disk("the store can't be made"))?;
+        }
         let held = disk.hold(&own.join("lock"));
         let held = held.map_err(Error::disk("the store is in use by another Berth"))?;
         let mut store = Self {
@@ -212,6 +279,10 @@ impl Store {
             sweeping: RwLock::default(),
             next: AtomicU64::new(1),
             figures,
+            bulletin: bulletin::Bulletin::default(),
+            waiting: Arc::default(),
+            marks: Mutex::default(),
+            partials: Mutex::default(),
             _held: Held(held),
         };
         store.recover()?;
@@ -236,6 +307,16 @@ impl Store {
     /// The models that are asked for.
     pub fn list(&self, query: &Query) -> Page {
         self.index.list(query)
+    }
+
+    fn tell(&self, what: What, at: Timestamp) {
+        self.bulletin.tell(what, at);
+    }
+
+    /// The time, for what nobody says the time of.
+    #[expect(clippy::unused_self, reason = "a store is in one time")]
+    fn now(&self) -> Timestamp {
+        Clock::System.now()
     }
 
     fn own(&self, part: &str) -> PathBuf {

@@ -13,7 +13,9 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
+use md5::Digest as _;
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Error, Figures, Immutable, Store, Upload,
@@ -26,7 +28,7 @@ use super::{
 use crate::model::{Digest, Timestamp};
 
 /// What must hold of what is there, for an upload or a deletion.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Require {
     /// Nothing.
     #[default]
@@ -42,7 +44,7 @@ pub enum Require {
 }
 
 /// What an upload is to become.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Order {
     /// Under which names.
     pub key: Key,
@@ -50,6 +52,9 @@ pub struct Order {
     pub about: About,
     /// The digests that the content must have.
     pub expected: Vec<Digest>,
+    /// The MD5 that it must have, where somebody says one.
+    #[serde(default)]
+    pub md5: Option<[u8; 16]>,
     /// What must hold of what is there.
     pub require: Require,
 }
@@ -58,7 +63,7 @@ impl Order {
     /// An upload without conditions.
     pub fn new(key: Key) -> Self {
         let (about, expected, require) = (About::default(), Vec::new(), Require::Nothing);
-        Self { key, about, expected, require }
+        Self { key, about, expected, md5: None, require }
     }
 }
 
@@ -84,15 +89,34 @@ impl Upload {
     /// Makes a model of it.
     pub fn finish(self, order: &Order, now: Timestamp) -> Result<Stored, Error> {
         let store = Arc::clone(&self.store);
-        let (mut temp, size, digest) = self.close();
+        if let Some(md5) = self.md5.clone()
+            && order.md5.is_some_and(|wanted| md5.finalize()[..] != wanted)
+        {
+            let detail = "the content is not what was announced: its MD5 is another".to_owned();
+            return Err(Error::Digest(detail));
+        }
+        let (temp, size, digest) = self.close();
+        store.publish_part(temp, (size, digest), order, now)
+    }
+}
+
+impl Store {
+    /// Makes a model of a content that is whole.
+    pub(super) fn publish_part(
+        &self,
+        mut temp: Box<dyn Temp>,
+        (size, digest): (u64, Digest),
+        order: &Order,
+        now: Timestamp,
+    ) -> Result<Stored, Error> {
         if let Some(other) = order.expected.iter().find(|expected| **expected != digest) {
             return Err(Error::Digest(format!(
                 "the content is not what was announced: its sha256 is {digest}, not {other}"
             )));
         }
         temp.sync().map_err(Error::disk("the content can't be kept"))?;
-        let stored = store.publish(&mut *temp, (size, digest), order, now)?;
-        let figures = store.figures();
+        let stored = self.publish(&mut *temp, (size, digest), order, now)?;
+        let figures = self.figures();
         Figures::add(&figures.received, size);
         Figures::add(&figures.uploads, 1);
         if stored.is_known {
@@ -100,9 +124,7 @@ impl Upload {
         }
         Ok(stored)
     }
-}
 
-impl Store {
     /// Whether an upload of this key, with so many bytes, would be taken now. It may be decided
     /// otherwise when it has come.
     pub fn admit(&self, key: &Key, require: &Require, size: Option<u64>) -> Result<(), Error> {
@@ -112,6 +134,7 @@ impl Store {
         let before = self.index.get(key);
         require.check(before.as_deref())?;
         self.check_mutable(key, before.is_some())?;
+        self.check_name(key)?;
         self.check_room(key, size.unwrap_or(0))
     }
 
@@ -123,6 +146,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Stored, Error> {
         let key = &order.key;
+        self.vet(temp, (size, &digest), order)?;
         let document = metadata(key, &order.about, (size, &digest), now);
         let text = serde_json::to_vec_pretty(&document).unwrap_or_default();
         let failed = Error::disk("the model can't be stored");
@@ -144,6 +168,7 @@ impl Store {
             }
         };
         let entry = self.get(key)?;
+        self.published(&entry, before.is_none(), now);
         Ok(Stored { entry, before, is_known: !staged.is_new_blob })
     }
 
@@ -273,23 +298,34 @@ impl Store {
                 });
             }
         }
-        // In two steps. After a kill between them, the old one is put back at the start.
-        let old = self.own("uploads").join(format!("old-{}", self.number()));
+        self.swap_in_steps(staged, target, above)
+    }
+
+    /// Without an exchange. After a kill before the old one is where it should be, or the new one,
+    /// the old one is put back at the start. Once it is acknowledged, none is left to put back: one
+    /// whose removal was not on the disk yet could come back in place of what came later.
+    fn swap_in_steps(&self, staged: &Staged, target: &Path, above: &Path) -> io::Result<()> {
+        let disk = &*self.disk;
+        let uploads = self.own("uploads");
+        let number = self.number();
+        let old = uploads.join(format!("old-{number}"));
+        let gone = uploads.join(format!("gone-{number}"));
         disk.rename(target, &old)?;
-        let placed = disk.sync_dir(&self.own("uploads"));
-        let placed = placed.and_then(|()| disk.rename(&staged.folder, target));
-        match placed.and_then(|()| disk.sync_dir(above)) {
-            Ok(()) => {
-                self.discard(&old);
-                Ok(())
-            }
-            Err(error) => {
-                let _ = disk.rename(target, &staged.folder);
-                let _ = disk.rename(&old, target);
-                let _ = disk.sync_dir(above);
-                Err(error)
-            }
+        let placed = disk
+            .sync_dir(&uploads)
+            .and_then(|()| disk.rename(&staged.folder, target))
+            .and_then(|()| disk.sync_dir(above))
+            .and_then(|()| disk.rename(&old, &gone))
+            .and_then(|()| disk.sync_dir(&uploads));
+        if let Err(error) = placed {
+            let _ = disk.rename(&gone, &old);
+            let _ = disk.rename(target, &staged.folder);
+            let _ = disk.rename(&old, target);
+            let _ = disk.sync_dir(above);
+            return Err(error);
         }
+        self.discard(&gone);
+        Ok(())
     }
 
     /// Whether a model may be put there, or changed.
@@ -302,9 +338,20 @@ impl Store {
         if is_policy || self.is_frozen(key) { Err(Error::Immutable) } else { Ok(()) }
     }
 
-    fn check_room(&self, key: &Key, size: u64) -> Result<(), Error> {
-        let Some(max) = self.settings.project_max else { return Ok(()) };
+    pub(super) fn check_room(&self, key: &Key, size: u64) -> Result<(), Error> {
+        let (most, max) = (self.settings.project_models_max, self.settings.project_max);
+        if most.is_none() && max.is_none() {
+            return Ok(());
+        }
         let others = self.index.of_project(&key.project);
+        let count = others.iter().filter(|entry| entry.key != *key).count();
+        if let Some(most) = most.filter(|most| *most <= count) {
+            return Err(Error::TooLarge(format!(
+                "the project `{}` may have {most} models, and has {count} without this one",
+                key.project
+            )));
+        }
+        let Some(max) = max else { return Ok(()) };
         let used: u64 = others.iter().filter(|e| e.key != *key).map(|e| e.size).sum();
         if max < used.saturating_add(size) {
             return Err(Error::TooLarge(format!(

@@ -45,12 +45,14 @@ impl Store {
         let unreadable = || Error::disk("the folder of models can't be read");
         self.clear_uploads().map_err(unreadable())?;
         self.load_apps().map_err(unreadable())?;
+        self.load_marks().map_err(unreadable())?;
         trash::recover(self).map_err(unreadable())?;
         let known = self.disk.read(&self.own(KNOWN)).unwrap_or_default();
         *self.known.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner) =
             serde_json::from_slice(&known).unwrap_or_default();
         let entries = self.scan().map_err(unreadable())?;
         self.index.fill(entries);
+        self.load_partials().map_err(unreadable())?;
         self.recount();
         Ok(())
     }
@@ -152,12 +154,21 @@ impl Store {
         let Some((file, stat)) = found else { return Ok(None) };
         let metadata = self.metadata(folder);
         let said = metadata.get("sha256").and_then(Value::as_str).and_then(Digest::parse);
+        // A content that has changed is ours still, and is no blob any more.
+        let is_rotten = self.rotten(stat.inode).is_some();
         let is_ours = is_untouched(&metadata, &stat)
-            && said.as_ref().is_some_and(|said| self.is_ours(said, &file));
+            && said.as_ref().is_some_and(|said| is_rotten || self.is_ours(said, &file));
         let sha256 = if is_ours { said } else { self.seen(&file, &stat) };
         let paths = (folder.to_owned(), file);
         let mut entry = Entry::new(key.clone(), paths, &stat, sha256, metadata);
         entry.is_ours = is_ours;
+        entry.rotten = self.rotten(entry.inode);
+        if let Some(digest) = &entry.sha256 {
+            entry.inspected = self.inspected(digest, super::reports::hint_of(&entry));
+        }
+        if entry.inspected.is_some() || entry.rotten.is_some() {
+            entry.render();
+        }
         Ok(Some(entry))
     }
 

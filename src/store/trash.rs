@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Figures, OWN, Require, Store, entry::Entry, name::Key, scan::is_absent};
+use super::{Error, Figures, OWN, Require, Store, What, entry::Entry, name::Key, scan::is_absent};
 use crate::model::Timestamp;
 
 /// How long a content without a model is kept: an upload of the same content may be under way.
@@ -100,6 +100,7 @@ impl Store {
             self.prune(above);
         }
         Figures::add(&self.figures.deletions, 1);
+        self.tell(What::Deleted { key: key.clone() }, now);
         Ok(entry)
     }
 
@@ -218,6 +219,9 @@ impl Store {
             } else {
                 self.discard(&self.own("trash").join(&trashed.id));
             }
+        }
+        if !is_dry {
+            self.sweep_reports().map_err(Error::disk("the reports can't be read"))?;
         }
         let blobs = self.own("blobs/sha256");
         let unreadable = || Error::disk("the contents can't be read");

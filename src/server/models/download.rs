@@ -21,6 +21,7 @@ use serde_json::Value;
 use super::{
     Answer, Named, blocking,
     body::{Piece, Sending},
+    care::inspection,
     range::{self, Asked as Ranges},
     refusal::{Refused, Verb, refuse},
     store,
@@ -35,6 +36,7 @@ use crate::store::{Entry, Error, Figures, Key, Resolved, Store, Way};
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 const RESOLVED: HeaderName = HeaderName::from_static("x-resolved-version");
 const CHECKSUM: HeaderName = HeaderName::from_static("x-checksum-sha256");
+const SAFETY: HeaderName = HeaderName::from_static("x-model-safety");
 /// Stands for itself in a quoted name.
 const PLAIN: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-').remove(b'~').remove(b'/');
@@ -72,8 +74,12 @@ pub(in super::super) async fn info(
 ) -> Answer {
     let store = store(&shared, Verb::Read).await?;
     let found = find(&store, names, &wish)?;
+    let entry = Arc::clone(&found.entry);
+    let told = blocking(Verb::Read, move || Ok(inspection(&store, &entry))).await?;
+    let listed = found.entry.listed.strip_suffix('}').unwrap_or_default();
+    let text = format!("{listed},\"inspection\":{told}}}");
     let kind = [(header::CONTENT_TYPE, "application/json")];
-    let mut response = (kind, found.entry.listed.clone()).into_response();
+    let mut response = (kind, text).into_response();
     tell_version(response.headers_mut(), &found);
     Ok(response)
 }
@@ -90,6 +96,7 @@ pub(in super::super) async fn download(
     let store = store(&shared, Verb::Read).await?;
     let mut found = find(&store, names, &wish)?;
     if method == Method::HEAD {
+        store.check_served(&found.entry).map_err(|error| Verb::Read.refuse(&error))?;
         return Ok(match judge(&headers, &found.entry)? {
             Some(answer) => with_facts(answer, &found),
             None => with_facts(whole_head(&found.entry), &found),
@@ -188,6 +195,9 @@ fn with_facts(mut response: Response, found: &Resolved) -> Response {
     if let Some(digest) = &entry.sha256 {
         insert(headers, CHECKSUM, digest.as_str());
         insert(headers, REPR_DIGEST, &repr_digest(digest.as_str()));
+    }
+    if let Some(inspected) = entry.inspected {
+        headers.insert(SAFETY, HeaderValue::from_static(inspected.safety.word()));
     }
     if status.is_success() {
         let kind = HeaderValue::from_static("application/octet-stream");

@@ -70,6 +70,15 @@ impl Said {
         }
     }
 
+    /// The MD5 that a body must have, as old clients say it.
+    #[expect(clippy::unused_self, reason = "it is said with the rest")]
+    pub(super) fn md5(&self, headers: &HeaderMap) -> Result<Option<[u8; 16]>, Refused> {
+        let Some(text) = header(headers, "content-md5")? else { return Ok(None) };
+        let sum = STANDARD.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
+        let wrong = || refuse(StatusCode::BAD_REQUEST, "model.digest", "Content-MD5 is no MD5");
+        sum.map(Some).ok_or_else(wrong)
+    }
+
     /// The digests that the content must have.
     pub(super) fn digests(
         &self,

@@ -3,6 +3,7 @@
 
 mod aliases;
 mod body;
+mod care;
 mod download;
 mod fields;
 mod list;
@@ -10,14 +11,20 @@ mod own;
 mod range;
 mod refusal;
 mod upload;
+mod uploads;
 
 use std::sync::Arc;
 
 pub(super) use aliases::{alias, aliases, freeze, remove_alias, set_alias};
+pub(super) use care::{health, inspected, verify};
 pub(super) use download::{download, info};
 pub(super) use list::{all, of_app, of_project, of_version};
 pub(super) use own::{gc, restore, trash};
 pub(super) use upload::{delete, put, upload};
+pub(super) use uploads::{
+    abilities, add as add_part, all as all_uploads, begin as begin_upload, end as end_upload,
+    look as look_at_upload,
+};
 
 use axum::{
     extract::{FromRequestParts, Path},
@@ -67,6 +74,7 @@ type Answer = Result<Response, Refused>;
 /// The store; the first request opens it.
 async fn store(shared: &Arc<Shared>, verb: Verb) -> Result<Arc<Store>, Refused> {
     let models = &shared.parts.models;
+    models.figures().requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     if let Some(store) = models.opened() {
         return Ok(Arc::clone(store));
     }

@@ -65,6 +65,11 @@ impl Verb {
             Error::Conflict(_) => (StatusCode::CONFLICT, "model.conflict"),
             Error::Digest(_) => (StatusCode::BAD_REQUEST, "model.digest"),
             Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "model.too-large"),
+            Error::Ending(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "model.ending"),
+            Error::Blocked(_) => (StatusCode::FORBIDDEN, "model.blocked"),
+            Error::Unscanned => (StatusCode::SERVICE_UNAVAILABLE, "model.unscanned"),
+            Error::Rotten(_) => (StatusCode::GONE, "model.quarantined"),
+            Error::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "model.busy"),
             Error::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "model.disk-full"),
             Error::Disk { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "model.disk"),
         };

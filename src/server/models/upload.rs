@@ -56,11 +56,14 @@ struct Pipe {
 }
 
 impl Pipe {
-    fn begin(store: &Arc<Store>, size: Option<u64>) -> Self {
+    fn begin(store: &Arc<Store>, size: Option<u64>, has_md5: bool) -> Self {
         let (blocks, mut received) = mpsc::channel::<Vec<Bytes>>(BLOCKS_WAITING);
         let store = Arc::clone(store);
         let writing = tokio::task::spawn_blocking(move || {
             let mut upload = Upload::begin(&store, size)?;
+            if has_md5 {
+                upload = upload.with_md5();
+            }
             let mut parts = std::iter::from_fn(|| received.blocking_recv()).flatten();
             upload.drain(|| parts.next())?;
             Ok(upload)
@@ -168,7 +171,7 @@ async fn form(
     // Now it is known where to; before, nothing of it is visible.
     asker.check(Mode::Write, &key.project)?;
     let expected = said.digests(headers, false)?;
-    let order = Order { key, about: said.about(name, kind), expected, require };
+    let order = Order { about: said.about(name, kind), expected, require, ..Order::new(key) };
     finish(shared, upload, order).await
 }
 
@@ -183,6 +186,13 @@ pub(in super::super) async fn put(
     let mut body = body.into_data_stream();
     let key = Key::new(&project, &app, &version, &model);
     let told = match key.map_err(|bad| Verb::Upload.refuse(&bad.into())) {
+        Ok(key) if parts.headers.contains_key("upload-complete") => {
+            let told = super::uploads::begin_at(&shared, &asker, key, &parts, &mut body).await;
+            if told.is_err() {
+                linger(&mut body).await;
+            }
+            return counted(&shared, told);
+        }
         Ok(key) => raw(&shared, &asker, key, &parts, &mut body).await,
         Err(refused) => Err(refused),
     };
@@ -216,7 +226,8 @@ async fn raw(
     let store = store(shared, Verb::Upload).await?;
     let _place = place(shared)?;
     admit(&store, asker, key.clone(), &require, size).await?;
-    let mut pipe = Pipe::begin(&store, size);
+    let md5 = said.md5(headers)?;
+    let mut pipe = Pipe::begin(&store, size, md5.is_some());
     let mut stream = Box::pin(patient(body));
     while let Some(part) = stream.next().await {
         if !pipe.take(part.map_err(|error| broken(&error))?).await {
@@ -225,7 +236,8 @@ async fn raw(
     }
     let upload = pipe.end().await?;
     let kind = text(header::CONTENT_TYPE).map(str::to_owned);
-    let order = Order { key, about: said.about(None, kind), expected, require };
+    let about = said.about(None, kind);
+    let order = Order { about, expected, md5, require, ..Order::new(key) };
     finish(shared, upload, order).await
 }
 
@@ -257,14 +269,14 @@ pub(in super::super) async fn delete(
 }
 
 /// Counts what was refused.
-fn counted<T>(shared: &Shared, told: Result<T, Refused>) -> Result<T, Refused> {
+pub(super) fn counted<T>(shared: &Shared, told: Result<T, Refused>) -> Result<T, Refused> {
     told.inspect_err(|_| {
         shared.parts.models.figures().refusals.fetch_add(1, Ordering::Relaxed);
     })
 }
 
 /// A place among the uploads that are under way.
-fn place(shared: &Shared) -> Result<tokio::sync::OwnedSemaphorePermit, Refused> {
+pub(super) fn place(shared: &Shared) -> Result<tokio::sync::OwnedSemaphorePermit, Refused> {
     Arc::clone(&shared.uploads).try_acquire_owned().map_err(|_| {
         let detail = "too many uploads are under way; try again";
         refuse(StatusCode::SERVICE_UNAVAILABLE, "model.busy", detail)
@@ -289,7 +301,7 @@ async fn receive(
     mut field: Field<'_>,
     useless: &AtomicU64,
 ) -> Result<Upload, Refused> {
-    let mut pipe = Pipe::begin(store, None);
+    let mut pipe = Pipe::begin(store, None, false);
     while let Some(part) = field.chunk().await.map_err(|error| unreadable(&error))? {
         useless.store(0, Ordering::Relaxed);
         if !pipe.take(part).await {
@@ -319,7 +331,7 @@ async fn finish(shared: &Shared, upload: Upload, order: Order) -> Result<Stored,
     blocking(Verb::Upload, move || upload.finish(&order, now)).await
 }
 
-fn created(stored: &Stored) -> Response {
+pub(super) fn created(stored: &Stored) -> Response {
     let entry = &stored.entry;
     let Key { project, app, version, model } = &entry.key;
     let listed = document(entry);
@@ -353,7 +365,7 @@ fn facts(entry: &Entry) -> Value {
 }
 
 /// The parts of a body, as long as they keep coming.
-fn patient(
+pub(super) fn patient(
     body: &mut axum::body::BodyDataStream,
 ) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
     futures_util::stream::try_unfold(body, |body| async {
@@ -414,7 +426,7 @@ fn broken(error: &std::io::Error) -> Refused {
 
 /// Takes a bit more of what is not wanted: a client that is cut off while it sends does not hear
 /// the answer.
-async fn linger(body: &mut axum::body::BodyDataStream) {
+pub(super) async fn linger(body: &mut axum::body::BodyDataStream) {
     let taking = async {
         let mut taken = 0;
         while let Some(Ok(part)) = body.next().await {

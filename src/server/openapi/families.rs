@@ -106,6 +106,47 @@ documents! {
         model_name: String,
         size: u64,
     }
+    /// What is inside a model: `status` is `done` or `waiting`.
+    InspectionDocument {
+        model: String,
+        sha256: Option<String>,
+        inspection: serde_json::Value,
+    }
+    /// Whether the content of a model is what it was: `good`, `quarantined` or `gone`.
+    VerifiedDocument {
+        model: String,
+        sha256: Option<String>,
+        found: String,
+    }
+    /// How the store stands.
+    StoreHealth {
+        models: u64,
+        bytes: u64,
+        /// How many models wait for being looked into.
+        inspection: serde_json::Value,
+        /// How far reading everything again has come.
+        scrub: serde_json::Value,
+        /// Contents that have changed on the disk.
+        quarantined: Vec<serde_json::Value>,
+    }
+    /// An upload that may go on.
+    UploadDocument {
+        id: String,
+        url: String,
+        /// What it is to become.
+        model: String,
+        offset: u64,
+        length: Option<u64>,
+        /// The SHA-256 that it was said to have.
+        announced: Vec<String>,
+        expires: Time,
+        /// What it became.
+        sha256: Option<String>,
+    }
+    /// Uploads that may go on.
+    UploadList {
+        items: Vec<UploadDocument>,
+    }
     /// Models, with the names that were asked for.
     ModelList {
         total_models: u64,
@@ -271,7 +312,7 @@ pub(super) fn models() -> Vec<Operation> {
             .text(200, "application/octet-stream", "The file.")
             .text(206, "application/octet-stream", "Parts of it.")
             .tagged()
-            .problems(&[404, 412, 416, 422]),
+            .problems(&[404, 410, 412, 416, 422, 503]),
         put.problems(&stored),
         op(("POST", MODEL), (MODELS, "freezeVersion"), "Freeze a version, or unfreeze it")
             .says("The last part of the path is `freeze` or `unfreeze`.")
@@ -289,6 +330,45 @@ pub(super) fn models() -> Vec<Operation> {
         .json::<ModelDocument>(200, "The model.")
         .problems(&[404, 422]),
     ]
+}
+
+pub(super) fn uploads() -> Vec<Operation> {
+    const ONE: &str = "/uploads/{id}";
+    let part = |op: Operation| {
+        op.header("Tus-Resumable", "`1.0.0`, where the client speaks tus.")
+            .header("Upload-Complete", "`?0` or `?1`, where it speaks the IETF's draft.")
+            .header("Upload-Length", "How long the whole will be.")
+            .header("Upload-Checksum", "Of this part: `sha1`, `md5` or `sha256`, and it in base64.")
+    };
+    // Asking how far it is makes the model of an upload that a kill or a full disk left whole.
+    let publish = [404, 409, 412, 413, 415, 422, 423, 503, 507];
+    let list = op(("GET", "/uploads"), (MODELS, "listUploads"), "Uploads that may go on")
+        .json::<UploadList>(200, "Those of the projects that one may see.");
+    let begin = op(("POST", "/uploads"), (MODELS, "beginUpload"), "Begin an upload")
+        .query::<UploadQuery>()
+        .takes::<String>("application/offset+octet-stream")
+        .takes::<String>("application/octet-stream")
+        .or_nothing()
+        .json::<ModelDone>(
+            201,
+            "It is begun; `Location` says where it goes on. Or all is there, and is a model.",
+        );
+    let look = op(("GET", ONE), (MODELS, "readUpload"), "How far an upload is")
+        .says("`HEAD` says the same in its headers, and waits until no other request adds to it.")
+        .json::<UploadDocument>(200, "The upload.")
+        .problems(&publish);
+    let add = op(("PATCH", ONE), (MODELS, "addToUpload"), "Add a part")
+        .header("Upload-Offset", "Where it begins: where the upload ends.")
+        .takes::<String>("application/offset+octet-stream")
+        .takes::<String>("application/partial-upload")
+        .or_nothing()
+        .json::<ModelDone>(201, "All is there, and is a model.")
+        .empty(204, "The part is on the disk.");
+    let end = op(("DELETE", ONE), (MODELS, "endUpload"), "Give an upload up")
+        .empty(204, "It is gone.")
+        .problems(&[404, 412, 423, 507]);
+    let refused = |op: Operation| part(op).problems(&publish).problems(&[408, 460]);
+    vec![list, refused(begin), look, refused(add), end]
 }
 
 pub(super) fn aliases() -> Vec<Operation> {
@@ -328,5 +408,21 @@ pub(super) fn aliases() -> Vec<Operation> {
         )
         .json::<SweptDocument>(200, "What was freed.")
         .problems(&[507]),
+        op(("GET", "/api/v1/models/health"), (MODELS, "readStore"), "How the store stands")
+            .json::<StoreHealth>(200, "What waits, what was read again, what is in quarantine."),
+        op(
+            ("GET", "/api/v1/models/inspections/{project}/{app}/{version}/{model}"),
+            (MODELS, "readInspection"),
+            "What is inside a model",
+        )
+        .json::<InspectionDocument>(200, "All that is known.")
+        .problems(&[404]),
+        op(
+            ("POST", "/api/v1/models/verify/{project}/{app}/{version}/{model}"),
+            (MODELS, "verifyModel"),
+            "Read the content of a model again",
+        )
+        .json::<VerifiedDocument>(200, "What was found.")
+        .problems(&[404, 507]),
     ]
 }

@@ -31,7 +31,7 @@ use crate::manifest;
 use operation::{Body, Operation};
 
 /// The descriptions, by the modules that answer.
-const PARTS: [fn() -> Vec<Operation>; 8] = [
+const PARTS: [fn() -> Vec<Operation>; 9] = [
     apps::docs,
     gpus::docs,
     host::docs,
@@ -40,6 +40,7 @@ const PARTS: [fn() -> Vec<Operation>; 8] = [
     families::containers,
     families::models,
     families::aliases,
+    families::uploads,
 ];
 
 static DOCUMENT: LazyLock<(Value, String)> = LazyLock::new(|| {

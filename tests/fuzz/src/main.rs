@@ -29,6 +29,8 @@ mod composed;
 mod cost;
 #[allow(dead_code, reason = "not all of it is read here")]
 mod engine;
+#[allow(dead_code, reason = "not all of it is read here")]
+mod models;
 mod mutate;
 mod readers;
 mod workspace;

@@ -1,6 +1,6 @@
 //! The readers, each with what it is fed. None may panic, whatever it is given.
 
-use crate::{answers, composed, engine, manifest, model, record, state, workspace};
+use crate::{answers, composed, engine, manifest, model, models, record, state, workspace};
 
 /// One reader.
 pub(crate) struct Target {
@@ -156,6 +156,11 @@ pub(crate) const TARGETS: &[Target] = &[
     answers::BUILD,
     answers::PULL,
     composed::COMPOSE,
+    models::UPLOADS,
+    models::RANGE,
+    models::WEIGHTS,
+    models::PICKLE,
+    models::TEXT,
 ];
 
 pub(crate) const JSON_WORDS: &[&str] = &[

@@ -80,7 +80,9 @@ async fn a_change_that_is_only_tried_changes_nothing_and_no_route_does_it_instea
             match code(&answer).as_str() {
                 "request.no-dry-run" => refused.push(route.clone()),
                 "hook.no-secret" => assert_eq!(needs, Needs::Signature, "{route}"),
-                "model.nothing" => assert!(path.contains("/trash/"), "{route}"),
+                "model.nothing" | "model.not-found" => {
+                    assert!(path.starts_with("/api/v1/models/"), "{route}");
+                }
                 "source.nothing-held" => assert_eq!(path, "/api/v1/confirm"),
                 // There is no engine, and so no container.
                 _ if path.starts_with("/containers/") => {

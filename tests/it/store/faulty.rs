@@ -128,6 +128,18 @@ impl Temp for Draft {
         }
     }
 
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.inner.read_at(offset, into)
+    }
+
+    fn keep(&mut self) -> io::Result<()> {
+        match judge(self.fault, &self.count) {
+            Verdict::Go => self.inner.keep(),
+            Verdict::Half => Err(Errno::IO.into()),
+            Verdict::Stop(error) => Err(error),
+        }
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         match judge(self.fault, &self.count) {
             Verdict::Go => self.inner.sync(),
@@ -154,6 +166,12 @@ impl Disk for Faulty {
     fn temp(&self, folder: &Path, size: Option<u64>) -> io::Result<Box<dyn Temp>> {
         self.change()?;
         let inner = self.inner.temp(folder, size)?;
+        Ok(Box::new(Draft { inner, fault: self.fault, count: Arc::clone(&self.count) }))
+    }
+
+    fn grow(&self, path: &Path, size: u64) -> io::Result<Box<dyn Temp>> {
+        self.change()?;
+        let inner = self.inner.grow(path, size)?;
         Ok(Box::new(Draft { inner, fault: self.fault, count: Arc::clone(&self.count) }))
     }
 

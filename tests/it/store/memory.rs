@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs::File,
-    io,
+    io::{self, Write as _},
     path::{Component, Path},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -71,6 +71,16 @@ impl Memory {
     pub(crate) fn new(has_exchange: bool) -> Self {
         let nodes = BTreeMap::from([(ROOT, empty())]);
         Self(Arc::new(Mutex::new(State { nodes, next: 2, pending: Vec::new(), has_exchange })))
+    }
+
+    /// Changes a file on the disk, as disks do it by themselves.
+    pub(crate) fn rot(&self, path: &Path) {
+        let mut state = self.lock();
+        let node = state.find(path).unwrap();
+        if let Some(Node::File { now, kept, .. }) = state.nodes.get_mut(&node) {
+            now[2] ^= 1;
+            kept.clone_from(now);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -186,6 +196,19 @@ impl Temp for Draft {
         Ok(())
     }
 
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let state = self.memory.lock();
+        let Node::File { now, .. } = &state.nodes[&self.node] else { return Ok(0) };
+        berth::inspect::Source::read_at(now, offset, into)
+    }
+
+    fn keep(&mut self) -> io::Result<()> {
+        if let Some(Node::File { now, kept, .. }) = self.memory.lock().nodes.get_mut(&self.node) {
+            kept.clone_from(now);
+        }
+        Ok(())
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         if let Some(Node::File { now, kept, is_stored }) =
             self.memory.lock().nodes.get_mut(&self.node)
@@ -218,6 +241,28 @@ impl Disk for Memory {
         Ok(Box::new(Draft { memory: self.clone(), node }))
     }
 
+    fn grow(&self, path: &Path, size: u64) -> io::Result<Box<dyn Temp>> {
+        let mut state = self.lock();
+        let node = match state.find(path) {
+            Ok(node) => node,
+            Err(_) if size == 0 => {
+                let file = Node::File { now: Vec::new(), kept: Vec::new(), is_stored: false };
+                let node = state.add(file);
+                state.new_name(path, node)?;
+                node
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(Node::File { now, .. }) = state.nodes.get_mut(&node) {
+            let size = usize::try_from(size).unwrap();
+            if now.len() < size {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            now.truncate(size);
+        }
+        Ok(Box::new(Draft { memory: self.clone(), node }))
+    }
+
     fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.lock();
         let (now, kept) = (bytes.to_vec(), bytes.to_vec());
@@ -241,7 +286,10 @@ impl Disk for Memory {
         {
             return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
-        state.happen(vec![(source, name, None), (target, new, Some(node))]);
+        // Two names of one file both stay, says POSIX.
+        if state.folder(target)?.get(&new) != Some(&node) {
+            state.happen(vec![(source, name, None), (target, new, Some(node))]);
+        }
         Ok(())
     }
 
@@ -334,8 +382,10 @@ impl Disk for Memory {
         })
     }
 
-    fn open(&self, _: &Path) -> io::Result<File> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn open(&self, path: &Path) -> io::Result<File> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(&self.read(path)?)?;
+        Ok(file)
     }
 
     fn hold(&self, _: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {

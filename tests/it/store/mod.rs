@@ -3,7 +3,12 @@
 mod clients;
 mod crash;
 mod faulty;
+mod hooks;
+mod inspection;
 mod limits;
 mod memory;
+mod parts;
+mod parts_crash;
 mod places;
+mod scrub;
 mod web;
