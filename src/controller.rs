@@ -1,6 +1,7 @@
 //! The loop: events, ticks and commands become keys; keys become passes.
 
 mod gpus;
+mod models;
 
 use std::{
     collections::BTreeSet,
@@ -86,6 +87,7 @@ impl Controller {
         parts.spawn(Arc::clone(&this).gauge());
         parts.spawn(Arc::clone(&this).end_leases());
         parts.spawn(Arc::clone(&this).watch_gpus());
+        parts.spawn(Arc::clone(&this).watch_models());
         parts.spawn(Arc::clone(&this).take_finished(finished));
         parts.spawn(Arc::clone(&this).take_commands(commands, rescan));
         parts.close();

@@ -3,6 +3,7 @@
 pub mod access;
 mod cards;
 mod escapes;
+mod hub;
 mod models;
 mod place;
 pub mod repositories;
@@ -254,27 +255,29 @@ pub async fn run(config: Config) -> Result<(), Error> {
     }
     let ledger = Arc::new(Ledger::new(kept));
     let version = env!("CARGO_PKG_VERSION");
-    let metrics = Metrics::new(version).map_err(|error| Error::Metrics(error.to_string()))?;
-    let metrics = Arc::new(metrics);
+    let metrics = Arc::new(Metrics::new(version).map_err(|it| Error::Metrics(it.to_string()))?);
     let (engine, hands) = engine(&config, &clock, Arc::clone(&metrics))?;
     let _lease = lease(&config, engine.as_ref()).await?;
     let settings = workspace_settings(&config)?;
     let (source, repositories) = repositories::source(&config, &settings);
     let workspace = Arc::new(Workspace::new(config.workspaces.clone(), settings));
     let given = (engine, source, Arc::clone(&workspace));
-    let plant = plant(&config, given, Arc::clone(&ledger), Arc::clone(&metrics), stop.clone())?;
+    let models = models::depot(&config);
+    let mut plant = plant(&config, given, Arc::clone(&ledger), Arc::clone(&metrics), stop.clone())?;
+    plant.jobs.models = Some(Arc::clone(&models));
     let (engine, cards) = (Arc::clone(&plant.engine), Arc::clone(&plant.cards));
+    hub::watch(&config, &engine, &clock, &stop);
     let daemon = Daemon::new(plant);
     let known = escapes::follow(&config, (&engine, daemon.record()), &stop);
     cards::watch(&config, &cards, (daemon.record(), Arc::clone(&ledger)), &clock, &stop);
     repositories::report(&config, (daemon.record(), workspace), Arc::clone(&metrics), &stop);
     let (collector, history) = usage::usage(&config, &daemon.record(), cards.follow(), &clock);
-    let models = models::depot(&config);
     let leases = LeaseFigures::new(Arc::clone(&ledger), Arc::clone(&cards));
     let told = (daemon.record(), repositories.secrets.clone());
     let hooks = models::announce(&config, &models, told, &clock, &stop);
     let sources: Vec<Arc<dyn Exposed>> =
         vec![collector, Arc::new(leases), Arc::clone(models.figures()) as _, hooks];
+    models::tend(&models, (&engine, &clock), &stop);
     let parts = Parts {
         record: daemon.record(),
         usage: Arc::clone(&history),
@@ -300,7 +303,6 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let keeping = tokio::spawn(Keeper::new(folder, ledger).run(is_over.clone()));
     tokio::spawn(history.run(stop.clone()));
     daemon.look_through_images(&config, &stop);
-    tokio::spawn(models::tend(models, clock, stop.clone()));
     let serving = tokio::spawn(server.run(stop.clone()));
     let writing = tokio::spawn(daemon.compose_writer(&config.compose_dir).run(stop.clone()));
     let noting = tokio::spawn(daemon.changes(log).run(stop.clone()));
@@ -492,6 +494,8 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
         gpu_bystanders: config.gpus.bystanders.clone(),
         own_container: host::own_container().map(ContainerId::new),
         profile: config.apps.profile,
+        models: models::on_host(config),
+        hub: config.models.hub_url.clone(),
         ..Policy::default()
     }
 }

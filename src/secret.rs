@@ -17,6 +17,7 @@
 
 mod book;
 mod files;
+mod mint;
 mod seal;
 mod tool;
 
@@ -32,6 +33,7 @@ use std::{
 use crate::model::check_secret_name;
 pub use book::{Book, Given, Settings, variable_of};
 pub use files::usual_folder;
+pub use mint::Mint;
 pub use tool::Tools;
 
 /// The key of a secret that is one plain file.

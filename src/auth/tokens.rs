@@ -232,6 +232,24 @@ impl Tokens {
         (!found.has_expired(now)).then(|| found.clone())
     }
 
+    /// Has this token be good, in the place of one of the same name.
+    pub fn keep(&self, new: New, secret: &Secret, now: Timestamp) -> Result<(), Error> {
+        let New { name, role, expires, scopes } = new;
+        if matches!(self.check(secret, now)?, Verdict::Good(kept) if kept.name == name) {
+            return Ok(());
+        }
+        let sha256 = Digits(secret.hash());
+        let kept = Kept { name, role, created: now, expires, scopes, sha256 };
+        self.change(|tokens| {
+            tokens.retain(|other| other.name != kept.name);
+            if TOKENS_MAX <= tokens.len() {
+                return Err(Error::TooMany);
+            }
+            tokens.push(kept);
+            Ok(())
+        })
+    }
+
     /// Makes a token.
     pub fn create(&self, new: New, now: Timestamp) -> Result<Made, Error> {
         let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);

@@ -1,5 +1,10 @@
 //! `berth models`: the models that the controller keeps.
 
+mod fetch;
+mod names;
+mod progress;
+mod pull;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -9,7 +14,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
 use super::{
@@ -63,7 +68,7 @@ enum Verb {
         #[arg(long, value_name = "TEXT")]
         framework: Option<String>,
     },
-    /// Fetch a model into a file; its digest is checked.
+    /// Fetch a model into a file: its parts at once, gone on with after a break, its digest checked.
     Pull {
         /// Which: project/app/version/model; the version may be `latest`, an alias, or `@^1.2`.
         #[arg(value_parser = name, value_name = "NAME")]
@@ -93,6 +98,24 @@ enum Verb {
         /// Which.
         #[arg(required = true, value_parser = name, value_name = "NAME")]
         names: Vec<Key>,
+        /// Although apps mount them: what runs keeps its files.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Have the controller fetch models from an address, another Berth or the Hub.
+    Fetch(fetch::Args),
+    /// Show the names of an app's versions, let one stand for a version, or remove it.
+    Alias {
+        /// Whose: project/app.
+        #[arg(value_parser = names::app, value_name = "APP")]
+        app: (String, String),
+        /// The alias.
+        alias: Option<String>,
+        /// The version that it stands for from now on.
+        version: Option<String>,
+        /// Remove it.
+        #[arg(long, requires = "alias", conflicts_with = "version")]
+        remove: bool,
     },
     /// Remove what nothing needs any more.
     Gc {
@@ -120,20 +143,24 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
             let about = [("description", description), ("framework", framework)];
             push(file, name, (*create_only, *resumable), &about, (server, output)).await
         }
-        Verb::Info { name, output: format } => {
-            inspection::info(name, format, server, output).await
-        }
+        Verb::Info { name, output: format } => inspection::info(name, format, server, output).await,
         Verb::Pull { name, file } => {
             let file = file.clone().unwrap_or_else(|| PathBuf::from(&name.model));
-            pull(name, &file, server, output).await
+            pull::pull(name, &file, server, output).await
         }
         Verb::Verify { name: Some(name), file: Some(file) } => {
             verify(name, file, server, output).await
         }
         Verb::Verify { name, .. } => inspection::verify(name.as_ref(), server, output).await,
-        Verb::Rm { names } => {
+        Verb::Fetch(args) => fetch::run(args, server, output).await,
+        Verb::Alias { app, alias, version, remove } => {
+            let (alias, version) = (alias.as_deref(), version.as_deref());
+            names::alias(app, alias, version, *remove, (server, output)).await
+        }
+        Verb::Rm { names, force } => {
+            let force = if *force { "?force=true" } else { "" };
             for name in names {
-                server.delete(&name.path()).await?;
+                server.delete(&format!("{}{force}", name.path())).await?;
                 output.line(&plain(&format!("model/{name} deleted")))?;
             }
             Ok(Exit::Done)
@@ -271,45 +298,6 @@ impl Drop for Hashing {
             let _ = done.send(Digest::of_hash(hasher.finalize().into()));
         }
     }
-}
-
-async fn pull(
-    name: &Key,
-    file: &Path,
-    server: &Server,
-    output: &mut Output,
-) -> Result<Exit, Error> {
-    let info = server.get(&format!("{}/info", name.path())).await?;
-    let found = Key { version: text(&info, "/version").to_owned(), ..name.clone() };
-    let mut parts = server.follow(&found.path(), "application/octet-stream").await?;
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let wanted = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let part = folder.unwrap_or_else(|| Path::new(".")).join(format!(".{wanted}.part"));
-    let written = async {
-        let mut new = tokio::fs::File::create(&part).await?;
-        let mut hasher = Sha256::new();
-        while let Some(block) = parts.next().await.map_err(io::Error::other)? {
-            hasher.update(&block);
-            new.write_all(&block).await?;
-        }
-        new.sync_all().await?;
-        io::Result::Ok(Digest::of_hash(hasher.finalize().into()))
-    };
-    let digest = match written.await {
-        Ok(digest)
-            if text(&info, "/sha256").is_empty() || text(&info, "/sha256") == digest.as_str() =>
-        {
-            digest
-        }
-        failed => {
-            let _ = tokio::fs::remove_file(&part).await;
-            failed.map_err(unreadable(file))?;
-            return Err(other(&found));
-        }
-    };
-    tokio::fs::rename(&part, file).await.map_err(unreadable(file))?;
-    output.line(&plain(&format!("{} is model/{found}: {digest}", file.display())))?;
-    Ok(Exit::Done)
 }
 
 async fn verify(

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::config::Config;
 use crate::manifest;
-use crate::model::{SecretDocs, SecretFrom};
+use crate::model::{HUB_TOKEN, SecretDocs, SecretFrom};
 use crate::secret::{self, Secrets, VALUE_BYTES_MAX, Value};
 
 /// What it takes.
@@ -120,7 +120,7 @@ fn users(config: &Config) -> BTreeMap<String, BTreeSet<String>> {
     }
     // A document may say that a secret is another one of the folder, or none of it.
     let of_folder = |name: &str| match docs.get(name) {
-        None => Some(name.to_owned()),
+        None => (name != HUB_TOKEN).then(|| name.to_owned()),
         Some(Ok(secret)) => match &secret.from {
             SecretFrom::Folder(from) => Some(from.clone()),
             _ => None,

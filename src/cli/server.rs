@@ -97,6 +97,21 @@ impl Server {
         document(&self.0.ask(Method::DELETE, path, None).await?)
     }
 
+    /// Reads a part of a content, as long as that is still the same.
+    pub(super) async fn range(
+        &self,
+        path: &str,
+        range: (u64, u64),
+        etag: &str,
+    ) -> Result<Parts, Error> {
+        let parts = self.0.range(path, range, etag).await?;
+        if parts.status < 300 {
+            return Ok(parts);
+        }
+        let answer = parts.whole().await?;
+        Err(Error::of_answer(answer.status, &answer.body))
+    }
+
     /// Reads something that comes in parts.
     pub(super) async fn follow(&self, path: &str, accept: &str) -> Result<Parts, Error> {
         let parts = self.0.follow(path, accept).await?;

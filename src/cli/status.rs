@@ -63,6 +63,7 @@ fn head(app: &Value, output: &mut Output) -> Result<(), Error> {
         ("Digest", status("imageDigest")),
         ("Container", container),
         ("Ports", ports.join(", ")),
+        ("Models", plain(&models(app))),
         ("Rollout", rollout(app)),
     ] {
         if !value.is_empty() {
@@ -80,6 +81,22 @@ fn rollout(app: &Value) -> String {
     let down = number("downtimeMs").map(|ms| format!(", down for {ms} ms"));
     let result = text(app, "/status/rollout/result");
     format!("revision {revision} {result}{}", down.unwrap_or_default())
+}
+
+/// The stored models that are mounted.
+fn models(app: &Value) -> String {
+    let one = |mounted: &Value| {
+        let file = text(mounted, "/file");
+        let digest = text(mounted, "/sha256").get(..12).unwrap_or_default();
+        format!(
+            "{} is {}@{}{}{file} sha256:{digest}",
+            text(mounted, "/path"),
+            text(mounted, "/model"),
+            text(mounted, "/version"),
+            if file.is_empty() { "" } else { "/" },
+        )
+    };
+    list(app, "/status/models").iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 pub(super) fn port(port: &Value) -> String {

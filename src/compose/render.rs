@@ -491,7 +491,10 @@ impl Member {
     pub fn of(app: &App, network: &str) -> Self {
         let volume = |mount: &Mount| match &mount.source {
             MountSource::Volume(name) => Some(name.clone()),
-            MountSource::Host(_) | MountSource::Tmpfs(_) | MountSource::Secret(_) => None,
+            MountSource::Host(_)
+            | MountSource::Tmpfs(_)
+            | MountSource::Secret(_)
+            | MountSource::Model(_) => None,
         };
         Self {
             app: app.name.to_string(),

@@ -1,14 +1,18 @@
 //! The options of the model store.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use super::Reader;
+use super::{Reader, absolute_path};
 use crate::model::{parse_bytes, parse_duration};
 use crate::store::{Danger, Immutable, Policy};
 
 /// How models are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Models {
+    /// The folder as the engine's host knows it, where that is another one.
+    pub on_host: Option<PathBuf>,
+    /// The address at which containers reach this Berth.
+    pub hub_url: Option<String>,
     /// How large one file may be.
     pub file_max: Option<u64>,
     /// How much a project may have.
@@ -33,6 +37,8 @@ pub struct Models {
 
 impl Reader {
     pub(super) fn models(&mut self) -> Option<Models> {
+        let on_host = self.list("model-store-host", absolute_path);
+        let hub_url = self.list("hub-url", hub_url);
         let file_max = self.list("model-max-file", size);
         let project_max = self.list("model-quota", size);
         let trash_ttl =
@@ -55,6 +61,8 @@ impl Reader {
             }
         }
         Some(Models {
+            on_host: on_host?.into_iter().next_back(),
+            hub_url: hub_url?.into_iter().next_back(),
             file_max: file_max?.into_iter().next_back(),
             project_max: project_max?.into_iter().next_back(),
             trash_ttl: trash_ttl?,
@@ -67,6 +75,17 @@ impl Reader {
             hook_secret: hook_secret?.pop(),
         })
     }
+}
+
+fn hub_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let is_good = rest.is_some_and(|rest| {
+        !rest.is_empty() && rest.chars().all(|c| c.is_ascii_graphic() && !"?#@".contains(c))
+    });
+    if !is_good {
+        return Err("write an address such as `http://172.17.0.1:8000`".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 fn size(text: &str) -> Result<u64, String> {

@@ -92,6 +92,20 @@ pub const OPTIONS: &[OptionRow] = &[
         "The folder of the model store",
     ),
     row(
+        "model-store-host",
+        "DIR",
+        &["BERTH_MODEL_STORE_HOST"],
+        "",
+        "The folder of the model store as the engine's host knows it, where Berth itself runs in a container",
+    ),
+    row(
+        "hub-url",
+        "URL",
+        &["BERTH_HUB_URL"],
+        "",
+        "The address at which containers reach this Berth, such as http://172.17.0.1:8000, for apps with `models.hub`",
+    ),
+    row(
         "model-max-file",
         "SIZE",
         &["BERTH_MODEL_MAX_FILE"],

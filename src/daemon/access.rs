@@ -22,6 +22,7 @@ use crate::model::App;
 use crate::record::Record;
 use crate::server::{Access, CertificateSource, Settings, Socket, Tls};
 use crate::state::{Desired, Want};
+use crate::workspace::Reach;
 
 /// What is kept beside the log: how each app was when it was recorded last.
 const SEEN: &str = "seen.json";
@@ -52,6 +53,7 @@ pub(super) fn settings(config: &Config, log: &Arc<Log>) -> Settings {
         }),
         tls: tls(config),
         place: Some(Arc::new(super::place(config))),
+        reach: Reach::of(super::access(config)),
         ..Settings::new(config.listen)
     }
 }

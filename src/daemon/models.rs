@@ -1,6 +1,7 @@
 //! The wiring of the model store, and what is done for it from time to time.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, mpsc},
     time::Duration,
 };
@@ -10,13 +11,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::forge::{
     Secrets,
     outgoing::{Receiver, Sent, tell_all},
 };
 use crate::inspect::Safety;
-use crate::model::Reason;
+use crate::model::{Reason, label};
 use crate::record::{Event, Record};
+use crate::state::{Container, models_of};
 use crate::store::{Depot, Happening, Pace, Settings, Store, What, lower_priority};
 
 /// How long reading everything again rests after a round, and where there is nothing.
@@ -159,24 +162,60 @@ fn round(store: &Store, pause: &mut dyn FnMut(usize) -> bool) -> bool {
 
 /// Reads files whose digest nobody knows, and empties the trash, until it is told to stop. A folder
 /// that is not there is not made for that.
-pub(super) async fn tend(models: Arc<Depot>, clock: Clock, stop: CancellationToken) {
-    loop {
-        let (depot, clock, ending) = (Arc::clone(&models), clock.clone(), stop.clone());
-        let work = move || {
-            if depot.opened().is_none() && !depot.settings().root.is_dir() {
-                return;
+pub(super) fn tend(
+    models: &Arc<Depot>,
+    (engine, clock): (&Arc<dyn Engine>, &Clock),
+    stop: &CancellationToken,
+) {
+    let (models, engine, clock) = (Arc::clone(models), Arc::clone(engine), clock.clone());
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            sweep_views(&models, engine.as_ref(), &clock).await;
+            let (depot, clock, ending) = (Arc::clone(&models), clock.clone(), stop.clone());
+            let work = move || {
+                if depot.opened().is_none() && !depot.settings().root.is_dir() {
+                    return;
+                }
+                match depot.store() {
+                    Ok(store) => look_after(store, &clock, &ending),
+                    Err(error) => tracing::warn!(%error, "the model store can't be opened"),
+                }
+            };
+            let _ = tokio::task::spawn_blocking(work).await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(SWEEP) => {}
             }
-            match depot.store() {
-                Ok(store) => look_after(store, &clock, &ending),
-                Err(error) => tracing::warn!(%error, "the model store can't be opened"),
-            }
-        };
-        let _ = tokio::task::spawn_blocking(work).await;
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(SWEEP) => {}
         }
+    });
+}
+
+/// Where the store is for the engine, which mounts from there.
+pub(super) fn on_host(config: &Config) -> String {
+    let root = config.models.on_host.as_ref().unwrap_or(&config.model_store);
+    std::path::absolute(root).unwrap_or_else(|_| root.clone()).display().to_string()
+}
+
+/// Removes what was put in place for containers that are gone. Only who sees the engine knows.
+async fn sweep_views(models: &Arc<Depot>, engine: &dyn Engine, clock: &Clock) {
+    let Some(store) = models.opened().cloned() else { return };
+    let Ok(world) = engine.observe().await else { return };
+    // Of what another Berth wrote, which nobody here can read, nothing is known to be unused.
+    let is_read = |container: &Container| {
+        !container.labels.contains_key(label::MODELS) || !models_of(container).is_empty()
+    };
+    if !world.containers.iter().all(is_read) {
+        return;
     }
+    let used: BTreeSet<_> = world
+        .containers
+        .iter()
+        .flat_map(|container| models_of(container).into_values())
+        .map(|mounted| mounted.digest)
+        .collect();
+    let now = clock.now();
+    let _ = tokio::task::spawn_blocking(move || store.sweep_views(&used, now)).await;
 }
 
 fn look_after(store: &Store, clock: &Clock, stop: &CancellationToken) {

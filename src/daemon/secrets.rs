@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::Error;
+use super::{Error, hub::AppTokens};
 use crate::config::Config;
 use crate::engine::docker::Gate;
 use crate::secret::{Book, Secrets, Settings, Tools};
@@ -19,6 +19,7 @@ pub(super) fn book(config: &Config) -> Result<Arc<Book>, Error> {
     let settings = Settings {
         tools,
         withheld: logins.chain(hooks).collect(),
+        mint: Some(Arc::new(AppTokens::new(&config.state_dir))),
         ..Settings::new(folder, &config.state_dir, &apps.secret_files).of_process()
     };
     let key = settings.key.clone();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{GpuGiven, label};
 use crate::plan::{ContainerSpec, Recipe};
-use crate::state::ports_label;
+use crate::state::{models_label, ports_label};
 
 /// The compose project that an instance's containers are shown under. It is never just `berth`:
 /// that is what compose calls a project whose folder has this name, and `--remove-orphans` there
@@ -35,6 +35,9 @@ pub(super) fn container_labels(spec: &ContainerSpec) -> BTreeMap<String, String>
     if let Some(route) = spec.gpu_way.as_ref().filter(|_| spec.shape.gpus.is_some()) {
         let given = GpuGiven { way: route.way, driver: route.driver.clone() };
         put(label::GPU_WAY, given.to_string());
+    }
+    if !spec.shape.models.is_empty() {
+        put(label::MODELS, models_label(&spec.shape.models));
     }
     if let Some(build) = &spec.build {
         put(label::BUILD, build.to_string());
@@ -88,6 +91,7 @@ mod tests {
             gpus: None,
             secrets: BTreeMap::new(),
             restricted: None,
+            models: BTreeMap::new(),
         };
         let (app, spec_hash) = (AppName::new("chat").unwrap(), SpecHash::of(&shape));
         ContainerSpec {

@@ -349,6 +349,9 @@ pub enum Error {
     /// The engine is too old or too new for this Berth.
     #[error("the engine can't be used: {0}")]
     Unsupported(String),
+    /// A stored model that the container mounts can't be had.
+    #[error("{0}")]
+    Model(String),
     /// A secret can't be had at the moment when it is needed.
     #[error("{0}")]
     Secret(String),
@@ -380,6 +383,7 @@ impl Error {
             Self::Conflict(_) => Reason::NameConflict,
             Self::Gpu(_) => Reason::GpuFailed,
             Self::Secret(_) => Reason::SecretUnavailable,
+            Self::Model(_) => Reason::ModelMissing,
             Self::Forbidden { .. } => Reason::NotAllowed,
             _ => Reason::EngineError,
         }

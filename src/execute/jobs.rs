@@ -26,6 +26,7 @@ use crate::model::{AppName, Reason};
 use crate::plan::{Recipe, Trace, Twin, Work};
 use crate::secret::{self, Book, Secrets};
 use crate::state::{Checkout, RunningWork, WorkKind};
+use crate::store::Depot;
 use crate::workspace::{self, BuildLog, News, Seen, Workspace};
 
 /// How many lines of a log may wait to be written.
@@ -46,6 +47,8 @@ pub struct JobSettings {
     pub secrets: Option<Secrets>,
     /// What apps get of secrets.
     pub book: Arc<Book>,
+    /// The models that apps may mount.
+    pub models: Option<Arc<Depot>>,
     /// Short engine calls: more at once only makes each of them slower.
     pub calls: usize,
     /// Clones and fetches.
@@ -66,6 +69,7 @@ impl JobSettings {
             ca_bundle: None,
             secrets: None,
             book: Arc::default(),
+            models: None,
             calls: 8,
             fetches: 4,
             builds: 2,

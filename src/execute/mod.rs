@@ -4,6 +4,7 @@ mod context;
 mod disk;
 mod ends;
 mod jobs;
+mod models;
 mod steps;
 mod twins;
 
@@ -144,6 +145,7 @@ impl Executor {
             }
             Call::Create(spec) => {
                 self.workspace.prepare(app, uid).map_err(|error| Error::Work(error.to_string()))?;
+                models::place(self.jobs.settings().models.as_ref(), &spec.shape.models).await?;
                 let book = &self.jobs.settings().book;
                 given = book.give(app, &spec.shape.secrets, uid).await.map_err(Error::Secret)?;
                 None

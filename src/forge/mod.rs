@@ -8,6 +8,7 @@
 //! - What is sent to a forge is sent beside the passes: a forge that hangs delays nothing.
 
 mod address;
+mod fetch;
 pub mod outgoing;
 pub mod push;
 mod request;
@@ -20,6 +21,7 @@ use crate::model::check_secret_name;
 use crate::source::git::{Bell, Place};
 
 pub use address::Repository;
+pub use fetch::{Fetch, Fetches, Origin, Wanted};
 
 /// Reads the secret of a name.
 type Read = dyn Fn(&str) -> Result<Vec<u8>, String> + Send + Sync;

@@ -10,6 +10,7 @@ use super::{
     port::PortSpec,
     reference::{GitUrl, ImageRef},
     secret::{Profile, SecretRef},
+    stored::{ModelRef, ModelsSpec},
 };
 
 /// One app, complete.
@@ -79,6 +80,9 @@ pub struct AppSpec {
     /// How tightly its container is held; none is as the operator says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
+    /// How it uses stored models, beside what is mounted.
+    #[serde(skip_serializing_if = "ModelsSpec::is_usual")]
+    pub models: ModelsSpec,
 }
 
 /// Where an app tells figures of its own, for Prometheus.
@@ -213,6 +217,8 @@ pub enum MountSource {
     Tmpfs(Option<u64>),
     /// A secret as a file in memory that can't be written.
     Secret(SecretRef),
+    /// A stored model, that can't be written.
+    Model(ModelRef),
 }
 
 /// What an app may use. None is no limit.
@@ -339,6 +345,14 @@ impl AppSpec {
             _ => None,
         });
         self.secret_env.values().chain(files)
+    }
+
+    /// The stored models that are mounted, with where.
+    pub fn stored(&self) -> impl Iterator<Item = (&str, &ModelRef)> {
+        self.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Model(model) => Some((mount.path.as_str(), model)),
+            _ => None,
+        })
     }
 
     /// The git source, when there is one.

@@ -138,6 +138,14 @@ reasons! {
     SecretMissing => "build.secret-missing",
     /// A secret that the app uses can't be had.
     SecretUnavailable => "secret.unavailable",
+    /// A stored model that the app mounts is not there, or not whole yet.
+    ModelMissing => "model.missing",
+    /// A model is being fetched from elsewhere.
+    ModelPulling => "model.pulling",
+    /// A model was fetched from elsewhere.
+    ModelPulled => "model.pulled",
+    /// A model could not be fetched from elsewhere.
+    ModelPullFailed => "model.pull-failed",
     /// The image is being looked through for known vulnerabilities.
     Scanning => "image.scanning",
     /// The image could not be looked through for known vulnerabilities.

@@ -17,6 +17,9 @@ pub const COMMIT: &str = "dev.berth.commit";
 /// The engine lists a stopped container without its ports; the label keeps them its own.
 pub const PORTS: &str = "dev.berth.ports";
 
+/// The stored models that are mounted into a container, by path, as JSON.
+pub const MODELS: &str = "dev.berth.models";
+
 /// The GPUs that a container was given: their share, the memory promised and the UUIDs.
 pub const GPUS: &str = "dev.berth.gpus";
 /// The way in which the container was given its GPUs, and the driver at that time.

@@ -14,6 +14,7 @@ mod quantity;
 mod reference;
 mod revision;
 mod secret;
+mod stored;
 mod time;
 mod version;
 
@@ -36,7 +37,9 @@ pub use reference::{
 };
 pub use revision::{VersionRange, is_full_commit, is_short_commit, version};
 pub use secret::{
-    Profile, SECRET_VALUE, SECRET_VARIABLE, SecretDocs, SecretFrom, SecretRef, SecretSpec,
+    HUB_TOKEN, Profile, SECRET_VALUE, SECRET_VARIABLE, SecretDocs, SecretFrom, SecretRef,
+    SecretSpec,
 };
+pub use stored::{ModelRef, ModelsSpec, MountedModel};
 pub use time::Timestamp;
 pub use version::RunSpec;

@@ -8,6 +8,8 @@ use super::app::Origin;
 
 /// The key of a secret that is one value.
 pub const SECRET_VALUE: &str = "value";
+/// What stands for an app's own token where secrets are named; no secret can be called so.
+pub const HUB_TOKEN: &str = ".hub";
 /// What the names of variables start with that secrets may be taken from.
 pub const SECRET_VARIABLE: &str = "BERTH_SECRET_";
 

@@ -9,6 +9,7 @@ use super::{
     gpu::GpuAsk,
     port::PortSpec,
     secret::{Profile, SecretRef},
+    stored::ModelsSpec,
 };
 
 /// How a version of an app ran. With its image it can be brought back.
@@ -44,6 +45,9 @@ pub struct RunSpec {
     /// How tightly its container was held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
+    /// How it used stored models, and which versions of them.
+    #[serde(default, skip_serializing_if = "ModelsSpec::is_usual")]
+    pub models: ModelsSpec,
 }
 
 impl AppSpec {
@@ -63,6 +67,7 @@ impl AppSpec {
             gpus: self.gpus.clone(),
             secret_env: self.secret_env.clone(),
             profile: self.profile,
+            models: self.models.clone(),
         }
     }
 
@@ -85,6 +90,7 @@ impl AppSpec {
             gpus: run.gpus,
             secret_env: run.secret_env,
             profile: run.profile,
+            models: run.models,
             ..self.clone()
         }
     }
@@ -118,6 +124,7 @@ mod tests {
             gpus: None,
             secret_env: BTreeMap::new(),
             profile: None,
+            models: ModelsSpec::default(),
         };
         let text = serde_json::to_string(&run).unwrap();
         assert!(!text.contains("gpus"), "{text}");

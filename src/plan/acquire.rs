@@ -313,7 +313,11 @@ fn due(git: &GitSource, checked_at: Timestamp) -> Timestamp {
 /// Looks for a newer commit when its time has come. What is there goes on meanwhile, and so does
 /// the build of it until a newer one is found.
 fn refresh(input: &Input<'_>, git: &GitSource, fetch: Work, plan: &mut Plan) {
-    let is_asked = matches!(input.state.request, Some(Request::Fetch | Request::Take));
+    let is_asked = match input.state.request {
+        Some(Request::Fetch | Request::Take) => true,
+        Some(Request::Retry) => input.state.failures.contains_key(&WorkKind::Fetch),
+        _ => false,
+    };
     let is_polled = !git.interval.is_zero();
     let due = input.state.checked_at.filter(|_| is_polled).map_or(input.now, |at| due(git, at));
     let is_remote = !matches!(git.url, GitUrl::Local(_));

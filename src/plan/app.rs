@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Call, ContainerSpec, Input, Plan, PlannedStep, Stage, Step, Target, Verb, Version,
     acquire::{self, Acquired},
-    devices, prune, rollout, shape,
+    devices, models, prune, rollout, shape,
     shape::Image,
     times,
 };
@@ -62,6 +62,10 @@ fn plan_app(input: &Input<'_>, app: &App, plan: &mut Plan) {
         plan.look_at(input.now + times::SOON * 5);
         return keep_alive(input, plan);
     }
+    if let Some(wait) = models::missing(input, app) {
+        plan.waits.push(wait);
+        return keep_alive(input, plan);
+    }
     let is_running = input.containers().iter().any(|container| is_up(container));
     let missing = missing(input, app);
     let must_wait = !missing.is_empty() && !is_running;
@@ -83,6 +87,7 @@ fn plan_app(input: &Input<'_>, app: &App, plan: &mut Plan) {
     }
     rollout::roll(input, app, &wanted, plan);
     devices::remark(input, plan);
+    models::remark(input, app, plan);
 }
 
 /// What is waited for until the apps that this one depends on are ready; empty when they are.

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::{Change, ContainerSpec, shape};
-use crate::state::{Container, ContainerState, GpuHold};
+use crate::model::MountedModel;
+use crate::state::{Container, ContainerState, GpuHold, models_of};
 
 /// The fields in which the wanted container differs from an older one.
 pub(super) fn changes(old: &Container, wanted: &ContainerSpec) -> Vec<Change> {
@@ -28,6 +29,7 @@ pub(super) fn changes(old: &Container, wanted: &ContainerSpec) -> Vec<Change> {
                 let after = after.map_or_else(String::new, |grant| grant.devices.join(", "));
                 changes.push(change(field, &gpus(old), &after));
             }
+            _ if field.starts_with("model.") => changes.push(model(field, old, wanted)),
             Some(_) if field.starts_with("secret.") => {
                 changes.push(change(field, "as it was", "(secret, changed)"));
             }
@@ -40,6 +42,14 @@ pub(super) fn changes(old: &Container, wanted: &ContainerSpec) -> Vec<Change> {
         changes.push(change(field, &was, "absent"));
     }
     changes
+}
+
+fn model(field: &str, old: &Container, wanted: &ContainerSpec) -> Change {
+    let find = |all: &BTreeMap<String, MountedModel>| {
+        let found = all.iter().find(|(path, _)| shape::model_field(path) == field);
+        found.map_or_else(|| "absent".to_owned(), |(_, mounted)| mounted.to_string())
+    };
+    change(field, &find(&models_of(old)), &find(&wanted.shape.models))
 }
 
 fn gpus(container: &Container) -> String {

@@ -13,6 +13,7 @@ mod gpu_way;
 mod gpus;
 mod id;
 mod images;
+mod models;
 mod outcome;
 mod place;
 mod ports;

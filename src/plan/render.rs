@@ -38,6 +38,9 @@ pub fn render(plan: &Plan) -> String {
     if let Some(held) = &plan.held {
         let _ = writeln!(text, "    {held}");
     }
+    for (path, mounted) in plan.container.iter().flat_map(|container| &container.shape.models) {
+        let _ = writeln!(text, "    {path}: model {mounted}, read-only");
+    }
     for remark in &plan.remarks {
         let _ = writeln!(text, "    {remark}");
     }

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{ContainerSpec, Input, Refusal, Sealed, Shape};
-use crate::model::{App, Digest, Mount, MountSource, Profile, Reason, SecretRef, SpecHash};
+use super::{ContainerSpec, Input, Refusal, Sealed, Shape, models};
+use crate::model::{
+    App, Digest, Mount, MountSource, MountedModel, Profile, Reason, SecretRef, SpecHash,
+};
 use crate::state::{Policy, SecretSeen, container_name};
 
 /// Who runs what is held as tightly as can be, when nobody says.
 const NOBODY: u32 = 65532;
+/// By which variable clients of the Hub know where it is.
+const HF_ENDPOINT: &str = "HF_ENDPOINT";
 
 /// The image that a container runs, and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +40,7 @@ pub fn container_spec(input: &Input<'_>, app: &App, image: &Image) -> ContainerS
     let mut shape = Shape {
         image: image.reference.clone(),
         command: app.spec.command.clone(),
-        env: env(app),
+        env: env(input.policy, app),
         ports: input.state.placement.bindings.clone(),
         mounts: mounts(input, app),
         resources: app.spec.resources.clone(),
@@ -45,6 +49,7 @@ pub fn container_spec(input: &Input<'_>, app: &App, image: &Image) -> ContainerS
         gpus: input.state.gpus.grant.clone(),
         secrets: sealed(input, app),
         restricted: restricted(input.policy, app),
+        models: models::mounted(input, app),
     };
     let (spec_hash, fields) = (SpecHash::of(&shape), fields_label(&fields(&shape)));
     // That is how the image is got hold of, not what it is.
@@ -69,14 +74,19 @@ pub(super) fn grace_s(app: &App) -> u32 {
     u32::try_from(app.spec.stop_grace_period.as_secs()).unwrap_or(u32::MAX)
 }
 
-fn env(app: &App) -> BTreeMap<String, String> {
+fn env(policy: &Policy, app: &App) -> BTreeMap<String, String> {
     let mut env = app.spec.env.clone();
+    if let Some(hub) = policy.hub.as_ref().filter(|_| app.spec.models.hub) {
+        env.entry(HF_ENDPOINT.to_owned()).or_insert_with(|| hub.clone());
+    }
     env.insert("WORKSPACE".to_owned(), app.spec.workspace.path.clone());
     env
 }
 
 fn mounts(input: &Input<'_>, app: &App) -> Vec<Mount> {
     let mut mounts = app.spec.mounts.clone();
+    // What is mounted of the store is said by what it means, not by how it is asked for.
+    mounts.retain(|mount| !matches!(mount.source, MountSource::Model(_)));
     let path = &app.spec.workspace.path;
     if !mounts.iter().any(|mount| mount.path == *path) {
         let data = format!("{}/{}/data", input.policy.workspaces, app.name);
@@ -85,6 +95,13 @@ fn mounts(input: &Input<'_>, app: &App) -> Vec<Mount> {
     }
     mounts.sort();
     mounts
+}
+
+/// Where a stored model is on the engine's host.
+pub(super) fn model_path(policy: &Policy, mounted: &MountedModel) -> String {
+    let root = policy.models.trim_end_matches('/');
+    let below = format!("{root}/.store/mounts/{}", mounted.digest);
+    if mounted.file.is_some() { below + "/model" } else { below }
 }
 
 /// The user that the app runs as, when it is held as tightly as can be.
@@ -146,9 +163,19 @@ fn loose(input: &Input<'_>, app: &App) -> Option<Refusal> {
     None
 }
 
+/// What of the app's wish for the Hub can't be had.
+fn unreachable_hub(input: &Input<'_>, app: &App) -> Option<Refusal> {
+    let has_own = app.spec.env.contains_key(HF_ENDPOINT);
+    if !app.spec.models.hub || has_own || input.policy.hub.is_some() {
+        return None;
+    }
+    let message = "`models.hub` needs the address at which containers reach this Berth: the operator sets it with `--hub-url http://172.17.0.1:8000`";
+    Some(Refusal { reason: Reason::NotAllowed, message: message.to_owned() })
+}
+
 /// What of the app the operator's policy does not allow.
 pub(super) fn forbidden(input: &Input<'_>, app: &App) -> Option<Refusal> {
-    if let Some(refusal) = loose(input, app) {
+    if let Some(refusal) = loose(input, app).or_else(|| unreachable_hub(input, app)) {
         return Some(refusal);
     }
     let is_allowed = |path: &str| {
@@ -171,7 +198,7 @@ pub(super) fn forbidden(input: &Input<'_>, app: &App) -> Option<Refusal> {
 /// A short digest of each field of a shape, and of each variable of the environment.
 pub(super) fn fields(shape: &Shape) -> BTreeMap<String, String> {
     let Shape { image, command, env, ports, mounts, resources, restart, network, .. } = shape;
-    let Shape { gpus, secrets, restricted, .. } = shape;
+    let Shape { gpus, secrets, restricted, models, .. } = shape;
     let mut fields = BTreeMap::from([
         ("image".to_owned(), digest(image)),
         ("command".to_owned(), digest(command)),
@@ -190,6 +217,9 @@ pub(super) fn fields(shape: &Shape) -> BTreeMap<String, String> {
     for (name, value) in env {
         fields.insert(format!("env.{name}"), digest(value));
     }
+    for (path, mounted) in models {
+        fields.insert(model_field(path), digest(mounted));
+    }
     for (target, sealed) in secrets {
         fields.insert(secret_field(target), digest(sealed));
     }
@@ -198,8 +228,17 @@ pub(super) fn fields(shape: &Shape) -> BTreeMap<String, String> {
 
 /// The field of a secret: paths may hold what separates the fields of a label.
 pub(super) fn secret_field(target: &str) -> String {
+    format!("secret.{}", legal(target))
+}
+
+/// The field of a stored model.
+pub(super) fn model_field(path: &str) -> String {
+    format!("model.{}", legal(path))
+}
+
+fn legal(target: &str) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() || "._-/".contains(c) { c } else { '_' };
-    format!("secret.{}", target.chars().map(legal).collect::<String>())
+    target.chars().map(legal).collect()
 }
 
 /// Four digits: enough to see a change, too few to tell a value.

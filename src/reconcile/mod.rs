@@ -10,6 +10,7 @@ mod hold;
 mod images;
 mod leases;
 mod memory;
+mod models;
 mod observer;
 mod orders;
 mod patience;
@@ -234,6 +235,7 @@ impl Reconciler {
             obstacles: self.obstacles(),
             scans: self.scanned(),
             secrets: self.secrets(app, want).await,
+            models: self.models(want).await,
             request: self.still_asked(app, &facts, world, &details),
             failures: facts.failures,
             health,
@@ -461,6 +463,7 @@ impl Reconciler {
         self.prober.forget(app);
         self.devices.forget(app);
         self.book.keep(app, &BTreeMap::new());
+        self.book.revoke(app);
         if let Some(scans) = &self.scans {
             scans.forget(app);
         }

@@ -30,6 +30,10 @@ impl Reconciler {
     pub(super) fn keep_secrets(&self, input: &Input<'_>, plan: &Plan) {
         let is_settled = plan.steps.is_empty() && input.containers().len() == 1;
         let container = plan.container.as_ref().filter(|_| is_settled && plan.current.is_some());
+        let is_app = as_app(input.want).is_some_and(|app| !app.spec.models.hub);
+        if is_app && is_settled {
+            self.book.revoke(input.app);
+        }
         if let Some(container) = container.filter(|container| !container.shape.secrets.is_empty()) {
             self.book.keep(input.app, &container.shape.secrets);
         }

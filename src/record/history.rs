@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::model::{App, RolloutOrder, Timestamp};
+use crate::model::{App, RolloutOrder, RunSpec, Timestamp};
 use crate::plan::{Call, Input, Plan, Stage, Step, Version};
 use crate::state::{
     Asked, Container, ContainerState, HealthSeen, Pin, REVISIONS_MAX, Revision, RevisionOutcome,
@@ -134,7 +134,7 @@ fn blank(look: &Look<'_>, version: &Version) -> Revision {
 
 /// Adds a revision when this pass begins one.
 fn open(list: &mut Vec<Revision>, look: &Look<'_>, version: &Version) {
-    let Look { input, plan, app, .. } = look;
+    let Look { input, plan, .. } = look;
     let current = current(look);
     let is_up = current.is_some_and(runs);
     let begins = plan
@@ -171,13 +171,21 @@ fn open(list: &mut Vec<Revision>, look: &Look<'_>, version: &Version) {
     list.push(Revision {
         number,
         spec_digest: look.spec_digest.to_owned(),
-        run: Some(app.spec.run_spec()),
+        run: Some(run_spec(look)),
         by,
         again: input.state.pin.as_ref().map(|pin| pin.revision),
         replaces_running: has_seen.then(|| others().any(runs)),
         outcome: RevisionOutcome::Progressing,
         ..blank(look, version)
     });
+}
+
+/// How this version runs, with the stored models that it has now: an alias may move.
+fn run_spec(look: &Look<'_>) -> RunSpec {
+    let mut run = look.app.spec.run_spec();
+    let mounted = look.plan.container.iter().flat_map(|container| &container.shape.models);
+    run.models.at = mounted.map(|(path, it)| (path.clone(), it.version.clone())).collect();
+    run
 }
 
 /// Who or what asked for the next revision.

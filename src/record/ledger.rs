@@ -72,11 +72,13 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// What failed is tried again; where nothing did, the repository is looked at.
+    /// What failed is tried again; where nothing did, or the repository could not be had, that is
+    /// looked at: not what somebody else was told of it a moment ago.
     pub fn try_again(&mut self) {
         let has_failed = !self.failures.is_empty() || self.bad_revision.is_some();
+        let is_fetch = !has_failed || self.failures.contains_key(&WorkKind::Fetch);
         self.failures.clear();
-        self.request = Some(if has_failed { Request::Retry } else { Request::Fetch });
+        self.request = Some(if is_fetch { Request::Fetch } else { Request::Retry });
         self.bad_revision = None;
     }
 

@@ -13,10 +13,12 @@ use std::{
 };
 
 use super::{
-    Error, Secret, Secrets, VALUE, VALUE_BYTES_MAX, Value, files::Files, seal::Key, tool::Tools,
+    Error, Mint, Secret, Secrets, VALUE, VALUE_BYTES_MAX, Value, files::Files, seal::Key,
+    tool::Tools,
 };
 use crate::model::{
-    AppName, AppSpec, Digest, MountSource, SECRET_VARIABLE, SecretDocs, SecretFrom, SecretRef,
+    AppName, AppSpec, Digest, HUB_TOKEN, MountSource, SECRET_VARIABLE, SecretDocs, SecretFrom,
+    SecretRef,
 };
 use crate::plan::Sealed;
 use crate::state::SecretSeen;
@@ -41,6 +43,8 @@ pub struct Settings {
     pub files: PathBuf,
     /// Secrets that are Berth's own logins, and no app's.
     pub withheld: BTreeSet<String>,
+    /// Who knows the tokens of apps.
+    pub mint: Option<Arc<dyn Mint>>,
 }
 
 impl Settings {
@@ -54,6 +58,7 @@ impl Settings {
             key: state.join("secret.key"),
             files: files.into(),
             withheld: BTreeSet::new(),
+            mint: None,
         }
     }
 
@@ -83,16 +88,16 @@ pub struct Given {
 /// The secrets of apps.
 #[derive(Debug, Default)]
 pub struct Book {
-    inner: Option<Inner>,
+    pub(super) inner: Option<Inner>,
     docs: Mutex<Arc<SecretDocs>>,
     /// The seals of what was decrypted, by text and key; false is a value that is no text.
     known: Mutex<BTreeMap<(Digest, SecretRef), (String, bool)>>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    settings: Settings,
-    key: Key,
+pub(super) struct Inner {
+    pub(super) settings: Settings,
+    pub(super) key: Key,
     files: Files,
 }
 
@@ -160,6 +165,9 @@ impl Book {
             if inner.key.seal(wanted, value.bytes()) != sealed.seal {
                 return Err(format!("the secret {wanted} has changed this moment"));
             }
+            if wanted.secret == HUB_TOKEN {
+                self.mint_token(app, &value)?;
+            }
             if let Some(name) = Sealed::variable(target) {
                 let text = value.text().ok_or_else(|| no_text(wanted))?;
                 given.env.insert(name.to_owned(), Value::new(text));
@@ -179,7 +187,7 @@ impl Book {
         }
     }
 
-    fn inner(&self) -> Result<&Inner, String> {
+    pub(super) fn inner(&self) -> Result<&Inner, String> {
         self.inner.as_ref().ok_or_else(|| "there is no folder of secrets".to_owned())
     }
 
@@ -238,6 +246,9 @@ impl Book {
     async fn value(&self, wanted: &SecretRef) -> Result<Value, String> {
         let inner = self.inner()?;
         let (name, settings) = (&wanted.secret, &inner.settings);
+        if name == HUB_TOKEN {
+            return self.hub_token(wanted);
+        }
         if settings.withheld.contains(name) {
             return Err(format!(
                 "the secret `{name}` is a login of Berth's own, which no app gets: keep the value under another name"

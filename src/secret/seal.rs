@@ -17,6 +17,9 @@ use crate::model::SecretRef;
 const KEY_BYTES: usize = 32;
 /// How many digits a seal has.
 const DIGITS: usize = 32;
+/// How many letters a token of an app has.
+const LETTERS: usize = 40;
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// What values are sealed with.
 #[derive(Clone)]
@@ -58,6 +61,28 @@ impl Key {
             fs::File::open(folder)?.sync_all()?;
         }
         Ok(Self(key))
+    }
+
+    /// Letters and digits that nobody without the key can tell, the same for the same name.
+    pub(super) fn letters(&self, name: &str) -> String {
+        let mut letters = String::with_capacity(LETTERS);
+        for round in 0..u64::MAX {
+            let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return letters };
+            mac.update(b"hub token\0");
+            mac.update(&round.to_be_bytes());
+            mac.update(name.as_bytes());
+            for byte in mac.finalize().into_bytes() {
+                let index = usize::from(byte);
+                // What is above the last multiple of 62 would make some letters likelier.
+                if index < 256 / ALPHABET.len() * ALPHABET.len() && letters.len() < LETTERS {
+                    letters.push(char::from(ALPHABET[index % ALPHABET.len()]));
+                }
+            }
+            if letters.len() == LETTERS {
+                break;
+            }
+        }
+        letters
     }
 
     /// The seal of a value. Equal values of two secrets have seals of their own.

@@ -226,6 +226,25 @@ impl Client {
         Ok(Parts { status, base: self.base.clone(), body: response.into_body() })
     }
 
+    /// Asks for the bytes from a first to a last one, if the content still has this validator.
+    pub async fn range(
+        &self,
+        path: &str,
+        (first, last): (u64, u64),
+        etag: &str,
+    ) -> Result<Parts, Error> {
+        let request = Request::builder()
+            .uri(format!("{}{path}", self.base))
+            .header(header::RANGE, format!("bytes={first}-{last}"))
+            .header(header::IF_RANGE, etag);
+        let slow = || Error::Slow { base: self.base.clone() };
+        let asking = self.deliver(request, Body::empty());
+        let response =
+            tokio::time::timeout(ANSWER_PATIENCE, asking).await.map_err(|_| slow())??;
+        let status = response.status().as_u16();
+        Ok(Parts { status, base: self.base.clone(), body: response.into_body() })
+    }
+
     async fn send(
         &self,
         method: Method,

@@ -41,6 +41,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("POST", "/api/v1/models/trash/{id}/restore"),
     ("POST", "/api/v1/models/gc"),
     ("POST", "/api/v1/models/verify/{project}/{app}/{version}/{model}"),
+    ("POST", "/api/v1/models/pull"),
     ("POST", "/api/v1/confirm"),
     ("POST", "/api/v1/rescan"),
     ("POST", "/api/v1/hooks/git"),

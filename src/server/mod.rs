@@ -86,11 +86,12 @@ pub use figures::Figures;
 use crate::clock::Clock;
 use crate::doctor::Place;
 use crate::engine::Engine;
-use crate::forge::Repositories;
+use crate::forge::{Fetches, Repositories};
 use crate::record::{CommandSender, Record};
 use crate::store::Depot;
 use crate::telemetry::Metrics;
 use crate::usage::History;
+use crate::workspace::Reach;
 
 /// How the server behaves.
 #[derive(Clone, Debug)]
@@ -121,6 +122,8 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// What is known of this machine beforehand, for who asks whether it is fit.
     pub place: Option<Arc<Place>>,
+    /// Which hosts models may be fetched from.
+    pub reach: Reach,
 }
 
 impl Settings {
@@ -136,6 +139,7 @@ impl Settings {
             connections_max: 384,
             connections_per_address: (!listen.ip().is_loopback()).then_some(64),
             streams_max: 256,
+            reach: Reach::default(),
             access: Access::default(),
             socket: None,
             tls: None,
@@ -244,6 +248,7 @@ struct Shared {
     made_up: std::sync::atomic::AtomicU64,
     once: once::Once,
     host: host::Desk,
+    fetches: Arc<Fetches>,
 }
 
 impl Shared {
@@ -309,8 +314,12 @@ impl Server {
         }
         let boot = format!("{:x}-{:x}", parts.clock.now().as_millis(), std::process::id());
         let uploads = Arc::new(Semaphore::new(parts.models.settings().uploads_max));
+        let models = Arc::clone(&parts.models);
+        let telling = (Arc::clone(&parts.record), parts.clock.clone());
+        let fetches = Fetches::new(models, settings.reach.clone(), telling, stop.clone());
         let shared = Shared {
             parts,
+            fetches: Arc::new(fetches),
             address: address.ip(),
             boot: boot.replace('-', ""),
             stop: stop.clone(),

@@ -113,6 +113,8 @@ static ROUTES: &[Route] = routes! {
     get "/uploads/{id}", READ_SOME, models::look_at_upload;
     patch "/uploads/{id}", WRITE_SOME, models::add_part;
     delete "/uploads/{id}", WRITE_SOME, models::end_upload;
+    post "/api/v1/models/pull", OPERATOR, models::pull;
+    get "/api/v1/models/pulls", OPERATOR, models::pulls;
     post "/models/upload", WRITE_SOME, models::upload;
     get "/models/list", READ_SOME, models::all;
     get "/models/{project}", READ, models::of_project;

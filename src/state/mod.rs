@@ -16,6 +16,7 @@ mod rest;
 mod revision;
 mod scan;
 mod secret;
+mod stored;
 
 pub use desired::{Desired, Hold, Want};
 pub use devices::{GpuDevices, GpuLoss};
@@ -37,3 +38,4 @@ pub use rest::Rest;
 pub use revision::{Asked, Obstacle, Pin, REVISIONS_MAX, Revision, RevisionOutcome};
 pub use scan::{ScanSeen, Scans};
 pub use secret::SecretSeen;
+pub use stored::{ModelSeen, models_label, models_of};

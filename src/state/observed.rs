@@ -17,6 +17,7 @@ use super::{
     revision::{Obstacle, Pin},
     scan::Scans,
     secret::SecretSeen,
+    stored::ModelSeen,
 };
 use crate::model::{
     AppName, Digest, GpuGiven, ImageRef, PortBinding, Protocol, Reason, SpecHash, Timestamp,
@@ -513,6 +514,8 @@ pub struct AppState {
     pub scans: Option<Scans>,
     /// How its secrets stand, by variable and by path.
     pub secrets: BTreeMap<String, SecretSeen>,
+    /// What its references to stored models mean, by the mounts' paths.
+    pub models: BTreeMap<String, ModelSeen>,
 }
 
 /// A host port, as far as clashes go.

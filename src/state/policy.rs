@@ -47,6 +47,10 @@ pub struct Policy {
     pub min_free_disk: u64,
     /// How tightly containers are held at least.
     pub profile: Profile,
+    /// The address at which containers reach this Berth, for those that load from the Hub.
+    pub hub: Option<String>,
+    /// The folder of the model store, as the engine's host knows it.
+    pub models: String,
 }
 
 impl Default for Policy {
@@ -71,6 +75,8 @@ impl Default for Policy {
             own_container: None,
             min_free_disk: 64 << 20,
             profile: Profile::Baseline,
+            hub: None,
+            models: "/var/lib/berth/models".to_owned(),
         }
     }
 }

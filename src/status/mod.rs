@@ -4,8 +4,10 @@
 mod rollout;
 mod summarize;
 
+use std::collections::BTreeMap;
+
 use crate::model::{
-    Condition, ConditionType, GpuWay, Phase, PortBinding, Reason, SpecHash, Timestamp,
+    Condition, ConditionType, GpuWay, MountedModel, Phase, PortBinding, Reason, SpecHash, Timestamp,
 };
 pub use rollout::{Held, RolloutStatus};
 pub use summarize::{Summary, blind, summarize};
@@ -41,6 +43,8 @@ pub struct Status {
     pub gpus: Vec<String>,
     /// In which way its container was given them.
     pub gpu_way: Option<GpuWay>,
+    /// The stored models that are mounted into its container, by path.
+    pub models: BTreeMap<String, MountedModel>,
     /// How often it was started again by itself.
     pub restarts: u64,
     /// The last rollout, as far as it is remembered.

@@ -1,12 +1,14 @@
 //! From one pass to a status.
 
+use std::collections::BTreeMap;
+
 use super::Status;
 use crate::model::{
     App, Condition, ConditionStatus, ConditionType, Phase, PortBinding, Protocol, Reason, Source,
     Timestamp,
 };
 use crate::plan::{Input, Look, Outcome, Plan, Step, Work};
-use crate::state::{Container, ContainerState, GpuHold, HealthSeen, ScanSeen, Want};
+use crate::state::{Container, ContainerState, GpuHold, HealthSeen, ScanSeen, Want, models_of};
 
 /// All that a status is made from.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +60,7 @@ pub fn summarize(summary: Summary<'_>) -> Status {
         ports,
         gpus: shown.map_or_else(Vec::new, gpus),
         gpu_way: shown.and_then(|c| input.world.given.get(&c.id)).map(|given| given.way),
+        models: shown.map(models_of).unwrap_or_default(),
         restarts: shown
             .and_then(|container| input.state.details.get(&container.id))
             .map_or_else(|| previous.map_or(0, |status| status.restarts), |d| d.restart_count),
@@ -89,6 +92,7 @@ pub fn blind(previous: Option<&Status>, reason: Reason, message: &str, now: Time
         ports: Vec::new(),
         gpus: Vec::new(),
         gpu_way: None,
+        models: BTreeMap::new(),
         restarts: 0,
         rollout: None,
         since: now,
@@ -190,7 +194,7 @@ fn verdict(summary: &Summary<'_>, runs: Option<&Container>, is_healthy: bool) ->
     if let Some(wait) = plan.waits.first() {
         let phase = match wait.reason {
             Reason::Exited | Reason::WaitingForDependency => Phase::Installed,
-            Reason::WaitingForGpu if runs.is_none() => Phase::Installed,
+            Reason::WaitingForGpu | Reason::ModelMissing if runs.is_none() => Phase::Installed,
             Reason::RemovalHeld | Reason::SourceUnreadable | Reason::Drift | Reason::GpuLost => {
                 troubled
             }

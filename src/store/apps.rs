@@ -134,6 +134,7 @@ impl Store {
         let names = (record.project_id.clone(), record.app_name.clone());
         self.write_app(&record).map_err(Error::disk("the app can't be written"))?;
         self.apps().insert(names, record);
+        self.figures.changes.send_modify(|count| *count += 1);
         Ok(())
     }
 

@@ -5,6 +5,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use tokio::sync::watch;
+
 use crate::inspect::Safety;
 use crate::telemetry::Exposed;
 
@@ -53,6 +55,8 @@ pub struct Figures {
     pub models: AtomicU64,
     /// How many bytes they have, one for one.
     pub bytes: AtomicU64,
+    /// Counts the changes of what the store has and what its aliases mean, for who waits for some.
+    pub changes: watch::Sender<u64>,
 }
 
 impl Figures {

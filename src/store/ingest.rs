@@ -52,6 +52,11 @@ impl Upload {
         self.size
     }
 
+    /// The digest of what has come.
+    pub fn digest(&self) -> Digest {
+        Digest::of_hash(self.hasher.clone().finalize().into())
+    }
+
     /// Takes a block.
     pub fn write(&mut self, block: &[u8]) -> Result<(), Error> {
         self.grow(block.len())?;

@@ -41,6 +41,8 @@ mod scan;
 mod scrub;
 mod trash;
 mod version;
+mod view;
+mod whole;
 
 use std::{
     any::Any,
@@ -72,6 +74,7 @@ pub use reports::Inspected;
 pub use resolve::Resolved;
 pub use scrub::{Found, Pace, Progress};
 pub use trash::{Swept, Trashed};
+pub use view::{View, below, name_of};
 
 use tokio::sync::broadcast;
 
@@ -223,6 +226,8 @@ pub struct Store {
     apps: Mutex<BTreeMap<(String, String), AppRecord>>,
     /// Digests of files that are not ours, by what is seen of them.
     known: Mutex<scan::Known>,
+    coming: whole::Coming,
+    views: view::Views,
     locks: [Mutex<()>; LOCKS],
     /// Held for reading while a blob is about to get another name, for writing while one goes.
     sweeping: RwLock<()>,
@@ -275,6 +280,8 @@ impl Store {
             index: index::Index::default(),
             apps: Mutex::default(),
             known: Mutex::default(),
+            coming: whole::Coming::default(),
+            views: view::Views::default(),
             locks: std::array::from_fn(|_| Mutex::default()),
             sweeping: RwLock::default(),
             next: AtomicU64::new(1),

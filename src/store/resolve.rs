@@ -61,7 +61,7 @@ impl Store {
     }
 
     /// The models of an app, by version.
-    fn models_of(&self, project: &str, app: &str) -> Vec<Arc<Entry>> {
+    pub(super) fn models_of(&self, project: &str, app: &str) -> Vec<Arc<Entry>> {
         let (project, app) = (Some(project.to_owned()), Some(app.to_owned()));
         let mut all = self.list(&Query { project, app, ..Query::default() }).entries;
         all.sort_by(|a, b| version::order(&a.key.version, &b.key.version));
@@ -70,7 +70,7 @@ impl Store {
 }
 
 /// The last release; where nothing is named as releases are, what came last.
-fn newest(mut versions: Vec<Arc<Entry>>) -> Option<Arc<Entry>> {
+pub(super) fn newest(mut versions: Vec<Arc<Entry>>) -> Option<Arc<Entry>> {
     let is_release = |entry: &Arc<Entry>| version::is_release(&entry.key.version);
     if versions.iter().any(is_release) {
         versions.retain(is_release);

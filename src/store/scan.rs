@@ -44,6 +44,7 @@ impl Store {
     pub(super) fn recover(&mut self) -> Result<(), Error> {
         let unreadable = || Error::disk("the folder of models can't be read");
         self.clear_uploads().map_err(unreadable())?;
+        self.recover_views();
         self.load_apps().map_err(unreadable())?;
         self.load_marks().map_err(unreadable())?;
         trash::recover(self).map_err(unreadable())?;
@@ -53,6 +54,7 @@ impl Store {
         let entries = self.scan().map_err(unreadable())?;
         self.index.fill(entries);
         self.load_partials().map_err(unreadable())?;
+        self.recover_whole();
         self.recount();
         Ok(())
     }
@@ -63,6 +65,7 @@ impl Store {
         let count = u64::try_from(all.len()).unwrap_or(u64::MAX);
         self.figures.models.store(count, Ordering::Relaxed);
         self.figures.bytes.store(all.iter().map(|entry| entry.size).sum(), Ordering::Relaxed);
+        self.figures.changes.send_modify(|count| *count += 1);
     }
 
     /// Removes what was on its way in or out. A folder that was moved aside for one that never

@@ -95,6 +95,7 @@ impl Store {
             done => done.map_err(Error::disk("the model can't be deleted"))?,
         }
         self.index.remove(key);
+        self.without(key);
         self.recount();
         if let Some(above) = entry.folder.parent() {
             self.prune(above);

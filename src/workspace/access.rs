@@ -116,18 +116,22 @@ impl fmt::Debug for Hidden {
 }
 
 impl Access {
+    pub(super) fn rules(&self) -> Rules {
+        Rules {
+            hosts: self.hosts.clone(),
+            schemes: self.schemes.clone(),
+            is_private_allowed: self.is_private_allowed,
+            is_loopback_allowed: self.is_loopback_allowed,
+        }
+    }
+
     /// How to approach the host of `source`, when the rules allow it. Secrets are read now
     /// (fault G16).
     pub(super) fn approach(&self, source: &GitSource) -> Result<Approach, Error> {
         let url = source.url.as_str();
         let host = Host::of(url);
         let shown = redact(url);
-        let rules = Rules {
-            hosts: self.hosts.clone(),
-            schemes: self.schemes.clone(),
-            is_private_allowed: self.is_private_allowed,
-            is_loopback_allowed: self.is_loopback_allowed,
-        };
+        let rules = self.rules();
         rules.check(&host, &shown)?;
         let secret = self.secret(source, &host, &shown)?;
         let mut known_hosts = match fs::read_to_string(&self.known_hosts) {
@@ -196,7 +200,7 @@ impl Access {
 }
 
 impl Rules {
-    fn check(&self, host: &Host, shown: &str) -> Result<(), Error> {
+    pub(super) fn check(&self, host: &Host, shown: &str) -> Result<(), Error> {
         let refuse = |message: String| Err(Error::NotAllowed { url: shown.to_owned(), message });
         if !self.hosts.is_empty() && !self.hosts.iter().any(|pattern| host.fits(pattern)) {
             let message = format!("`{}` is not one of the operator's `git-hosts`", host.name);
@@ -227,7 +231,7 @@ impl Approach {
         self.login.as_ref().map_or("", |login| login.secret.as_str())
     }
 
-    fn under(self, rules: Rules, host: &Host) -> Self {
+    pub(super) fn under(self, rules: Rules, host: &Host) -> Self {
         let names = |pattern: &String| !pattern.contains('*') && host.fits(pattern);
         let is_named = rules.hosts.iter().any(names);
         Self {

@@ -33,6 +33,7 @@ mod look;
 mod metadata;
 mod place;
 mod protocol;
+mod reach;
 mod remotes;
 mod remove;
 pub mod selection;
@@ -55,6 +56,7 @@ pub use build_log::BuildLog;
 pub use error::Error;
 pub use look::{News, Seen};
 pub use metadata::Metadata;
+pub use reach::Reach;
 pub use remove::remove;
 
 use crate::model::{AppName, GitSource, GitUrl};

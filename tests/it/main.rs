@@ -30,6 +30,7 @@ mod interface;
 mod manifest;
 mod matrix;
 mod model;
+mod mounts;
 mod plan;
 mod plan_props;
 mod policy;

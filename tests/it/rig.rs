@@ -18,6 +18,7 @@ use berth::{
     source::{Fixed, fixed::Handle},
     state::Policy,
     status::Status,
+    store::Depot,
     telemetry::Metrics,
     workspace::{Settings, Workspace},
 };
@@ -43,6 +44,8 @@ pub(crate) struct Rig {
     pub(crate) gpu: (Roots, Check),
     /// What apps get of secrets.
     pub(crate) book: Arc<Book>,
+    /// The models that apps may mount.
+    pub(crate) models: Option<Arc<Depot>>,
 }
 
 /// A Berth that runs.
@@ -96,6 +99,7 @@ impl Rig {
             cards: Arc::default(),
             gpu: Default::default(),
             book: Arc::default(),
+            models: None,
         }
     }
 
@@ -123,6 +127,7 @@ impl Rig {
             policy: self.policy.clone(),
             jobs: JobSettings {
                 book: Arc::clone(&self.book),
+                models: self.models.clone(),
                 ..JobSettings::new("default", self.folder.path())
             },
             clock: self.clock.clone(),

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use berth::{
     manifest,
-    model::{App, AppName, GpuAsk, GpuGiven, GpuGrant, GpuVendor, Timestamp},
+    model::{App, AppName, GpuAsk, GpuGiven, GpuGrant, GpuVendor, Timestamp, label},
     plan::{Call, Claims, ContainerSpec, Input, Plan, Step, Work, check, place_ports, plan},
     state::{
         AppState, BadRevision, Container, ContainerId, ContainerState, Detail, Failure, GpuHold,
         GpuPlacement, HealthSeen, OwnImage, Owner, Ownership, Policy, Request, Want, WorkKind,
-        World,
+        World, models_label,
     },
 };
 
@@ -273,7 +273,7 @@ impl Sim {
             networks: BTreeMap::from([(spec.shape.network.clone(), None)]),
             created: self.now,
             gpus: spec.shape.gpus.clone().map(GpuHold::Granted),
-            labels: BTreeMap::new(),
+            labels: BTreeMap::from([(label::MODELS.to_owned(), models_label(&spec.shape.models))]),
         });
     }
 

@@ -11,7 +11,7 @@ use super::super::labels::container_labels;
 use super::gpus;
 use super::shell::line_for_shell;
 use crate::model::{Command, Mount, MountSource, PortBinding, RestartPolicy, label};
-use crate::plan::ContainerSpec;
+use crate::plan::{ContainerSpec, Shape};
 use crate::secret::Given;
 
 /// What the engine is asked for to make a container, as its API wants it, without its secrets: for
@@ -71,7 +71,7 @@ fn host_config(spec: &ContainerSpec, given: &Given) -> HostConfig {
         network_mode: Some(shape.network.clone()),
         port_bindings: Some(port_map(&shape.ports)),
         mounts: Some(
-            shape.mounts.iter().filter_map(|mount| engine_mount(spec, mount, given)).collect(),
+            mounts_of(shape).iter().filter_map(|mount| engine_mount(spec, mount, given)).collect(),
         ),
         restart_policy: Some(EngineRestart {
             name: Some(restart_name(shape.restart)),
@@ -135,6 +135,16 @@ fn port_map(ports: &[PortBinding]) -> PortMap {
     map
 }
 
+/// The mounts, those of stored models among them.
+fn mounts_of(shape: &Shape) -> Vec<Mount> {
+    let models = shape.models.iter().map(|(path, mounted)| Mount {
+        path: path.clone(),
+        source: MountSource::Host(mounted.source.clone()),
+        read_only: true,
+    });
+    shape.mounts.iter().cloned().chain(models).collect()
+}
+
 /// A mount of the strict kind: a missing host path is an error, not a new folder (fault D43). None
 /// is a secret that is not given.
 fn engine_mount(spec: &ContainerSpec, mount: &Mount, given: &Given) -> Option<EngineMount> {
@@ -170,6 +180,8 @@ fn engine_mount(spec: &ContainerSpec, mount: &Mount, given: &Given) -> Option<En
             }
         }
         MountSource::Host(path) => bind(path.clone()),
+        // What it means is among the shape's models.
+        MountSource::Model(_) => return None,
         MountSource::Secret(_) => bind(given.files.get(&mount.path)?.display().to_string()),
         MountSource::Tmpfs(limit) => EngineMount {
             typ: Some(MountType::TMPFS),
@@ -192,7 +204,6 @@ mod tests {
 
     use super::*;
     use crate::model::{AppName, Resources, SpecHash};
-    use crate::plan::Shape;
     use crate::state::ports_of_label;
 
     fn spec() -> ContainerSpec {
@@ -229,6 +240,7 @@ mod tests {
             gpus: None,
             secrets: std::collections::BTreeMap::new(),
             restricted: None,
+            models: std::collections::BTreeMap::new(),
         };
         let spec_hash = SpecHash::of(&shape);
         ContainerSpec {

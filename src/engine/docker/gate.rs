@@ -78,6 +78,8 @@ pub struct Gate {
     kept: Vec<PathBuf>,
     /// How tightly containers are held at least.
     profile: Profile,
+    /// The folder that stored models are mounted from; none is no store.
+    models: Option<PathBuf>,
 }
 
 impl Gate {
@@ -89,6 +91,7 @@ impl Gate {
             host_mounts: policy.host_mounts.iter().map(PathBuf::from).collect(),
             kept: Vec::new(),
             profile: policy.profile,
+            models: Some(Path::new(&policy.models).join(".store/mounts")),
         }
     }
 
@@ -215,6 +218,9 @@ fn check_mount(gate: &Gate, spec: &ContainerSpec, given: &Given, mount: &Value) 
             if mount["BindOptions"]["Propagation"].as_str() != Some("rprivate") {
                 return no("BindOptions.Propagation", "what is mounted later stays where it is");
             }
+            if spec.shape.models.contains_key(target) {
+                return check_model(gate, spec, mount);
+            }
             let is_given = given.files.values().any(|path| path == Path::new(source));
             match is_given {
                 true if mount["ReadOnly"] == Value::Bool(true) => Ok(()),
@@ -235,6 +241,25 @@ fn check_mount(gate: &Gate, spec: &ContainerSpec, given: &Given, mount: &Value) 
         "tmpfs" => only(&mount["TmpfsOptions"], "TmpfsOptions.", &["SizeBytes"], &[]),
         other => no("Type", format!("mounts of the kind `{other}` are not made")),
     }
+}
+
+/// A stored model is below the folder of what may be mounted of the store, and can't be written.
+fn check_model(gate: &Gate, spec: &ContainerSpec, mount: &Value) -> Passed {
+    let target = mount["Target"].as_str().unwrap_or_default();
+    let source = mount["Source"].as_str().unwrap_or_default();
+    if mount["ReadOnly"] != Value::Bool(true) {
+        return no("ReadOnly", "a stored model can't be written");
+    }
+    let digest = spec.shape.models.get(target).map(|mounted| mounted.digest.as_str());
+    let below = gate.models.as_deref().and_then(|root| Path::new(source).strip_prefix(root).ok());
+    let first = below.and_then(|below| below.components().next());
+    if !is_plain(source)
+        || first.is_none()
+        || first.map(|it| it.as_os_str().to_str()) != Some(digest)
+    {
+        return no("Source", format!("{source} is not where the stored model is"));
+    }
+    Ok(())
 }
 
 /// Whether a path has no way back in it.

@@ -10,7 +10,8 @@ mod source;
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::model::{
-    App, AppName, AppSpec, MetricsSpec, Origin, Profile, RestartPolicy, Rollout, RolloutOrder,
+    App, AppName, AppSpec, HUB_TOKEN, MetricsSpec, ModelsSpec, Origin, Profile, RestartPolicy,
+    Rollout, RolloutOrder, SecretRef,
 };
 
 use super::{
@@ -21,6 +22,8 @@ use super::{
 
 pub(super) use secret::{secret, unknown_field as unknown_field_of_secret};
 
+/// By which variable clients of the Hub are given a token.
+const HF_TOKEN: &str = "HF_TOKEN";
 /// Where figures are when nobody says.
 const METRICS_PATH: &str = "/metrics";
 const STOP_GRACE_PERIOD: Duration = Duration::from_secs(10);
@@ -100,7 +103,12 @@ impl Lower<'_> {
         let build = self.build(trail);
         let command = self.command(trail);
         let ports = self.ports(trail);
-        let (env, secret_env) = self.env(&trail.key("env"));
+        let (env, mut secret_env) = self.env(&trail.key("env"));
+        let models = self.models();
+        if let Some(name) = self.name.filter(|_| models.hub && !env.contains_key(HF_TOKEN)) {
+            let own = || SecretRef { secret: HUB_TOKEN.to_owned(), key: Some(name.to_string()) };
+            secret_env.entry(HF_TOKEN.to_owned()).or_insert_with(own);
+        }
         let workspace = self.workspace(&trail.key("workspace"));
         let mounts = self.mounts(&trail.key("mounts"), &workspace);
         let mut resources = self.resources(&trail.key("resources"));
@@ -139,6 +147,7 @@ impl Lower<'_> {
             gpus,
             metrics,
             profile: self.profile(),
+            models,
         })
     }
 
@@ -206,6 +215,13 @@ impl Lower<'_> {
             v1::Profile::Baseline => Profile::Baseline,
             v1::Profile::Restricted => Profile::Restricted,
         })
+    }
+
+    fn models(&self) -> ModelsSpec {
+        let usual = ModelsSpec::default();
+        let Some(models) = &self.spec.models else { return usual };
+        let follow = models.follow.unwrap_or(usual.follow);
+        ModelsSpec { hub: models.hub.unwrap_or(usual.hub), follow, ..usual }
     }
 
     fn metrics(&mut self, trail: &Trail<'_>) -> Option<MetricsSpec> {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Bind, Command, Mount, MountSource, PortSpec, Protocol, Resources, SecretRef, WorkspaceSpec,
+    Bind, Command, ModelRef, Mount, MountSource, PortSpec, Protocol, Resources, SecretRef,
+    WorkspaceSpec,
 };
 
 use super::{
@@ -182,10 +183,13 @@ impl Lower<'_> {
             } else if !taken.insert(path.clone()) {
                 self.problems.error(DUPLICATE, &here, format!("`{path}` is there twice"));
             }
-            let is_secret = matches!(source, Some(MountSource::Secret(_)));
-            let read_only = wire.read_only.unwrap_or(is_secret);
-            if is_secret && !read_only {
-                let message = "a secret can't be written";
+            let fixed = match source {
+                Some(MountSource::Secret(_)) => Some("a secret can't be written"),
+                Some(MountSource::Model(_)) => Some("a stored model can't be written"),
+                _ => None,
+            };
+            let read_only = wire.read_only.unwrap_or(fixed.is_some());
+            if let Some(message) = fixed.filter(|_| !read_only) {
                 let problem = self.problems.error(CONFLICT, &trail.key("readOnly"), message);
                 problem.help("leave `readOnly` out");
             }
@@ -195,8 +199,9 @@ impl Lower<'_> {
     }
 
     fn mount_source(&mut self, wire: &v1::Mount, trail: &Trail<'_>) -> Option<MountSource> {
-        let v1::Mount { volume, host, tmpfs, secret, key, .. } = wire;
-        let named = [volume.is_some(), host.is_some(), tmpfs.is_some(), secret.is_some()];
+        let v1::Mount { volume, host, tmpfs, secret, key, model, .. } = wire;
+        let named = [volume, host, secret, model].map(Option::is_some);
+        let named = [named.as_slice(), &[tmpfs.is_some()]].concat();
         if key.is_some() && secret.is_none() {
             let message = "`key` chooses a value of a `secret`";
             self.problems.error(CONFLICT, &trail.key("key"), message).at_key();
@@ -206,7 +211,7 @@ impl Lower<'_> {
                 let problem = self.problems.error(
                     "manifest.missing-field",
                     trail,
-                    "a mount needs one of `volume`, `host`, `tmpfs` and `secret`",
+                    "a mount needs one of `volume`, `host`, `tmpfs`, `secret` and `model`",
                 );
                 for field in ["volume", "host", "tmpfs", "model", "secret", "config", "rclone"] {
                     problem.unless(trail.key(field).path());
@@ -215,7 +220,8 @@ impl Lower<'_> {
             }
             1 => {}
             _ => {
-                let message = "a mount has only one of `volume`, `host`, `tmpfs` and `secret`";
+                let message =
+                    "a mount has only one of `volume`, `host`, `tmpfs`, `secret` and `model`";
                 self.problems.error(CONFLICT, trail, message);
                 return None;
             }
@@ -223,6 +229,10 @@ impl Lower<'_> {
         if secret.is_some() {
             let wire = v1::SecretValue { secret: secret.clone(), key: key.clone() };
             return secret::reference(&wire, trail, self.problems).map(MountSource::Secret);
+        }
+        if let Some(model) = model {
+            let read = ModelRef::parse(model).map_err(Broken::new);
+            return self.problems.keep(&trail.key("model"), read).map(MountSource::Model);
         }
         let volume = self.keep(&trail.key("volume"), volume.as_ref(), |name| {
             validate::plain_name(name, "a volume")

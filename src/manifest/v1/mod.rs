@@ -40,7 +40,6 @@ pub(super) const LATER: &[(&str, &str)] = &[
     ("spec.source.directory", "use `git` with a path, like `git: ./my-app`"),
     ("spec.source.mount", "the code is part of the image"),
     ("spec.build.context", "name the folder with `source.git.path`"),
-    ("spec.mounts[].model", ""),
     ("spec.mounts[].config", ""),
     ("spec.mounts[].rclone", ""),
     ("spec.mounts[].deletionPolicy", "volumes are kept when an app goes"),
@@ -132,6 +131,20 @@ pub(super) struct Spec {
     pub(super) metrics: Option<Metrics>,
     /// How tightly its container is held.
     pub(super) security: Option<Security>,
+    /// How it uses stored models, beside what is mounted.
+    pub(super) models: Option<Models>,
+}
+
+/// How an app uses stored models.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Models {
+    /// Whether it gets the address of the Hub and a token that may read, as `HF_ENDPOINT` and
+    /// `HF_TOKEN`. Default: false.
+    pub(super) hub: Option<bool>,
+    /// Whether a moved alias, or a newer version of a range, makes a new container. Default: true.
+    pub(super) follow: Option<bool>,
 }
 
 /// Where an app tells figures of its own.
@@ -302,7 +315,7 @@ pub(super) struct Resources {
     pub(super) pids: Option<i64>,
 }
 
-/// Something mounted into an app. Exactly one of `volume`, `host`, `tmpfs` and `secret`.
+/// Something mounted into an app. Exactly one of `volume`, `host`, `tmpfs`, `secret` and `model`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
@@ -322,6 +335,9 @@ pub(super) struct Mount {
     pub(super) secret: Option<String>,
     /// Which value of the secret. Default: its only one.
     pub(super) key: Option<String>,
+    /// A stored model that can't be written: `project/app@version`, or one file of it:
+    /// `project/app@version/file`. The version may be an alias, `latest`, or a range like `^1.2`.
+    pub(super) model: Option<String>,
 }
 
 /// Memory used as a folder.

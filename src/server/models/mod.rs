@@ -8,10 +8,12 @@ mod download;
 mod fields;
 mod list;
 mod own;
+mod pull;
 mod range;
 mod refusal;
 mod upload;
 mod uploads;
+mod used;
 
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ pub(super) use care::{health, inspected, verify};
 pub(super) use download::{download, info};
 pub(super) use list::{all, of_app, of_project, of_version};
 pub(super) use own::{gc, restore, trash};
+pub(super) use pull::{Pull, pull, pulls};
 pub(super) use upload::{delete, put, upload};
 pub(super) use uploads::{
     abilities, add as add_part, all as all_uploads, begin as begin_upload, end as end_upload,

@@ -27,10 +27,10 @@ use super::{
     download::{document, requirement},
     fields::{Said, TEXT_MAX, not_a_file},
     refusal::{Refused, Verb, missing, refuse, unprocessable},
-    store,
+    store, used,
 };
 use crate::auth::Mode;
-use crate::server::{Shared, trail::Note};
+use crate::server::{Shared, request::Asked, trail::Note};
 use crate::store::{Entry, Error, Key, Order, Require, Store, Stored, Upload};
 
 /// How much comes before a block is handed on.
@@ -245,12 +245,14 @@ async fn raw(
 pub(in super::super) async fn delete(
     State(shared): State<Arc<Shared>>,
     Named((project, app, version, model)): Named<(String, String, String, String)>,
+    Asked(wish): Asked<used::Wish>,
     headers: HeaderMap,
 ) -> Answer {
     let given = Key { project, app, version, model };
     let key = Key::new(&given.project, &given.app, &given.version, &given.model)
         .map_err(|_| Verb::Delete.refuse(&Error::NotFound(Box::new(given))))?;
     let store = store(&shared, Verb::Delete).await?;
+    counted(&shared, used::check(&shared, &key, &wish))?;
     let (now, require) = (shared.parts.clock.now(), requirement(&headers));
     let deleting = key.clone();
     let deleted = blocking(Verb::Delete, move || store.delete(&deleting, &require, now)).await;

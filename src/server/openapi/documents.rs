@@ -190,6 +190,7 @@ documents! {
         ports: Vec<PortDocument>,
         gpus: Vec<String>,
         gpu_way: Option<Value>,
+        models: Vec<MountedDocument>,
         restarts: u64,
         since: Time,
         rollout: Option<RolloutDocument>,
@@ -209,6 +210,15 @@ documents! {
     }
 
     PortDocument { host_ip: String, host_port: u16, container_port: u16, protocol: String, }
+
+    /// A stored model that is mounted.
+    MountedDocument {
+        path: String,
+        model: String,
+        version: String,
+        file: Option<String>,
+        sha256: String,
+    }
 
     /// The last rollout.
     RolloutDocument {

@@ -9,6 +9,7 @@
 use schemars::JsonSchema;
 
 use super::{
+    super::models::Pull,
     documents::Time,
     operation::{Operation, op},
 };
@@ -212,6 +213,11 @@ documents! {
         #[schemars(default)]
         version: Option<String>,
     }
+    /// Whether what apps mount is deleted all the same.
+    DeleteWish {
+        #[schemars(default)]
+        force: Option<bool>,
+    }
     /// An app's aliases and frozen versions.
     AliasList {
         aliases: std::collections::BTreeMap<String, String>,
@@ -229,6 +235,28 @@ documents! {
         items: Vec<serde_json::Value>,
         #[schemars(rename = "keptSeconds")]
         kept_seconds: u64,
+    }
+    /// Models that are fetched from elsewhere.
+    PullDocument {
+        id: u64,
+        from: String,
+        r#as: String,
+        /// `waiting`, `running`, `done`, `failed` or `cancelled`.
+        phase: String,
+        error: Option<String>,
+        files: u64,
+        #[schemars(rename = "filesDone")]
+        files_done: u64,
+        size: Option<u64>,
+        bytes: u64,
+        #[schemars(rename = "startedAt")]
+        started_at: Time,
+        #[schemars(rename = "finishedAt")]
+        finished_at: Option<Time>,
+    }
+    /// All of these.
+    PullList {
+        items: Vec<PullDocument>,
     }
     /// What was swept.
     SweptDocument {
@@ -319,6 +347,7 @@ pub(super) fn models() -> Vec<Operation> {
             .json::<FrozenDocument>(200, "It is so.")
             .problems(&[404, 405, 422, 507]),
         op(("DELETE", MODEL), (MODELS, "deleteModel"), "Put a model into the trash")
+            .query::<DeleteWish>()
             .json::<ModelDone>(200, "It is there.")
             .problems(&[404, 409, 412, 422, 507]),
         op(
@@ -424,5 +453,11 @@ pub(super) fn aliases() -> Vec<Operation> {
         )
         .json::<VerifiedDocument>(200, "What was found.")
         .problems(&[404, 507]),
+        op(("POST", "/api/v1/models/pull"), (MODELS, "pullModels"), "Fetch models from elsewhere")
+            .takes::<Pull>("application/json")
+            .json::<PullDocument>(202, "It is under way.")
+            .problems(&[413, 422]),
+        op(("GET", "/api/v1/models/pulls"), (MODELS, "listPulls"), "How what is fetched stands")
+            .json::<PullList>(200, "Those that are under way, and the last that are over."),
     ]
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     API_VERSION, certificate, engine, plan::summary, rollout::rollout, source, spec::spec,
 };
-use crate::model::{Condition, PortBinding};
+use crate::model::{Condition, MountedModel, PortBinding};
 use crate::record::{Entry, Overview};
 use crate::status::Status;
 
@@ -61,11 +61,26 @@ fn status(entry: &Entry, status: &Status) -> Value {
         "ports": status.ports.iter().map(port).collect::<Vec<_>>(),
         "gpus": status.gpus,
         "gpuWay": status.gpu_way,
+        "models": models(status),
         "restarts": status.restarts,
         "since": status.since,
         "rollout": status.rollout.as_ref().map(rollout),
         "plan": summary(&entry.plan),
     })
+}
+
+/// What is mounted of the model store.
+fn models(status: &Status) -> Vec<Value> {
+    let one = |(path, mounted): (&String, &MountedModel)| {
+        json!({
+            "path": path,
+            "model": mounted.model,
+            "version": mounted.version,
+            "file": mounted.file,
+            "sha256": mounted.digest,
+        })
+    };
+    status.models.iter().map(one).collect()
 }
 
 fn condition(condition: &Condition) -> Value {

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::HIDDEN;
 use crate::model::{
-    AppSpec, Bind, BuildSecret, BuildSpec, Command, GitSource, GpuAsk, Health, HealthCheck, Mount,
-    MountSource, PortSpec, PullPolicy, Resources, RestartPolicy, RolloutOrder, Source,
+    AppSpec, Bind, BuildSecret, BuildSpec, Command, GitSource, GpuAsk, HUB_TOKEN, Health,
+    HealthCheck, Mount, MountSource, PortSpec, PullPolicy, Resources, RestartPolicy, RolloutOrder,
+    Source,
 };
 
 /// An object that leaves out what is not set.
@@ -61,7 +62,8 @@ pub(crate) fn spec(spec: &AppSpec) -> Value {
         fields.put("ports", spec.ports.iter().map(port).collect::<Vec<_>>());
     }
     let mut env = hidden(&spec.env);
-    for (name, wanted) in &spec.secret_env {
+    // Its own token is what `models.hub` says.
+    for (name, wanted) in spec.secret_env.iter().filter(|(_, it)| it.secret != HUB_TOKEN) {
         env.put(name, serde_json::to_value(wanted).unwrap_or_default());
     }
     fields.put_object("env", env);
@@ -74,6 +76,10 @@ pub(crate) fn spec(spec: &AppSpec) -> Value {
     if let Some(gpus) = &spec.gpus {
         fields.put_object("gpus", self::gpus(gpus));
     }
+    let mut models = Fields::default();
+    models.put_some("hub", spec.models.hub.then_some(true));
+    models.put_some("follow", (!spec.models.follow).then_some(false));
+    fields.put_object("models", models);
     fields.put_object("resources", resources(&spec.resources));
     fields.put("health", health(&spec.health));
     fields.put("restart", restart(spec.restart));
@@ -171,8 +177,10 @@ fn mount(mount: &Mount) -> Value {
             fields.put("secret", wanted.secret.as_str());
             fields.put_some("key", wanted.key.clone());
         }
+        MountSource::Model(model) => fields.put("model", model.to_string()),
     }
-    if mount.read_only && !matches!(mount.source, MountSource::Secret(_)) {
+    let is_fixed = matches!(mount.source, MountSource::Secret(_) | MountSource::Model(_));
+    if mount.read_only && !is_fixed {
         fields.put("readOnly", true);
     }
     Value::Object(fields.0)

@@ -27,7 +27,11 @@ enum Kind {
 }
 
 /// Refuses hosts whose addresses the operator does not allow.
-pub(super) fn check(approach: &Approach, url: &str, shown: &str) -> Result<(), Error> {
+pub(in crate::workspace) fn check(
+    approach: &Approach,
+    url: &str,
+    shown: &str,
+) -> Result<(), Error> {
     let host = Host::of(url);
     // The proxy looks names up, and may know others than this machine does.
     let is_number = host.name.parse::<IpAddr>().is_ok();
@@ -57,7 +61,11 @@ fn check_plain(approach: &Approach, host: &Host, shown: &str, is_near: bool) -> 
 }
 
 /// Whether an address may be spoken to; else, why not.
-pub(super) fn judge(approach: &Approach, name: &str, address: IpAddr) -> Result<(), String> {
+pub(in crate::workspace) fn judge(
+    approach: &Approach,
+    name: &str,
+    address: IpAddr,
+) -> Result<(), String> {
     match kind(address) {
         Kind::Public => Ok(()),
         Kind::Private if approach.is_private_allowed => Ok(()),
@@ -118,7 +126,7 @@ fn kind(address: IpAddr) -> Kind {
 }
 
 /// Whether the environment names a proxy.
-pub(super) fn has_proxy() -> bool {
+pub(in crate::workspace) fn has_proxy() -> bool {
     std::env::vars().any(|(name, value)| {
         name.to_ascii_lowercase().ends_with("s_proxy") && !value.is_empty()
             || name.eq_ignore_ascii_case("http_proxy") && !value.is_empty()

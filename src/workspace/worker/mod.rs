@@ -4,7 +4,7 @@
 //! says what it found on its standard output. It ends itself when its input ends, which is when
 //! Berth is gone.
 
-mod addresses;
+pub(super) mod addresses;
 mod credentials;
 mod export;
 mod failure;

@@ -21,6 +21,10 @@ fn request(method: &str, path: &str) -> (String, &'static str, String) {
             (path.to_owned(), "application/merge-patch+json", patch)
         }
         ("POST", "/api/v1/gpus/leases") => (path.to_owned(), "application/json", lease.to_owned()),
+        ("POST", "/api/v1/models/pull") => {
+            let pull = r#"{"from": "https://192.0.2.1/m", "as": "p/a@1/m"}"#.to_owned();
+            (path.to_owned(), "application/json", pull)
+        }
         ("POST", "/api/v1/gpus/leases/{id}/renew") => {
             let renew = r#"{"fence": 7, "ttl": "5m"}"#.to_owned();
             (path.to_owned(), "application/json", renew)

@@ -80,7 +80,12 @@ impl Stage {
 
     /// One with another model store.
     pub(crate) async fn with_models(models: Depot) -> Self {
-        Self::made(|_| (), Default::default(), Some(models), None).await
+        Self::kept_in(Arc::new(models), |_| ()).await
+    }
+
+    /// One with another model store that the test sees, too.
+    pub(crate) async fn kept_in(models: Arc<Depot>, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::made(change, Default::default(), Some(models), None).await
     }
 
     /// One with more to show at `/metrics`.
@@ -109,7 +114,7 @@ impl Stage {
     async fn made(
         change: impl FnOnce(&mut Settings),
         (repositories, mut figures): (Repositories, Figures),
-        models: Option<Depot>,
+        models: Option<Arc<Depot>>,
         usage: Option<Arc<History>>,
     ) -> Self {
         let metrics = Arc::new(Metrics::new("0.0.0").unwrap());
@@ -141,7 +146,7 @@ impl Stage {
             repositories,
             compat: crate::compat::without_hands(),
             workspaces,
-            models: Arc::new(models.unwrap_or_else(|| Depot::new(usual))),
+            models: models.unwrap_or_else(|| Arc::new(Depot::new(usual))),
             resync: Duration::from_secs(30),
             version: "0.0.0".to_owned(),
             schema: manifest::schema,
@@ -343,6 +348,7 @@ pub(crate) fn entry(name: &str) -> Entry {
             ports: Vec::new(),
             gpus: Vec::new(),
             gpu_way: None,
+            models: std::collections::BTreeMap::default(),
             restarts: 0,
             rollout: None,
             since: now(),

@@ -104,6 +104,7 @@ async fn made_by_another_berth(fake: &Fake) -> String {
         gpus: None,
         secrets: BTreeMap::new(),
         restricted: None,
+        models: BTreeMap::new(),
     };
     let (app, spec_hash) = (AppName::new("chat").unwrap(), SpecHash::of(&shape));
     let name = container_name(&app, &spec_hash);

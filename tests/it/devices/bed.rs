@@ -161,6 +161,7 @@ fn spec(app: &str, gpus: Option<(GpuGrant, GpuRoute)>) -> ContainerSpec {
         gpus: grant,
         secrets: BTreeMap::new(),
         restricted: None,
+        models: BTreeMap::new(),
     };
     let (app, spec_hash) = (AppName::new(app).unwrap(), SpecHash::of(&shape));
     ContainerSpec {

@@ -18,6 +18,7 @@ mod gpus;
 mod images;
 mod kill;
 mod managers;
+mod mounts;
 mod program;
 mod repair;
 pub(crate) mod repository;

@@ -137,6 +137,7 @@ impl Bench {
             gpus: None,
             secrets: BTreeMap::new(),
             restricted: None,
+            models: BTreeMap::new(),
         };
         let spec_hash = SpecHash::of(&shape);
         let app = self.app(app);

@@ -67,6 +67,7 @@ pub(super) fn spec(name: String, body: &Value) -> Result<ContainerSpec, Error> {
             gpus: get(label::GPUS).and_then(|text| GpuGrant::parse(&text)),
             secrets: BTreeMap::new(),
             restricted: None,
+            models: BTreeMap::new(),
         },
     })
 }

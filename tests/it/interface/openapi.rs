@@ -127,6 +127,7 @@ fn requests() -> Vec<Asked> {
         "/api/v1/models/health",
         MODEL_INSPECTION,
         "/uploads",
+        "/api/v1/models/pulls",
         "/api/v1/ports",
         "/api/v1/host",
         "/api/v1/plan",
@@ -193,6 +194,10 @@ fn actions() -> Vec<Asked> {
     ask("/api/v1/models/verify/{project}/{app}/{version}/{model}", "", "", "");
     ask("/api/v1/models/verify/{project}/{app}/{version}/{model}", "?dryRun=true", "", "");
     ask("/uploads", "?project_id=p", "", "");
+    let pull = r#"{"from": "https://192.0.2.1/m", "as": "p/a@1/m"}"#;
+    ask("/api/v1/models/pull", "", JSON, pull);
+    ask("/api/v1/models/pull", "?dryRun=true", JSON, pull);
+    ask("/api/v1/models/pull", "", JSON, "{}");
     ask("/api/v1/models/gc", "", "", "");
     ask("/api/v1/models/gc", "?dryRun=true", "", "");
     ask("/api/v1/images/gc", "", "", "");

@@ -371,6 +371,10 @@ fn a_look_that_failed_is_said_beside_what_runs() {
     assert_eq!(plan.next_look(), Some(sim.now + Duration::from_secs(20)));
     fails(&mut sim, &fetch, Reason::FetchFailed, None);
     assert_eq!(sim.plan().next_look(), Some(sim.now + Duration::from_secs(60)));
+    // Who asks for it to be tried again wants no answer that somebody else got before.
+    sim.state.request = Some(Request::Retry);
+    let plan = sim.plan();
+    assert!(matches!(work(&plan), Work::Fetch { look: Look::Asked, .. }), "{:?}", steps(&plan));
 }
 
 /// Fault T01: what was made last tells how often a build from scratch was asked for.

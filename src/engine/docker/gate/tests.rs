@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::super::convert::create_body;
 use super::*;
 use crate::model::{
-    AppName, Command, GpuGrant, GpuRoute, GpuShare, GpuVendor, GpuWay, Mount, MountSource,
-    Resources, RestartPolicy, SecretRef, SpecHash,
+    AppName, Command, Digest, GpuGrant, GpuRoute, GpuShare, GpuVendor, GpuWay, Mount, MountSource,
+    MountedModel, Resources, RestartPolicy, SecretRef, SpecHash,
 };
 use crate::plan::Shape;
 use crate::secret::Value as Secret;
@@ -43,6 +43,7 @@ fn spec() -> ContainerSpec {
         ]
         .into(),
         restricted: None,
+        models: [("/models/llm".to_owned(), stored())].into(),
     };
     ContainerSpec {
         name: "chat-0".to_owned(),
@@ -56,6 +57,18 @@ fn spec() -> ContainerSpec {
         grace_s: 7,
         gpu_way: None,
         shape,
+    }
+}
+
+fn stored() -> MountedModel {
+    let digest = Digest::of_bytes(b"model");
+    MountedModel {
+        model: "demo/llm".to_owned(),
+        version: "1.0.0".to_owned(),
+        file: None,
+        source: format!("/var/lib/berth/models/.store/mounts/{digest}"),
+        digest,
+        reference: None,
     }
 }
 
@@ -160,6 +173,28 @@ fn whatever_is_more_is_refused_by_its_field() {
         let first = field.split('/').next().unwrap();
         let named = told.as_deref().is_some_and(|told| told.contains(first));
         assert!(named, "{field} = {value}: {told:?}");
+    }
+}
+
+/// A stored model is mounted from where it is, read-only, and from nowhere else.
+#[test]
+fn a_stored_model_is_mounted_from_its_own_place_only() {
+    assert_eq!(refused(&gate(), &spec(), &body(&spec())), None);
+    let root = "/var/lib/berth/models";
+    for (field, value) in [
+        ("ReadOnly", json!(false)),
+        ("Source", json!(root)),
+        ("Source", json!(format!("{root}/.store/mounts"))),
+        ("Source", json!(format!("{root}/.store/mounts/{}", Digest::of_bytes(b"other")))),
+        ("Source", json!(format!("{}/../../trash", stored().source))),
+        ("Source", json!("/etc")),
+    ] {
+        let mut body = body(&spec());
+        let mounts = body["HostConfig"]["Mounts"].as_array_mut().unwrap();
+        let mount = mounts.iter_mut().find(|mount| mount["Target"] == "/models/llm").unwrap();
+        mount[field] = value.clone();
+        let told = refused(&gate(), &spec(), &body).unwrap_or_default();
+        assert!(told.contains(field), "{field} = {value}: {told}");
     }
 }
 

@@ -41,6 +41,7 @@ fn spec(vendor: GpuVendor, way: Option<GpuWay>, capabilities: &[&str]) -> Contai
         gpus: Some(grant),
         secrets: BTreeMap::new(),
         restricted: None,
+        models: BTreeMap::new(),
     };
     ContainerSpec {
         name: "chat-0".to_owned(),

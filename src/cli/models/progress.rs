@@ -1,0 +1,98 @@
+//! How far something is: one line on a terminal that is drawn again, nothing elsewhere.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::cli::output::plain;
+use crate::model::format_bytes;
+
+/// The line is drawn at most so often.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How wide the bar is.
+const WIDTH: u64 = 24;
+
+/// How far something is.
+#[derive(Debug)]
+pub(super) struct Progress {
+    what: String,
+    size: u64,
+    had: u64,
+    done: AtomicU64,
+    begun: Instant,
+    drawn: Option<Mutex<Instant>>,
+}
+
+impl Progress {
+    /// Nothing has come yet but what was `had` before.
+    pub(super) fn new(what: &str, size: u64, had: u64) -> Self {
+        let begun = Instant::now();
+        let is_shown = io::stderr().is_terminal();
+        let drawn = is_shown.then(|| Mutex::new(begun));
+        Self { what: plain(what), size, had, done: AtomicU64::new(had), begun, drawn }
+    }
+
+    /// More has come.
+    pub(super) fn add(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Ordering::Relaxed);
+        self.draw(false);
+    }
+
+    /// What came is of no use.
+    pub(super) fn take_back(&self, bytes: u64) {
+        self.done.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// It is over: the line is left.
+    pub(super) fn end(&self) {
+        self.draw(true);
+    }
+
+    fn draw(&self, is_last: bool) {
+        let Some(drawn) = &self.drawn else { return };
+        let mut drawn = drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        if drawn.elapsed() < PAUSE && !is_last {
+            return;
+        }
+        *drawn = Instant::now();
+        let end = if is_last { "\n" } else { "" };
+        let line = line(&self.what, self.done(), (self.had, self.size), self.begun.elapsed());
+        let _ = write!(io::stderr(), "\r\u{1b}[K{line}{end}");
+    }
+
+    fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+}
+
+fn line(what: &str, done: u64, (had, size): (u64, u64), took: Duration) -> String {
+    let full = (done * WIDTH).checked_div(size).unwrap_or(WIDTH).min(WIDTH);
+    let bar: String = (0..WIDTH).map(|at| if at < full { '#' } else { '.' }).collect();
+    let percent = (done * 100).checked_div(size).unwrap_or(100).min(100);
+    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
+    let rate = done.saturating_sub(had).saturating_mul(1000) / millis;
+    let (done, size, rate) = (format_bytes(done), format_bytes(size), format_bytes(rate));
+    format!("{what} [{bar}] {percent:>3} % {done} of {size}, {rate}/s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_far_it_is_and_how_fast_that_goes() {
+        let second = Duration::from_secs(1);
+        assert_eq!(
+            line("m", 3 << 20, (1 << 20, 6 << 20), second),
+            "m [############............]  50 % 3Mi of 6Mi, 2Mi/s"
+        );
+        assert!(line("m", 0, (0, 0), second).starts_with("m [########################] 100 %"));
+    }
+}
