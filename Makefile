@@ -18,7 +18,7 @@ export BERTH_TEST_ENGINE ?= $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bless bench bench-metrics crash-pairs crash-real store-crash faults model engine-failures engines gpu-engines managers soak mutants seeded fuzz api-fuzz editor editor-schema lint docs setup toolchain engine sshd age prometheus large-files compose-tool base-image tiny-image clean
+.PHONY: help run build test bless bench bench-metrics crash-pairs crash-real store-crash faults model engine-failures engines gpu-engines managers soak mutants seeded fuzz api-fuzz editor editor-schema lint docs setup toolchain engine sshd age prometheus large-files compose-tool base-image tiny-image browser screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -133,6 +133,16 @@ base-image: engine ## berth/base:offline, from Debian packages (FORCE=1, SUITE, 
 
 tiny-image: engine ## berth/tiny:offline, for tests and examples (FORCE=1, TINY_TAG)
 	@compose/base/tiny.sh
+
+browser: setup tiny-image ## the page in a real browser, on both engines; minutes (TESTS)
+	@compose/setup/browser.sh
+	cargo build
+	node --test --test-concurrency=1 --test-reporter=spec $(or $(TESTS),tests/browser/*.test.mjs)
+
+screenshots: setup tiny-image ## docs/screenshots/ anew, from the program itself
+	@compose/setup/browser.sh pictures
+	cargo build
+	node tests/browser/shots.mjs
 
 clean: ## remove what was compiled; .berth/ and images stay
 	cargo clean

@@ -1,5 +1,7 @@
 //! Apps: what is known about them, and their manifests.
 
+mod text;
+
 use std::{error::Error as _, sync::Arc};
 
 use axum::{
@@ -12,6 +14,8 @@ use axum::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+pub(super) use text::{masked, replace, unmasked, written};
 
 use super::{
     Shared, actions,
@@ -372,7 +376,7 @@ async fn suppose(
 fn merged(found: &Found, sent: &Bytes) -> Bytes {
     let Ok(mut wanted) = edit::read(sent) else { return sent.clone() };
     if let Ok(have) = edit::read(&found.bytes) {
-        for place in ["/spec/env", "/spec/build/args"] {
+        for place in text::HIDDEN_PLACES {
             keep_hidden(wanted.pointer_mut(place), have.pointer(place));
         }
     }

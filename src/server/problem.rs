@@ -102,6 +102,31 @@ impl Problem {
         self.0.status
     }
 
+    /// What it is called.
+    pub(super) fn title(&self) -> &'static str {
+        self.0.title
+    }
+
+    /// Its code.
+    pub(super) fn code(&self) -> &'static str {
+        self.0.code
+    }
+
+    /// What it says.
+    pub(super) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// What else it says, under this name.
+    pub(super) fn more(&self, name: &str) -> Option<&Value> {
+        self.0.more.get(name)
+    }
+
+    /// The same for an answer of another form.
+    pub(super) fn told(&self) -> Told {
+        Told { code: self.0.code, detail: self.0.detail.clone() }
+    }
+
     /// Says more, under a name of its own.
     pub(super) fn with(mut self, name: &str, value: Value) -> Self {
         self.0.more.insert(name.to_owned(), value);

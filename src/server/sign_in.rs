@@ -6,11 +6,11 @@ use askama::Template;
 use axum::{
     body::Body,
     extract::{Extension, State},
-    http::{HeaderMap, HeaderName, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{Html, IntoResponse as _, Redirect, Response},
 };
 
-use super::{Shared, access, access::Client, problem::Problem, trail};
+use super::{Shared, access, access::Client, page, problem::Problem, trail};
 use crate::auth::{Identity, Kind, Secret};
 
 /// Where the form is.
@@ -22,7 +22,8 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Template)]
 #[template(path = "sign-in.html", config = "src/server/templates/askama.toml")]
 struct Form {
-    form: String,
+    tag: &'static str,
+    token: String,
     problem: Option<&'static str>,
 }
 
@@ -109,9 +110,12 @@ fn bound_to(client: &Client) -> String {
 }
 
 fn show(shared: &Shared, client: &Client, problem: Option<&'static str>) -> Response {
-    let form = shared.door.sessions.form_token(&bound_to(client), shared.parts.clock.now());
-    match (Form { form, problem }).render() {
-        Ok(page) => Html(page).into_response(),
+    let token = shared.door.sessions.form_token(&bound_to(client), shared.parts.clock.now());
+    match (Form { tag: &page::TAG, token, problem }).render() {
+        Ok(page) => {
+            let policy = HeaderValue::from_static(page::POLICY);
+            ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
+        }
         Err(error) => {
             tracing::error!(%error, "the form could not be made");
             Problem::failed().into_response()

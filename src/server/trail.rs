@@ -40,6 +40,10 @@ pub(super) struct Note {
     pub(super) after: Value,
 }
 
+/// Goes with the answer of a handler that only showed what a change would be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tried;
+
 /// How many webhooks are recorded in a minute: those that had something looked at, and the others.
 /// The figures count all of them.
 const HOOKS_MAX: [u32; 2] = [120, 10];
@@ -119,6 +123,9 @@ impl Draft {
 
     /// Records how it went, before the answer is given.
     pub(super) async fn record(mut self, shared: &Shared, mut response: Response) -> Response {
+        if response.extensions_mut().remove::<Tried>().is_some() {
+            return response;
+        }
         self.0.outcome = outcome(&response);
         if let Some(note) = response.extensions_mut().remove::<Note>() {
             (self.0.object, self.0.before, self.0.after) = (note.object, note.before, note.after);
@@ -147,9 +154,11 @@ fn place(client: &Client) -> String {
 
 /// What a path is about; an app with how it stood.
 fn object(shared: &Shared, matched: &str, path: &str) -> (String, Value) {
-    let is_app = matched.starts_with("/api/v1/apps/{name}");
-    let name = path.split('/').nth(4).and_then(|name| AppName::new(name).ok());
-    let Some(name) = name.filter(|_| is_app) else { return (path.to_owned(), Value::Null) };
+    const PREFIXES: [&str; 2] = ["/api/v1/apps/", "/ui/apps/"];
+    let prefix = PREFIXES.iter().find(|prefix| matched.starts_with(&format!("{prefix}{{name}}")));
+    let name = prefix.and_then(|prefix| path.strip_prefix(*prefix)?.split('/').next());
+    let name = name.and_then(|name| AppName::new(name).ok());
+    let Some(name) = name else { return (path.to_owned(), Value::Null) };
     let entry = shared.parts.record.entry(&name);
     let before = entry.map_or(
         Value::Null,

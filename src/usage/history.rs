@@ -310,6 +310,11 @@ impl History {
         });
         Some(Trend { free, per_second, full_in })
     }
+
+    /// The bytes of that disk that are used, and all that may be.
+    pub fn disk(&self) -> Option<(u64, u64)> {
+        crate::host::disk(&self.collector.settings.disk)
+    }
 }
 
 impl From<Load> for HostUsage {

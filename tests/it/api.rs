@@ -29,7 +29,6 @@ async fn every_route_to_read_answers_in_its_form() {
         ("/health", "application/json"),
         ("/readyz", "application/json"),
         ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
-        ("/page.css", "text/css; charset=utf-8"),
         ("/api/v1/apps", "application/json"),
         ("/api/v1/apps/chat", "application/json"),
         ("/api/v1/apps/chat/plan", "application/json"),
@@ -413,8 +412,9 @@ async fn the_page_escapes_everything_and_shows_what_needs_attention() {
         overview.engine = Some(About { id: evil.into(), version: evil.into(), api_version });
     });
     let page = stage.ask("GET", "/", &html, "").await.body;
-    assert!(!page.contains("<script") && !page.contains("javascript:"), "{page}");
-    assert!(!page.contains("<b>.yaml") && !page.contains("alert(1)</"), "{page}");
+    assert_eq!(page.matches("<script").count(), 1, "{page}");
+    let others = ["javascript:", "<b>.yaml", "alert(1)</"];
+    assert!(!others.iter().any(|text| page.contains(text)), "{page}");
     for text in ["Needs attention", "Removals are held back", "In the manifests", "Running"] {
         assert!(page.contains(text), "{text} is not in {page}");
     }

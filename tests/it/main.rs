@@ -31,6 +31,7 @@ mod manifest;
 mod matrix;
 mod model;
 mod mounts;
+mod page;
 mod plan;
 mod plan_props;
 mod policy;

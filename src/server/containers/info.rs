@@ -62,7 +62,7 @@ pub(super) fn is_shown(
 }
 
 /// The state in the engine's word.
-pub(super) fn word(state: ContainerState) -> &'static str {
+pub(in super::super) fn word(state: ContainerState) -> &'static str {
     match state {
         ContainerState::Created => "created",
         ContainerState::Running => "running",

@@ -6,7 +6,7 @@
 
 mod act;
 mod create;
-mod info;
+pub(super) mod info;
 mod stats;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -166,7 +166,7 @@ fn of_app<'a>(record: &Record, world: &'a World, app: &AppName) -> Option<&'a Co
 }
 
 /// The instance of the other Berth that a container belongs to.
-fn other_berth(container: &Container, instance: &str) -> Option<String> {
+pub(super) fn other_berth(container: &Container, instance: &str) -> Option<String> {
     let theirs = container.labels.get(label::INSTANCE)?;
     let ownership = owner_of(theirs, &container.name, &container.labels);
     let is_theirs = theirs != instance && matches!(ownership, Ownership::Ours(_));

@@ -102,7 +102,7 @@ async fn answer(
 }
 
 /// The place in a list that a page ended at.
-fn place(text: &str) -> Option<Key> {
+pub(in super::super) fn place(text: &str) -> Option<Key> {
     let mut names = text.split('/');
     let mut next = || names.next().map(str::to_owned);
     let key = Key { project: next()?, app: next()?, version: next()?, model: next()? };

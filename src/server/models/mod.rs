@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub(super) use aliases::{alias, aliases, freeze, remove_alias, set_alias};
 pub(super) use care::{health, inspected, verify};
 pub(super) use download::{download, info};
-pub(super) use list::{all, of_app, of_project, of_version};
+pub(super) use list::{all, of_app, of_project, of_version, place};
 pub(super) use own::{gc, restore, trash};
 pub(super) use pull::{Pull, pull, pulls};
 pub(super) use upload::{delete, put, upload};
@@ -28,6 +28,7 @@ pub(super) use uploads::{
     abilities, add as add_part, all as all_uploads, begin as begin_upload, end as end_upload,
     look as look_at_upload,
 };
+pub(super) use used::Wish;
 
 use axum::{
     extract::{FromRequestParts, Path},
@@ -42,7 +43,7 @@ use crate::store::{Error, Store};
 use refusal::{Refused, Verb};
 
 /// Who asks.
-pub(super) struct Asker(Identity);
+pub(super) struct Asker(pub(super) Identity);
 
 impl<S: Send + Sync> FromRequestParts<S> for Asker {
     type Rejection = Problem;
@@ -61,7 +62,7 @@ impl Asker {
 }
 
 /// The names in a path, decoded.
-pub(super) struct Named<T>(T);
+pub(super) struct Named<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T> {
     type Rejection = Problem;
@@ -73,6 +74,11 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T
 }
 
 type Answer = Result<Response, Refused>;
+
+/// The store, for lists of it.
+pub(super) async fn store_of(shared: &Arc<Shared>) -> Result<Arc<Store>, Refused> {
+    store(shared, Verb::List).await
+}
 
 /// The store; the first request opens it.
 async fn store(shared: &Arc<Shared>, verb: Verb) -> Result<Arc<Store>, Refused> {

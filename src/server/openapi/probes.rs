@@ -36,11 +36,6 @@ pub(super) fn docs() -> Vec<Operation> {
             .json::<Root>(200, "What there is.")
             .text(200, HTML, "The page.")
             .empty(303, "A browser that must sign in first."),
-        op(("GET", "/page.css"), (TAG, "readStyle"), "The page's style").text(
-            200,
-            "text/css",
-            "The style.",
-        ),
         op(("GET", "/sign-in"), (TAG, "readSignIn"), "The form that takes a token")
             .text(200, HTML, "The form.")
             .empty(303, "Who asks is signed in."),

@@ -147,7 +147,8 @@ async fn other_hosts_other_sites_and_tokens_in_addresses_are_refused_whoever_ask
         }
     }
     // What another site may have read by a browser that keeps the answer from it is no change.
-    let is_change = |asked: &String| !["ListGpus", "Lease(List)"].contains(&asked.as_str());
+    let is_look = |asked: &str| ["ListGpus", "Lease(List)"].contains(&asked);
+    let is_change = |asked: &String| !is_look(asked) && !asked.starts_with("Suppose(");
     let changes: Vec<_> = gate.asked().into_iter().filter(is_change).collect();
     assert_eq!(changes, Vec::<String>::new());
 }

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use berth::{model::Phase, record::Command};
+use berth::{
+    model::{Phase, Reason},
+    record::Command,
+};
 
 use super::{
     engine::TINY,
@@ -175,7 +178,9 @@ async fn a_hostile_repository_is_refused_by_name_and_loses_nothing() {
     // A manifest can't point out of the repository either.
     let source = page.manifest();
     stage.write("page.yaml", &format!("{source}  build: {{dockerfile: ../../Dockerfile}}\n"));
-    let is_said = |status: &berth::status::Status| status.message.contains("dockerfile");
+    let is_said = |status: &berth::status::Status| {
+        status.conditions.iter().any(|one| one.reason == Reason::InvalidManifest)
+    };
     berth.until_status("page", "its manifest is refused", is_said).await;
     page.must_run(&stage, &berth).await;
 
