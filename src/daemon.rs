@@ -245,8 +245,7 @@ impl Daemon {
 
 /// Runs Berth until SIGTERM or SIGINT. Apps go on running.
 pub async fn run(config: Config) -> Result<(), Error> {
-    let stop = CancellationToken::new();
-    watch_signals(stop.clone());
+    let stop = watch_signals();
     let clock = Clock::System;
     let folder = Folder::open(&config.state_dir)?;
     let (kept, told) = folder.load(clock.now())?;
@@ -503,19 +502,22 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
 /// The authorities that git servers may have, in the folder of the state.
 const GIT_CA_BUNDLE: &str = "git-ca.pem";
 
-/// Has SIGTERM and SIGINT cancel `stop`. Once this returns, neither ends the process by itself.
-fn watch_signals(stop: CancellationToken) {
+/// What SIGTERM and SIGINT cancel. Once this returns, neither ends the process by itself.
+fn watch_signals() -> CancellationToken {
     use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
-        return;
+        return stop;
     };
+    let told = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        stop.cancel();
+        told.cancel();
     });
+    stop
 }

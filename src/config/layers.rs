@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::{
     Mistake, Setting,
-    options::{Kind, OPTIONS, OptionRow},
+    option::{Kind, OptionRow},
+    options::OPTIONS,
 };
 
 /// Where a value came from.

@@ -131,7 +131,7 @@ pub(in super::super) async fn change(look: Look, body: Body) -> Response {
             }
             _ => return Err(unclear("the form does not say what to do")),
         };
-        Ok(onward(done, format!("/?done=container.{code}#others")))
+        Ok(onward(done, format!("/?done=container-{code}#others")))
     };
     look.answer(changed.await)
 }

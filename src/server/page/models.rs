@@ -160,7 +160,7 @@ async fn told(look: &Look, answer: Response, to: &str) -> Response {
 pub(in super::super) async fn upload(look: Look, request: Request) -> Response {
     let shared = State(look.shared.clone());
     let answer = models::upload(shared, models::Asker(look.who.clone()), request).await;
-    told(&look, answer.into_response(), "/ui/models?done=model.upload").await
+    told(&look, answer.into_response(), "/ui/models?done=model-upload").await
 }
 
 /// `POST /ui/models/remove`
@@ -179,5 +179,5 @@ pub(in super::super) async fn remove(look: Look, body: Body) -> Response {
         HeaderMap::new(),
     )
     .await;
-    told(&look, answer.into_response(), "/ui/models?done=model.remove").await
+    told(&look, answer.into_response(), "/ui/models?done=model-remove").await
 }

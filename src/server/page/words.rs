@@ -18,11 +18,11 @@ pub(super) const DONE: &[(&str, &str)] = &[
     ("same", "Nothing differs, so nothing was written."),
     ("create", "It is registered. Fetching and building begin now."),
     ("confirm", "What was held back may pass now."),
-    ("container.start", "The container is started."),
-    ("container.stop", "The container is stopped."),
-    ("container.remove", "The container is removed."),
-    ("model.upload", "The file is stored."),
-    ("model.remove", "The model is in the trash, from which it can be brought back."),
+    ("container-start", "The container is started."),
+    ("container-stop", "The container is stopped."),
+    ("container-remove", "The container is removed."),
+    ("model-upload", "The file is stored."),
+    ("model-remove", "The model is in the trash, from which it can be brought back."),
     ("revoke", "The token is worthless from now on, and so are sessions that it began."),
 ];
 

@@ -110,6 +110,10 @@ async fn what_is_uploaded_is_listed_told_sent_and_deleted_as_it_always_was() {
     let wanted = r#"{"message":"Model deleted successfully","project_id":"p","app_name":"a","version":"1.0.0","model_name":"m"}"#;
     assert_eq!((gone.status, gone.body.as_str()), (200, wanted));
     assert!(!root.join("p").exists(), "empty folders are left");
+    it_is_missing(&stage).await;
+}
+
+async fn it_is_missing(stage: &Stage) {
     let missing = r#"{"detail":"Model not found: project_id='p', app_name='a', version='1.0.0', model_name='m'"}"#;
     for (method, path) in [
         ("GET", "/models/p/a/1.0.0/m"),
