@@ -10,7 +10,7 @@ const tiny = (name, command, more = '') => `apiVersion: berth/v1\nkind: App\nmet
 const talk = 'i=0; while :; do i=$((i+1)); printf "\\033[32mINFO\\033[0m request %s took \\033[1m%s ms\\033[0m\\n" $i $((i % 40 + 3)); [ $((i % 9)) = 0 ] && printf "\\033[33mWARN\\033[0m the cache is cold\\n"; sleep 1; done';
 const serve = 'mkdir -p /tmp/www; echo ok > /tmp/www/index.html; httpd -p 7860 -h /tmp/www; ' + talk;
 const manifests = {
-  'chat.yaml': `# the assistant of the shop\n${tiny('chat', JSON.stringify(serve), '  port: 7860\n  health: {http: {path: /}}\n  resources: {cpus: 1, memory: 256Mi}\n')}`,
+  'chat.yaml': `# answers for the shop\n${tiny('chat', JSON.stringify(serve), '  port: 7860\n  health: {http: {path: /}}\n  resources: {cpus: 1, memory: 256Mi}\n')}`,
   'search.yaml': tiny('search', JSON.stringify(serve), '  port: 7860\n  resources: {memory: 64Mi}\n'),
   'broken.yaml': tiny('reports', JSON.stringify('echo "no such table: invoices" >&2; exit 3'), '  restart: Always\n'),
   'train.yaml': tiny('train', 'sleep 100000', '  gpus: {count: 1, memory: 20Gi}\n'),
