@@ -24,9 +24,9 @@ use crate::model::{AppName, Reason};
 use crate::plan::Plan;
 use crate::queue::Turn;
 use crate::reconcile::Reconciler;
-use crate::record::{Command, CommandEnvelope, CommandError, Event, Order};
+use crate::record::{Beat, Command, CommandEnvelope, CommandError, Event, Order, ledger::Facts};
 use crate::source::Source;
-use crate::state::{Desired, Request};
+use crate::state::Desired;
 
 /// How many passes run at once. A pass mostly waits; the engine's calls have limits of their own.
 const PASSES_AT_ONCE: usize = 256;
@@ -43,6 +43,8 @@ const EVENTS_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 const KNOWN_WAIT: Duration = Duration::from_millis(300);
 /// How long passes may take to end when Berth stops.
 const STOP_WAIT: Duration = Duration::from_secs(20);
+/// Who has nothing to do says so often that it is there.
+const BEAT_PAUSE: Duration = Duration::from_secs(10);
 /// Figures of the queue are taken so often.
 const GAUGE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -101,10 +103,13 @@ impl Controller {
     async fn dispatch(&self) -> TaskTracker {
         let passes = TaskTracker::new();
         let limit = Arc::new(Semaphore::new(PASSES_AT_ONCE));
+        let mut beats = tokio::time::interval(BEAT_PAUSE);
         loop {
             let Ok(permit) = Arc::clone(&limit).acquire_owned().await else { return passes };
+            self.reconciler.record.beat(Beat::Turn);
             let turn = tokio::select! {
                 () = self.stop.cancelled() => return passes,
+                _ = beats.tick() => continue,
                 turn = self.reconciler.queue.next() => turn,
             };
             passes.spawn(run_pass(Arc::clone(&self.reconciler), turn, permit));
@@ -298,7 +303,11 @@ impl Controller {
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                _ = ticks.tick() => self.ask_all().await,
+                _ = ticks.tick() => {
+                    self.reconciler.record.beat(Beat::Look);
+                    self.ask_all().await;
+                    self.reconciler.record.beat(Beat::Look);
+                }
             }
         }
     }
@@ -334,6 +343,7 @@ impl Controller {
             }
             self.reconciler.mind_the_clock();
             self.reconciler.metrics.queue(&self.reconciler.queue.load());
+            self.reconciler.record.moved();
         }
     }
 
@@ -378,6 +388,15 @@ impl Controller {
                 });
                 continue;
             }
+            if let Command::CollectGarbage { is_dry, rules } = command {
+                // Large folders take their time.
+                let reconciler = Arc::clone(&self.reconciler);
+                tokio::spawn(async move {
+                    let done = reconciler.collect_garbage(is_dry, rules).await;
+                    let _ = answer.send(done.map_err(|error| of_engine(&error)));
+                });
+                continue;
+            }
             let is_kept = command.is_kept();
             match self.obey(command, &rescan).await {
                 // Others need not wait meanwhile.
@@ -418,10 +437,11 @@ impl Controller {
             Command::ListGpus => return Ok(self.reconciler.list_gpus()),
             Command::CollectImages { is_dry } => {
                 let seen = self.reconciler.collect_images(is_dry).await;
-                return seen.map_err(|error| CommandError::Engine {
-                    reason: error.reason(),
-                    message: error.to_string(),
-                });
+                return seen.map_err(|error| of_engine(&error));
+            }
+            Command::CollectGarbage { is_dry, rules } => {
+                let seen = self.reconciler.collect_garbage(is_dry, rules).await;
+                return seen.map_err(|error| of_engine(&error));
             }
             Command::Lease(order) => return self.reconciler.lease(order).await,
             Command::Confirm => return self.confirm().await,
@@ -445,10 +465,7 @@ impl Controller {
             if self.reconciler.must_exist(app).is_err() {
                 continue;
             }
-            self.reconciler.ledger.update(app, |facts| {
-                facts.request.get_or_insert(Request::Fetch);
-                facts.checked_at = None;
-            });
+            self.reconciler.ledger.update(app, Facts::look_at_pushed);
             self.reconciler.queue.ask(app, Duration::ZERO);
         }
         "looking at what was pushed".to_owned()
@@ -496,4 +513,7 @@ async fn run_pass(reconciler: Arc<Reconciler>, turn: Turn, permit: OwnedSemaphor
         reconciler.queue.ask(&app, Duration::from_secs(60));
     }
     drop(permit);
+}
+fn of_engine(error: &crate::engine::Error) -> CommandError {
+    CommandError::Engine { reason: error.reason(), message: error.to_string() }
 }

@@ -1,14 +1,17 @@
 //! The daemon: the only place where the parts are put together.
 
 pub mod access;
+pub mod backups;
 mod cards;
 mod escapes;
 mod hub;
 mod models;
+mod notices;
 mod place;
 pub mod repositories;
 mod scans;
 mod secrets;
+mod systemd;
 mod usage;
 
 pub use place::{place, whole_place};
@@ -43,7 +46,7 @@ use crate::manifest;
 use crate::model::Digest;
 use crate::queue::Queue;
 use crate::reconcile::{Devices, Memory, Observer, Reconciler, Times};
-use crate::record::{LeaseFigures, Record, file::Folder, keeper::Keeper, ledger::Ledger};
+use crate::record::{LeaseFigures, Record, keeper::Keeper, ledger::Ledger};
 use crate::scan;
 use crate::secret::Secrets;
 use crate::server::{Compat, Figures, Parts, Server};
@@ -51,7 +54,8 @@ use crate::source::Source;
 use crate::state::{ContainerId, Desired, Policy};
 use crate::telemetry::{Exposed, Metrics};
 use crate::workspace::{
-    Access, Settings as WorkspaceSettings, Workspace, believe, network_environment,
+    Access, Settings as WorkspaceSettings, Workspace, believe, context::ContextLimits,
+    network_environment,
 };
 
 /// How many commands may wait.
@@ -80,6 +84,11 @@ pub enum Error {
     /// The metrics.
     #[error("the metrics could not be set up: {0}")]
     Metrics(String),
+    /// A restore was broken off.
+    #[error(
+        "a restore to {} did not end: run the same `berth backup restore` again, it goes on where it was", .0.display()
+    )]
+    Unfinished(std::path::PathBuf),
     /// A file or folder.
     #[error("{what}")]
     Io {
@@ -243,18 +252,18 @@ impl Daemon {
     }
 }
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Runs Berth until SIGTERM or SIGINT. Apps go on running.
 pub async fn run(config: Config) -> Result<(), Error> {
-    let stop = watch_signals();
-    let clock = Clock::System;
-    let folder = Folder::open(&config.state_dir)?;
+    let (stop, clock) = (watch_signals(), Clock::System);
+    let folder = backups::folder(&config)?;
     let (kept, told) = folder.load(clock.now())?;
     if let Some(told) = told {
         tracing::warn!(told, "state not readable");
     }
     let ledger = Arc::new(Ledger::new(kept));
-    let version = env!("CARGO_PKG_VERSION");
-    let metrics = Arc::new(Metrics::new(version).map_err(|it| Error::Metrics(it.to_string()))?);
+    let metrics = Arc::new(Metrics::new(VERSION).map_err(|it| Error::Metrics(it.to_string()))?);
     let (engine, hands) = engine(&config, &clock, Arc::clone(&metrics))?;
     let _lease = lease(&config, engine.as_ref()).await?;
     let settings = workspace_settings(&config)?;
@@ -274,8 +283,11 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let leases = LeaseFigures::new(Arc::clone(&ledger), Arc::clone(&cards));
     let told = (daemon.record(), repositories.secrets.clone());
     let hooks = models::announce(&config, &models, told, &clock, &stop);
-    let sources: Vec<Arc<dyn Exposed>> =
+    let seen = (daemon.record(), Arc::clone(&history), Arc::clone(&cards));
+    let board = notices::tell(&config, &repositories.secrets, seen, &clock, &stop);
+    let mut sources: Vec<Arc<dyn Exposed>> =
         vec![collector, Arc::new(leases), Arc::clone(models.figures()) as _, hooks];
+    backups::make(&config, (&daemon.record(), &mut sources), &clock, &stop);
     models::tend(&models, (&engine, &clock), &stop);
     let parts = Parts {
         record: daemon.record(),
@@ -283,7 +295,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         engine,
         commands: daemon.commands(),
         metrics,
-        figures: Figures { cards, sources, ..figures(&config) }.with(known, daemon.scans()),
+        figures: figures(&config, cards, sources).with(known, daemon.scans()).telling(board),
         clock: clock.clone(),
         manifests: config.manifests.clone(),
         repositories,
@@ -291,12 +303,13 @@ pub async fn run(config: Config) -> Result<(), Error> {
         workspaces: config.workspaces.clone(),
         models: Arc::clone(&models),
         resync: config.resync,
-        version: version.to_owned(),
+        version: VERSION.to_owned(),
         schema: manifest::schema,
     };
     let log = Arc::new(crate::audit::Log::new(&config.state_dir));
     let server = Server::bind(access::settings(&config, &log), parts).await?;
     announce(&config, &server);
+    systemd::begin(daemon.record(), &stop);
     // It ends last: what the last passes and answers change is written, too.
     let is_over = CancellationToken::new();
     let keeping = tokio::spawn(Keeper::new(folder, ledger).run(is_over.clone()));
@@ -306,9 +319,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let writing = tokio::spawn(daemon.compose_writer(&config.compose_dir).run(stop.clone()));
     let noting = tokio::spawn(daemon.changes(log).run(stop.clone()));
     daemon.run().await;
-    let _ = serving.await;
-    let _ = writing.await;
-    let _ = noting.await;
+    let _ = tokio::join!(serving, writing, noting);
     is_over.cancel();
     let _ = keeping.await;
     tracing::info!("stopped; the apps go on running");
@@ -316,9 +327,11 @@ pub async fn run(config: Config) -> Result<(), Error> {
 }
 
 /// What `/metrics` shows beside what Berth counts.
-fn figures(config: &Config) -> Figures {
+fn figures(config: &Config, cards: Arc<Cards>, sources: Vec<Arc<dyn Exposed>>) -> Figures {
     let disks = [("state", &config.state_dir), ("workspaces", &config.workspaces)];
     Figures {
+        cards,
+        sources,
         gpu_names: config.gpus.metric_names,
         disks: disks.map(|(what, folder)| (what, folder.clone())).to_vec(),
         is_engine_local: config.docker_host.starts_with("unix:"),
@@ -417,9 +430,12 @@ fn plant(
     jobs.builds = config.builds.max;
     jobs.build_environment.clone_from(&config.builds.environment);
     jobs.calls = config.workers;
+    jobs.context = ContextLimits::of_checkout(config.git.checkout_bytes_max, config.git.files_max);
     jobs.ca_bundle.clone_from(&ca_bundle);
     jobs.secrets = Some(Secrets::new(&config.git.secrets));
     jobs.book = secrets::book(config)?;
+    jobs.own_folders = vec![config.state_dir.clone(), config.state_dir.join("packages")];
+    jobs.compose_dir = Some(config.compose_dir.clone());
     Ok(Plant {
         engine,
         source,
@@ -464,6 +480,10 @@ fn workspace_settings(config: &Config) -> Result<WorkspaceSettings, Error> {
         access: access(config),
         transfer_bytes_max: config.git.transfer_bytes_max,
         tree_bytes_max: config.git.checkout_bytes_max,
+        file_bytes_max: config.git.file_bytes_max,
+        files_max: config.git.files_max,
+        deadline: config.git.timeout,
+        idle: config.git.idle_timeout,
         ..WorkspaceSettings::default()
     })
 }
@@ -484,6 +504,7 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
         is_local_git_allowed: config.is_local_git_allowed,
         workspaces: config.workspaces.display().to_string(),
         host_mounts: config.host_mounts.clone(),
+        fuse_apps: config.fuse_apps.clone(),
         ca_bundle: ca_bundle.map(Digest::of_bytes),
         keep_images: config.builds.keep_images,
         images_max_age: config.builds.images_max_age,

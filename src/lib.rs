@@ -25,19 +25,22 @@ pub mod plan;
 // The verdict.
 pub mod status;
 
-// The time, the machine, secrets, logs and figures; what is inside model files and images.
+// The time, the machine, secrets, logs and figures; what is inside model files and images,
+// and how model files are sent in chunks.
 pub mod clock;
 pub mod host;
 pub mod inspect;
 pub mod scan;
 pub mod secret;
 pub mod telemetry;
+pub mod xet;
 
 // Who may do what, and who did what.
 pub mod audit;
 pub mod auth;
 
-// The edges: manifests, git, the engine, the model store.
+// The edges: manifests, git, the engine, the model store, backups.
+pub mod backup;
 pub mod engine;
 pub mod gpu;
 pub mod source;
@@ -54,6 +57,9 @@ pub mod doctor;
 pub mod execute;
 pub mod forge;
 pub mod health;
+
+// Who is told when something is wrong.
+pub mod notice;
 
 // One pass for one app; from a reading to what is desired; what runs as compose files.
 pub mod compose;

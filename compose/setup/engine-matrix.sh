@@ -33,7 +33,7 @@ run() {
   outward=$!
   printf '{"live-restore": %s}\n' "$live" >"$folder/daemon.json"
   ENGINE="$root" "$second" up "$folder"
-  "$second" load "$folder" berth/tiny:offline berth/base:offline
+  "$second" load "$folder" berth/tiny:offline berth/base:offline berth/workspace:offline
   version="$(docker -H "unix://$folder/engine.sock" version --format '{{.Server.Version}}')"
   [[ "$version" == "$name"* ]] || say "note: $name is $version at present"
   say "Docker Engine $version, live-restore $live"

@@ -63,6 +63,9 @@ fn look(folder: &Path) -> io::Result<Verdict> {
         }
     }
     reader.end(head.as_ref());
+    if head.is_none() && files.is_empty() {
+        reader.check_unused(folder);
+    }
     Ok(reader.verdict)
 }
 
@@ -121,6 +124,15 @@ impl Reader {
         if is_cut {
             let message = format!("record {} is not the first: {} is", record.seq, head.first);
             self.flaw(place, message);
+        }
+    }
+
+    /// Where there is no log at all, nothing else of a Berth that was used is there either.
+    fn check_unused(&mut self, folder: &Path) {
+        let state = folder.parent().unwrap_or(folder);
+        let left = ["tokens.json", "state.json"].into_iter().find(|name| state.join(name).exists());
+        if let Some(left) = left {
+            self.flaw(FOLDER, format!("there is no log, though there is {left}"));
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
     error::{Error, Exit},
     output::{Output, plain},
     server::{Server, app_name},
-    table, token,
+    token,
 };
 use crate::audit;
 use crate::model::AppName;
@@ -92,7 +92,7 @@ async fn show(list: &List, server: &Server, output: &mut Output) -> Result<Exit,
     let items = answer.get("items").and_then(Value::as_array);
     let rows: Vec<_> = items.into_iter().flatten().map(row).collect();
     let header = ["SEQ", "AT", "WHO", "FROM", "ACTION", "OBJECT", "OUTCOME"];
-    table::lines(&header, &rows).iter().try_for_each(|line| output.line(line))?;
+    output.table(&header, &rows)?;
     if let Some(next) = answer.get("next").and_then(Value::as_u64) {
         output.remark(&format!("there are more: --before {next}"));
     }

@@ -8,7 +8,7 @@ use super::{
     error::{Error, Exit},
     flags::Flags,
     output::Output,
-    run, table,
+    run,
 };
 use crate::config::{Config, Setting};
 
@@ -72,7 +72,7 @@ fn show(config: &Config, has_origin: bool, output: &mut Output) -> Result<(), Er
         row
     };
     let rows: Vec<_> = config.settings.iter().map(row).collect();
-    table::lines(&header, &rows).iter().try_for_each(|line| output.line(line))
+    output.table(&header, &rows)
 }
 
 fn values(config: &Config, has_origin: bool) -> Value {

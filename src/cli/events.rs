@@ -9,7 +9,6 @@ use super::{
     output::{Output, plain},
     server::{Server, app_name},
     sse::Stream,
-    table,
 };
 use crate::model::AppName;
 
@@ -69,7 +68,7 @@ fn show(events: &[Value], format: Format, output: &mut Output) -> Result<(), Err
     let is_terminal = output.is_terminal();
     let rows: Vec<_> = events.iter().map(|event| row(event, is_terminal).to_vec()).collect();
     let header = ["WHEN", "TYPE", "APP", "REASON", "MESSAGE"];
-    table::lines(&header, &rows).iter().try_for_each(|line| output.line(line))
+    output.table(&header, &rows)
 }
 
 fn row(event: &Value, is_terminal: bool) -> [String; 5] {

@@ -1,22 +1,25 @@
-//! `berth get`: the apps, or one of them.
+//! `berth get`: the apps, or one of them; or what else there is.
 
 use serde_json::Value;
 
 use super::{
     document::{self, Format, ago, condition, list, revision, text},
     error::{Error, Exit},
+    gpu, images, models,
     output::Output,
+    ports,
     server::{Server, app_name},
-    table, watch,
+    watch,
 };
 use crate::model::AppName;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The app; all of them when none is named.
-    #[arg(value_parser = app_name, add = super::completion::apps())]
-    name: Option<AppName>,
+    /// What: `apps` (if it is not said), `gpus`, `images`, `models` or `ports`; then the name of one
+    /// app, or words of models. A name alone is an app's, and `app/NAME` always is.
+    #[arg(value_name = "KIND|NAME", num_args = 0..=2, add = super::completion::apps())]
+    what: Vec<String>,
     /// Go on, and show each app again as it changes; with `-o json` one object per line.
     #[arg(short, long)]
     watch: bool,
@@ -25,11 +28,61 @@ pub(super) struct Args {
     output: Format,
 }
 
-pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
-    if args.watch {
-        return watch::run(args.name.as_ref(), &args.output, server, output).await;
+/// What is asked for.
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    Apps(Option<AppName>),
+    Gpus,
+    Images,
+    Models(String),
+    Ports,
+}
+
+fn wanted(what: &[String]) -> Result<Wanted, Error> {
+    let (kind, name) = match what {
+        [] => return Ok(Wanted::Apps(None)),
+        [kind] => (kind, None),
+        [kind, name, ..] => (kind, Some(name)),
+    };
+    let app = |name: &String| {
+        let wrong = |why| Error::new(Exit::Trouble, format!("`{name}` is no app's name: {why}"));
+        app_name(name).map_err(wrong)
+    };
+    let alone = |wanted| match name {
+        None => Ok(wanted),
+        Some(name) => {
+            let what = format!("`{kind}` are listed all together, and not by the name `{name}`");
+            Err(Error::new(Exit::Trouble, what).fix(format!("berth get {kind} -o json")))
+        }
+    };
+    match (kind.as_str(), name) {
+        ("app" | "apps", name) => name.map(app).transpose().map(Wanted::Apps),
+        ("gpu" | "gpus", _) => alone(Wanted::Gpus),
+        ("image" | "images", _) => alone(Wanted::Images),
+        ("model" | "models", words) => Ok(Wanted::Models(words.cloned().unwrap_or_default())),
+        ("port" | "ports", _) => alone(Wanted::Ports),
+        (_, None) => app(kind).map(Some).map(Wanted::Apps),
+        (_, Some(_)) => Err(Error::new(Exit::Trouble, format!("`{kind}` is no kind of thing"))
+            .fix("one of `apps`, `gpus`, `images`, `models`, `ports`")),
     }
-    let (document, apps) = if let Some(name) = &args.name {
+}
+
+pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
+    let name = match wanted(&args.what)? {
+        Wanted::Apps(name) => name,
+        _ if args.watch => {
+            return Err(Error::new(Exit::Trouble, "only apps can be watched")
+                .fix("berth get --watch, or berth top"));
+        }
+        Wanted::Gpus => return gpu::ls(&args.output, server, output).await,
+        Wanted::Images => return images::ls(&args.output, server, output).await,
+        Wanted::Models(words) => return models::ls(&words, &args.output, server, output).await,
+        Wanted::Ports => return ports::ls(&args.output, server, output).await,
+    };
+    if args.watch {
+        return watch::run(name.as_ref(), &args.output, server, output).await;
+    }
+    let (document, apps) = if let Some(name) = &name {
         let app = server.get(&format!("/api/v1/apps/{name}")).await?;
         (app.clone(), vec![app])
     } else {
@@ -48,7 +101,7 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
         }
         Format::Table | Format::Wide => show(&apps, args.output == Format::Wide, output)?,
     }
-    if args.name.is_none() {
+    if name.is_none() {
         warn(&document, output);
     }
     Ok(Exit::Done)
@@ -62,10 +115,7 @@ fn show(apps: &[Value], is_wide: bool, output: &mut Output) -> Result<(), Error>
     let is_absolute = is_wide || !output.is_terminal();
     let header = header(is_absolute, is_wide);
     let rows: Vec<_> = apps.iter().map(|app| row(app, is_absolute, is_wide)).collect();
-    for line in table::lines(&header, &rows) {
-        output.line(&line)?;
-    }
-    Ok(())
+    output.table(&header, &rows)
 }
 
 /// What the columns are called.
@@ -133,5 +183,33 @@ pub(super) fn warn(all: &Value, output: &mut Output) {
         let line = diagnostic.pointer("/line").and_then(Value::as_u64).unwrap_or_default();
         let message = text(diagnostic, "/message");
         output.warn(&format!("{}:{line}: {message}", text(diagnostic, "/file")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_a_kind_or_else_the_name_of_an_app() {
+        let of = |text: &str| {
+            wanted(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).ok()
+        };
+        let app = |name: &str| Some(Wanted::Apps(Some(AppName::new(name).unwrap())));
+        assert_eq!(of(""), Some(Wanted::Apps(None)));
+        assert_eq!(of("apps"), Some(Wanted::Apps(None)));
+        assert_eq!(
+            (of("chat"), of("app/chat"), of("app chat")),
+            (app("chat"), app("chat"), app("chat"))
+        );
+        assert_eq!((of("app/images"), of("app ports")), (app("images"), app("ports")));
+        assert_eq!(
+            (of("gpus"), of("ports"), of("images")),
+            (Some(Wanted::Gpus), Some(Wanted::Ports), Some(Wanted::Images))
+        );
+        assert_eq!(of("models llama"), Some(Wanted::Models("llama".to_owned())));
+        for wrong in ["gpus 0", "things chat", "apps a/b", "CHAT"] {
+            assert_eq!(of(wrong), None, "{wrong}");
+        }
     }
 }

@@ -7,7 +7,6 @@ use super::{
     error::{Error, Exit},
     output::Output,
     server::Server,
-    table,
 };
 use crate::model::format_bytes;
 
@@ -30,6 +29,14 @@ enum Verb {
 
 pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
     let Verb::Ls { output: format } = &args.verb;
+    ls(format, server, output).await
+}
+
+pub(super) async fn ls(
+    format: &Format,
+    server: &Server,
+    output: &mut Output,
+) -> Result<Exit, Error> {
     let all = server.get("/api/v1/gpus").await?;
     match format {
         Format::Json | Format::Yaml | Format::Path(_) => {
@@ -58,9 +65,7 @@ fn show(all: &Value, is_wide: bool, output: &mut Output) -> Result<(), Error> {
         header.extend(["UUID", "PCI", "NUMA", "MODE", "MIG"]);
     }
     let rows: Vec<_> = gpus.iter().map(|gpu| row(gpu, is_wide)).collect();
-    for line in table::lines(&header, &rows) {
-        output.line(&line)?;
-    }
+    output.table(&header, &rows)?;
     for waiting in list(all, "/queue") {
         output.remark(&format!("{} waits: {}", text(waiting, "/app"), text(waiting, "/message")));
     }

@@ -7,7 +7,6 @@ use super::{
     error::{Error, Exit},
     output::{Output, plain},
     server::Server,
-    table,
 };
 use crate::model::format_bytes;
 
@@ -36,24 +35,30 @@ enum Verb {
 
 pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
     match &args.verb {
-        Verb::Ls { output: format } => {
-            let all = server.get("/api/v1/images").await?;
-            match format {
-                Format::Json | Format::Yaml | Format::Path(_) => {
-                    document::write_as(output, &all, format)?;
-                }
-                Format::Name => {
-                    for image in list(&all, "/images") {
-                        output.line(&plain(&tags(image)))?;
-                    }
-                }
-                Format::Table | Format::Wide => show(&all, output)?,
-            }
-        }
+        Verb::Ls { output: format } => ls(format, server, output).await,
         Verb::Gc { dry_run } => {
             let path = format!("/api/v1/images/gc?dryRun={dry_run}");
-            return tell(&server.post(&path).await?, *dry_run, output);
+            tell(&server.post(&path).await?, *dry_run, output)
         }
+    }
+}
+
+pub(super) async fn ls(
+    format: &Format,
+    server: &Server,
+    output: &mut Output,
+) -> Result<Exit, Error> {
+    let all = server.get("/api/v1/images").await?;
+    match format {
+        Format::Json | Format::Yaml | Format::Path(_) => {
+            document::write_as(output, &all, format)?;
+        }
+        Format::Name => {
+            for image in list(&all, "/images") {
+                output.line(&plain(&tags(image)))?;
+            }
+        }
+        Format::Table | Format::Wide => show(&all, output)?,
     }
     Ok(Exit::Done)
 }
@@ -77,10 +82,7 @@ fn show(all: &Value, output: &mut Output) -> Result<(), Error> {
             ]
         })
         .collect();
-    for line in table::lines(&["APP", "IMAGE", "SIZE", "AGE", "USED BY"], &rows) {
-        output.line(&line)?;
-    }
-    Ok(())
+    output.table(&["APP", "IMAGE", "SIZE", "AGE", "USED BY"], &rows)
 }
 
 fn tell(done: &Value, is_dry: bool, output: &mut Output) -> Result<Exit, Error> {

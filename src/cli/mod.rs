@@ -6,6 +6,7 @@
 mod act;
 mod apply;
 mod audit;
+mod backup;
 mod branches;
 mod completion;
 mod config;
@@ -19,6 +20,7 @@ mod error;
 mod events;
 mod explain;
 mod flags;
+mod gc;
 mod get;
 mod gpu;
 mod images;
@@ -29,6 +31,7 @@ mod jsonpath;
 mod logs;
 mod man;
 mod models;
+mod notices;
 mod open;
 mod output;
 mod plan;
@@ -42,6 +45,7 @@ mod screen;
 mod secrets;
 mod server;
 mod sse;
+mod ssh;
 mod status;
 mod suspend;
 mod table;
@@ -164,6 +168,10 @@ enum Verb {
     Top(top::Args),
     /// List the images that Berth built, or remove those that nothing needs.
     Images(images::Args),
+    /// Remove what Berth left behind and nothing needs any more.
+    Gc(gc::Args),
+    /// List who is told when something is wrong, or send a test.
+    Notify(notices::Args),
     /// Show known vulnerabilities of the apps' images.
     Scan(scan::Args),
     /// Show what is installed in an app's image, as a list of parts (SBOM).
@@ -174,6 +182,8 @@ enum Verb {
     Init(init::Args),
     /// Make manifests from what ran otherwise.
     Import(import::Args),
+    /// Get into an app's container by ssh.
+    Ssh(ssh::Args),
     /// Wait until an app is ready, or gone.
     Wait(wait::Args),
     /// List, keep and remove the secrets of this machine's Berth; values are never shown.
@@ -184,6 +194,8 @@ enum Verb {
     Doctor(doctor::Args),
     /// Show who changed what, or check that nothing of that was changed.
     Audit(audit::Args),
+    /// Back up all that can't be made again, look after backups, and restore them.
+    Backup(backup::Args),
     /// Say what a field of a manifest is for, or what a code means and what to do.
     Explain(explain::Args),
     /// Print the JSON Schema of manifests.
@@ -230,6 +242,7 @@ fn perform(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
 async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
     let Cli { server, token_file, tls_ca, tls_fingerprint, verb, .. } = cli;
     let trust = server::trust(tls_ca, tls_fingerprint.as_deref())?;
+    let named = server.clone();
     let server = || server::Server::new(server.as_deref(), token_file.as_deref(), &trust);
     match verb {
         Verb::Run(args) => run::run(args, output),
@@ -258,17 +271,21 @@ async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
         Verb::Scan(args) => scan::run(&args, &server()?, output).await,
         Verb::Sbom(args) => scan::parts(&args, &server()?, output).await,
         Verb::Images(args) => images::run(&args, &server()?, output).await,
+        Verb::Gc(args) => gc::run(&args, &server()?, output).await,
+        Verb::Notify(args) => notices::run(&args, &server()?, output).await,
         Verb::Models(args) => models::run(&args, &server()?, output).await,
         Verb::Wait(args) => wait::run(&args, &server()?, output).await,
+        Verb::Ssh(args) => ssh::run(&args, &server()?, named.as_deref()).await,
         Verb::Validate(args) => validate::run(&args, output),
         Verb::Gpu(args) => gpu::run(&args, &server()?, output).await,
         Verb::Top(args) => top::run(&args, &server()?, output).await,
         Verb::Init(args) => init::run(&args, output).await,
         Verb::Import(args) => import::run(&args, output),
         Verb::Secrets(args) => secrets::run(args, output),
-        Verb::Token(args) => token::run(args, output),
+        Verb::Token(args) => token::run(args, named.is_some(), output),
         Verb::Doctor(args) => doctor::run(args, server().ok(), output).await,
         Verb::Audit(args) => audit::run(args, server, output).await,
+        Verb::Backup(args) => backup::run(args, output).await,
         Verb::Explain(args) => explain::run(&args, output),
         Verb::Completion(args) => completion::run(&args, output),
         Verb::Man(args) => man::run(&args, Cli::command(), output),

@@ -23,7 +23,6 @@ use super::{
     inspection,
     output::{Output, plain},
     server::Server,
-    table,
 };
 use crate::model::{Digest, format_bytes};
 use crate::store::Key;
@@ -178,7 +177,7 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
     }
 }
 
-async fn ls(
+pub(super) async fn ls(
     words: &str,
     format: &Format,
     server: &Server,
@@ -198,6 +197,9 @@ async fn ls(
             for model in list(&all, "/models") {
                 output.line(&plain(&names(model)))?;
             }
+        }
+        Format::Table | Format::Wide if list(&all, "/models").is_empty() => {
+            output.remark("no such model is stored; `berth models push` stores one");
         }
         Format::Table | Format::Wide => {
             let row = |model: &Value| {
@@ -223,9 +225,7 @@ async fn ls(
             if *format == Format::Wide {
                 heads.extend(["FORMAT", "SAFETY"]);
             }
-            for line in table::lines(&heads, &rows) {
-                output.line(&line)?;
-            }
+            output.table(&heads, &rows)?;
         }
     }
     Ok(Exit::Done)

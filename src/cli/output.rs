@@ -11,6 +11,7 @@ use anstyle::{AnsiColor, Style};
 use super::{
     Color,
     error::{Error, Exit},
+    table,
 };
 use crate::doctor::Outcome;
 use crate::model::code as explained;
@@ -79,6 +80,14 @@ impl Output {
     /// Writes a line of the answer. Only styles that this program made may be in it.
     pub(super) fn line(&mut self, line: &str) -> Result<(), Error> {
         Ok(writeln!(self.out, "{line}")?)
+    }
+
+    /// Writes a table, in the shape that the terminal has room for.
+    pub(super) fn table(&mut self, header: &[&str], rows: &[Vec<String>]) -> Result<(), Error> {
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+        let columns = size.map(|size| usize::from(size.ws_col)).filter(|columns| 0 < *columns);
+        let columns = columns.filter(|_| self.is_terminal);
+        table::fitting(header, rows, columns).iter().try_for_each(|line| self.line(line))
     }
 
     /// Writes a part of the answer, as it is, and at once.

@@ -7,7 +7,6 @@ use super::{
     error::{Error, Exit},
     output::Output,
     server::Server,
-    table,
 };
 
 /// What it takes.
@@ -19,17 +18,25 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
+    ls(&args.output, server, output).await
+}
+
+pub(super) async fn ls(
+    format: &Format,
+    server: &Server,
+    output: &mut Output,
+) -> Result<Exit, Error> {
     let all = server.get("/api/v1/ports").await?;
-    match &args.output {
+    match format {
         Format::Json | Format::Yaml | Format::Path(_) => {
-            document::write_as(output, &all, &args.output)?;
+            document::write_as(output, &all, format)?;
         }
         Format::Name => {
             for port in list(&all, "/items") {
                 output.line(&number(port, "/port"))?;
             }
         }
-        Format::Table | Format::Wide => show(&all, args.output == Format::Wide, output)?,
+        Format::Table | Format::Wide => show(&all, *format == Format::Wide, output)?,
     }
     Ok(Exit::Done)
 }
@@ -44,10 +51,7 @@ fn show(all: &Value, is_wide: bool, output: &mut Output) -> Result<(), Error> {
     let mut header = vec!["PORT", "APP", "CONTAINER", "PROTOCOL", "STATE"];
     header.extend(is_wide.then_some("ADDRESS"));
     let rows: Vec<_> = items.iter().map(|port| row(port, is_wide)).collect();
-    for line in table::lines(&header, &rows) {
-        output.line(&line)?;
-    }
-    Ok(())
+    output.table(&header, &rows)
 }
 
 fn row(port: &Value, is_wide: bool) -> Vec<String> {

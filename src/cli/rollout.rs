@@ -10,7 +10,6 @@ use super::{
     error::{Error, Exit},
     output::{Output, plain},
     server::{Server, app_name},
-    table,
 };
 use crate::model::AppName;
 
@@ -159,9 +158,7 @@ async fn history(args: &History, server: &Server, output: &mut Output) -> Result
     let age = if is_absolute { "STARTED" } else { "AGE" };
     let header = ["REVISION", "RESULT", "BY", "IMAGE", "COMMIT", "THERE", "DOWN", age, "MESSAGE"];
     let rows: Vec<_> = items.iter().map(|item| row(item, is_absolute)).collect();
-    for line in table::lines(&header, &rows) {
-        output.line(&line)?;
-    }
+    output.table(&header, &rows)?;
     match text(&all, "/held/message") {
         "" => {}
         held => output.remark(&plain(held)),

@@ -7,7 +7,6 @@ use super::{
     error::{Error, Exit},
     output::{Output, plain},
     server::{Server, app_name},
-    table,
 };
 use crate::model::AppName;
 
@@ -77,13 +76,8 @@ fn overview(answer: &Value, output: &mut Output) -> Result<(), Error> {
     }
     warn_of_database(answer, output);
     let rows: Vec<_> = list(answer, "/scans").iter().map(row).collect();
-    for line in table::lines(
-        &["APP", "STATUS", "CRITICAL", "HIGH", "MEDIUM", "LOW", "UNKNOWN", "SCANNED"],
-        &rows,
-    ) {
-        output.line(&line)?;
-    }
-    Ok(())
+    output
+        .table(&["APP", "STATUS", "CRITICAL", "HIGH", "MEDIUM", "LOW", "UNKNOWN", "SCANNED"], &rows)
 }
 
 fn row(scan: &Value) -> Vec<String> {
@@ -119,9 +113,7 @@ fn show(answer: &Value, output: &mut Output) -> Result<(), Error> {
         })
         .collect();
     if !rows.is_empty() {
-        for line in table::lines(&["ID", "SEVERITY", "PACKAGE", "FIXED IN", "ACCEPTED"], &rows) {
-            output.line(&plain(&line))?;
-        }
+        output.table(&["ID", "SEVERITY", "PACKAGE", "FIXED IN", "ACCEPTED"], &rows)?;
     }
     for unread in list(answer, "/unread") {
         output.warn(&plain(&format!("{}: {}", text(unread, "/what"), text(unread, "/why"))));

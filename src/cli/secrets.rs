@@ -13,8 +13,10 @@ use super::{
     error::{Error, Exit},
     flags::Flags,
     output::Output,
-    run, table, validate,
+    run, token, validate,
 };
+use crate::audit::Log;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::manifest;
 use crate::model::{HUB_TOKEN, SecretDocs, SecretFrom};
@@ -65,7 +67,9 @@ pub(super) fn run(args: Args, output: &mut Output) -> Result<Exit, Error> {
         Verb::Ls => list(&secrets, &users(&config), output)?,
         Verb::Set(one) => {
             let value = read_value(&one)?;
+            let log = log(&config)?;
             secrets.set(&one.name, one.key.as_deref(), &value)?;
+            note(&log, "secret.set", &one)?;
             output.line(&format!(
                 "secret `{}` is kept in {}",
                 one.name,
@@ -73,7 +77,9 @@ pub(super) fn run(args: Args, output: &mut Output) -> Result<Exit, Error> {
             ))?;
         }
         Verb::Rm(one) => {
+            let log = log(&config)?;
             secrets.remove(&one.name, one.key.as_deref())?;
+            note(&log, "secret.removed", &one)?;
             let key = one.key.map(|key| format!(", key `{key}`,")).unwrap_or_default();
             output.line(&format!("secret `{}`{key} is removed", one.name))?;
             let users = users(&config).remove(&one.name).unwrap_or_default();
@@ -86,6 +92,20 @@ pub(super) fn run(args: Args, output: &mut Output) -> Result<Exit, Error> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// The audit log: what can't be recorded is not done.
+fn log(config: &Config) -> Result<Log, Error> {
+    let log = Log::new(&config.state_dir);
+    log.check_ready().map_err(token::not_recorded)?;
+    Ok(log)
+}
+
+/// Records that a value was set or removed, and nothing of the value.
+fn note(log: &Log, action: &str, one: &One) -> Result<(), Error> {
+    let key = one.key.as_ref().map(|key| format!(":{key}")).unwrap_or_default();
+    let about = (action, format!("secret/{}{key}", one.name));
+    token::record(log, Clock::System.now(), about, Default::default())
 }
 
 fn config(args: &Args) -> Result<Config, Error> {
@@ -153,7 +173,7 @@ fn list(
         vec![name, keys.join(", "), users]
     });
     let rows: Vec<_> = rows.collect();
-    table::lines(&["NAME", "KEYS", "USED BY"], &rows).iter().try_for_each(|line| output.line(line))
+    output.table(&["NAME", "KEYS", "USED BY"], &rows)
 }
 
 fn read_value(one: &One) -> Result<Value, Error> {

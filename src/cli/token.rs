@@ -1,7 +1,7 @@
 //! `berth token`: what people and programs sign in with at this machine's Berth. It works on the
 //! file of tokens, with and without a Berth that runs, and counts at once.
 
-use std::path::PathBuf;
+use std::{os::unix::net::UnixStream, path::PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -11,11 +11,12 @@ use super::{
     error::{Error, Exit},
     flags::Flags,
     output::Output,
-    run, table,
+    run,
 };
 use crate::audit::{Deed, Log, Who};
 use crate::auth::{self, Kept, Made, New, Role, Scope, Tokens};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::model::{Timestamp, parse_duration};
 
 /// What it takes.
@@ -76,20 +77,36 @@ enum Format {
     Json,
 }
 
-pub(super) fn run(args: Args, output: &mut Output) -> Result<Exit, Error> {
-    let folder = state_dir(args.state_dir.as_ref())?;
+/// `is_server_named` is whether a controller was named, which is not asked here.
+pub(super) fn run(args: Args, is_server_named: bool, output: &mut Output) -> Result<Exit, Error> {
+    let config = settings(args.state_dir.as_ref())?;
+    let (folder, socket) = (config.state_dir, config.auth.socket);
     let (tokens, log) = (Tokens::new(&folder), Log::new(&folder));
-    match args.verb {
+    let is_quiet = matches!(&args.verb, Verb::Create(Create { quiet: true, .. }));
+    let done = match args.verb {
         Verb::Create(create) => make(&tokens, &log, create, output),
         Verb::List(list) => show(&tokens, &list, output),
         Verb::Revoke { name } => revoke(&tokens, &log, &name, output),
+    }?;
+    let is_deaf = socket.is_some_and(|path| UnixStream::connect(path).is_err());
+    if is_deaf && (is_server_named || !is_quiet) {
+        output.remark(&format!(
+            "no Berth runs with its state in `{}` now: one that keeps it elsewhere has other \
+             tokens (`--state-dir`)",
+            folder.display()
+        ));
     }
+    Ok(done)
 }
 
 /// The state folder of this machine's Berth.
 pub(super) fn state_dir(said: Option<&PathBuf>) -> Result<PathBuf, Error> {
+    settings(said).map(|config| config.state_dir)
+}
+
+fn settings(said: Option<&PathBuf>) -> Result<Config, Error> {
     let flag = said.map(|path| ("state-dir", vec![path.display().to_string()]));
-    Ok(run::read(Flags(flag.into_iter().collect()))?.state_dir)
+    run::read(Flags(flag.into_iter().collect()))
 }
 
 fn make(tokens: &Tokens, log: &Log, create: Create, output: &mut Output) -> Result<Exit, Error> {
@@ -124,7 +141,7 @@ fn show(tokens: &Tokens, list: &List, output: &mut Output) -> Result<Exit, Error
     }
     let rows: Vec<_> = all.iter().map(|kept| row(kept, now)).collect();
     let header = ["NAME", "ROLE", "CREATED", "EXPIRES", "SCOPES"];
-    table::lines(&header, &rows).iter().try_for_each(|line| output.line(line))?;
+    output.table(&header, &rows)?;
     Ok(Exit::Done)
 }
 
@@ -179,17 +196,27 @@ fn end(text: &str, now: Timestamp) -> Result<Timestamp, Error> {
 }
 
 fn note(log: &Log, action: &str, kept: &Kept, now: Timestamp) -> Result<(), Error> {
-    let name = format!("uid {}", rustix::process::getuid().as_raw());
     let state = json!({ "role": kept.role, "expires": kept.expires, "scopes": kept.scopes });
     let (before, after) = match action {
         "token.revoked" => (state, Value::Null),
         _ => (Value::Null, state),
     };
+    record(log, now, (action, format!("token/{}", kept.name)), (before, after))
+}
+
+/// Records what was done by hand at this machine.
+pub(super) fn record(
+    log: &Log,
+    now: Timestamp,
+    (action, object): (&str, String),
+    (before, after): (Value, Value),
+) -> Result<(), Error> {
+    let name = format!("uid {}", rustix::process::getuid().as_raw());
     let deed = Deed {
         who: Who { kind: "cli".to_owned(), name, role: None },
         from: Some("this machine".to_owned()),
         action: action.to_owned(),
-        object: format!("token/{}", kept.name),
+        object,
         before,
         after,
         outcome: "done".to_owned(),
@@ -198,7 +225,7 @@ fn note(log: &Log, action: &str, kept: &Kept, now: Timestamp) -> Result<(), Erro
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is how errors are mapped")]
-fn not_recorded(error: crate::audit::Error) -> Error {
+pub(super) fn not_recorded(error: crate::audit::Error) -> Error {
     Error::new(Exit::NotSo, "what is changed can't be recorded").why(error.to_string())
 }
 

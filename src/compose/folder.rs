@@ -19,6 +19,9 @@ use crate::model::Digest;
 pub(super) const COMPOSE_FILE: &str = "docker-compose.yaml";
 /// The name of a Dockerfile.
 const DOCKERFILE: &str = "Dockerfile";
+/// The name of a README.
+const README: &str = "README.md";
+const README_MARK: &str = "<!-- Written by Berth; an edited copy is moved aside. berth: ";
 const HEAD: &str = "# Written by Berth from what it runs; an edited copy is moved aside.";
 const MARK: &str = "# berth:";
 /// A larger file is nothing that Berth wrote.
@@ -94,6 +97,20 @@ impl Folder {
         Ok(found)
     }
 
+    /// Writes an app's README, or removes it when there is none for it.
+    pub fn write_readme(&self, app: &str, text: Option<&str>) -> io::Result<Found> {
+        let file = self.root.join(app).join(README);
+        match text {
+            Some(text) => {
+                make(&self.root.join(app))?;
+                let whole = format!("{README_MARK}{} -->\n{text}", digest(text));
+                put(&file, whole.as_bytes(), is_own_readme(&file))
+            }
+            None if is_own_readme(&file) => fs::remove_file(&file).map(|()| Found::Own),
+            None => Ok(Found::Same),
+        }
+    }
+
     /// Writes the file that has them all, or removes it when there is none.
     pub fn write_main(&self, text: Option<&str>) -> io::Result<Found> {
         let file = self.root.join(COMPOSE_FILE);
@@ -119,6 +136,7 @@ impl Folder {
         if told.is_some() && seen == told {
             fs::remove_file(&dockerfile)?;
         }
+        self.write_readme(app, None)?;
         fs::remove_file(&file)?;
         // What somebody put there keeps the folder.
         match fs::remove_dir(&folder) {
@@ -146,6 +164,14 @@ fn is_own(file: &Path) -> bool {
     let Ok(text) = std::str::from_utf8(&bytes) else { return false };
     let said = parts(text);
     said.is_some_and(|(words, text)| words.split(' ').next() == Some(digest(text).as_str()))
+}
+
+/// A README that Berth wrote, and nobody has changed.
+fn is_own_readme(file: &Path) -> bool {
+    let Some(bytes) = read(file) else { return false };
+    let Ok(text) = std::str::from_utf8(&bytes) else { return false };
+    let said = text.strip_prefix(README_MARK).and_then(|rest| rest.split_once(" -->\n"));
+    said.is_some_and(|(told, text)| told == digest(text).as_str())
 }
 
 /// The digest of the Dockerfile beside a compose file, as that says.

@@ -12,6 +12,7 @@ pub mod emit;
 mod folder;
 mod gpus;
 pub mod import;
+mod readme;
 mod render;
 mod writer;
 

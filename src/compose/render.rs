@@ -494,7 +494,8 @@ impl Member {
             MountSource::Host(_)
             | MountSource::Tmpfs(_)
             | MountSource::Secret(_)
-            | MountSource::Model(_) => None,
+            | MountSource::Model(_)
+            | MountSource::Remote(_) => None,
         };
         Self {
             app: app.name.to_string(),

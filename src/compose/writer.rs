@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     folder::{Folder, Found},
+    readme,
     render::{Member, Shown, main_file, render},
 };
 use crate::engine::docker;
@@ -193,6 +194,8 @@ impl Yard {
             Dockerfile::Generated(text) => Some(text.clone().into_bytes()),
             Dockerfile::InSource(path) => copy(&draft.code, path),
         });
+        let readme = readme::readme(&draft.app, &draft.spec);
+        tell(&self.folder.write_readme(name, readme.as_deref())?);
         for found in self.folder.write(name, &rendered.text, dockerfile.as_deref())? {
             tell(&found);
         }

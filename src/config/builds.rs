@@ -107,7 +107,8 @@ fn builder(text: &str) -> Result<Builder, String> {
     }
 }
 
-fn limit(text: &str) -> Result<Duration, String> {
+/// How long something may take.
+pub(super) fn limit(text: &str) -> Result<Duration, String> {
     let duration = parse_duration(text).map_err(|error| error.to_string())?;
     if (Duration::from_secs(1)..=Duration::from_hours(24)).contains(&duration) {
         Ok(duration)

@@ -1,6 +1,9 @@
 //! The options about git: where from, with which login, how much.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::model::{check_secret_name, parse_bytes};
 use crate::workspace::HostLogin;
@@ -31,6 +34,14 @@ pub struct Git {
     pub transfer_bytes_max: u64,
     /// How much one checkout may hold.
     pub checkout_bytes_max: u64,
+    /// How much one file of a checkout may hold.
+    pub file_bytes_max: u64,
+    /// How many files one checkout may have.
+    pub files_max: u64,
+    /// How long a fetch may take.
+    pub timeout: Duration,
+    /// How long a fetch may make no progress.
+    pub idle_timeout: Duration,
 }
 
 /// Reads them. What is not set lies in the folder of the state.
@@ -44,6 +55,10 @@ pub(super) fn read(reader: &mut Reader, state_dir: Option<&Path>) -> Option<Git>
     let is_private_allowed = reader.one("git-private-addresses", super::flag);
     let transfer = reader.one("git-max-transfer", size);
     let checkout = reader.one("git-max-checkout", size);
+    let file = reader.one("git-max-file", size);
+    let files = reader.one("git-max-files", |text| super::number(text, 100_000_000));
+    let timeout = reader.one("git-timeout", super::builds::limit);
+    let idle_timeout = reader.one("git-idle-timeout", super::builds::limit);
     let or_state = |said: Vec<PathBuf>, name: &str| {
         said.into_iter().next_back().or_else(|| Some(state_dir?.join(name)))
     };
@@ -61,6 +76,10 @@ pub(super) fn read(reader: &mut Reader, state_dir: Option<&Path>) -> Option<Git>
         is_private_allowed: is_private_allowed?,
         transfer_bytes_max: transfer?,
         checkout_bytes_max: checkout?,
+        file_bytes_max: file?,
+        files_max: u64::try_from(files?).unwrap_or(u64::MAX),
+        timeout: timeout?,
+        idle_timeout: idle_timeout?,
     })
 }
 
@@ -127,13 +146,19 @@ mod tests {
         assert_eq!(git.schemes, ["https", "ssh"]);
         assert!(!git.is_private_allowed && git.hosts.is_empty() && git.logins.is_empty());
         assert_eq!((git.transfer_bytes_max, git.checkout_bytes_max), (4 << 30, 8 << 30));
+        let usual = crate::workspace::Settings::default();
+        assert_eq!(
+            (git.file_bytes_max, git.files_max, git.timeout, git.idle_timeout),
+            (usual.file_bytes_max, usual.files_max, usual.deadline, usual.idle)
+        );
     }
 
     #[test]
     fn what_is_said_is_read() {
         let file = "git-hosts: ['*.Example.com', git.lan]\ngit-credentials: [git.lan=work]\n\
                     git-schemes: [https, http]\ngit-private-addresses: true\n\
-                    git-max-transfer: 20Gi\nsecrets-dir: /etc/berth/secrets\n";
+                    git-max-transfer: 20Gi\ngit-max-file: 2Gi\ngit-max-files: 5\n\
+                    git-timeout: 2h\ngit-idle-timeout: 5s\nsecrets-dir: /etc/berth/secrets\n";
         let git = config(file).unwrap().git;
         assert_eq!(git.hosts, ["*.example.com", "git.lan"]);
         let login = HostLogin { pattern: "git.lan".to_owned(), secret: "work".to_owned() };
@@ -141,7 +166,9 @@ mod tests {
         assert_eq!(git.schemes, ["https", "http"]);
         assert_eq!(git.secrets, Path::new("/etc/berth/secrets"));
         assert!(git.is_private_allowed);
-        assert_eq!(git.transfer_bytes_max, 20 << 30);
+        assert_eq!((git.transfer_bytes_max, git.file_bytes_max), (20 << 30, 2 << 30));
+        assert_eq!(git.files_max, 5);
+        assert_eq!((git.timeout.as_secs(), git.idle_timeout.as_secs()), (7200, 5));
     }
 
     #[test]
@@ -154,6 +181,8 @@ mod tests {
             ("git-credentials: ['*=work']\n", "name the hosts"),
             ("git-credentials: ['h.example=../x']\n", "not the name of a secret"),
             ("git-max-checkout: '0'\n", "4Gi"),
+            ("git-max-file: '0'\n", "4Gi"),
+            ("git-timeout: 0s\n", "`1s` to `24h`"),
         ] {
             let error = config(file).unwrap_err();
             assert!(error.contains(told), "{file}: {error}");

@@ -4,12 +4,14 @@
 //! file, that over the default. Each value remembers where it came from.
 
 mod auth;
+mod backups;
 mod builds;
 mod git;
 mod gitops;
 mod gpus;
 mod layers;
 mod models;
+mod notices;
 mod option;
 mod options;
 mod scans;
@@ -25,6 +27,7 @@ use std::{
 };
 
 pub use auth::Auth;
+pub use backups::{Backups, KeyFile};
 pub use builds::Builds;
 pub use git::Git;
 pub use gitops::GitOps;
@@ -38,7 +41,8 @@ pub use secrets::Apps;
 pub use tls::TlsOptions;
 pub use usage::Usage;
 
-use crate::model::{Bind, ImageRef, PortRange, parse_duration};
+use crate::model::{AppName, Bind, ImageRef, PortRange, parse_duration};
+use crate::notice::Target;
 use crate::server;
 use crate::telemetry::logging;
 
@@ -92,6 +96,8 @@ pub struct Config {
     pub instance: String,
     /// Host paths below which manifests may mount.
     pub host_mounts: Vec<String>,
+    /// The apps that may mount by FUSE, `*` for all.
+    pub fuse_apps: Vec<String>,
     /// The CA bundle that builds may ask for.
     pub ca_bundle: Option<PathBuf>,
     /// How log lines look.
@@ -108,12 +114,16 @@ pub struct Config {
     pub usage: Usage,
     /// How GPUs are read, shown and watched.
     pub gpus: Gpus,
+    /// Where and when backups are made.
+    pub backups: Backups,
     /// How apps come by secrets, and how tightly they are held.
     pub apps: Apps,
     /// Who may ask.
     pub auth: Auth,
     /// How the interface speaks TLS.
     pub tls: TlsOptions,
+    /// Who is told when something is wrong.
+    pub notices: Vec<Target>,
     /// Every value as text, with where it came from, in the table's order.
     pub settings: Vec<Setting>,
 }
@@ -176,8 +186,8 @@ struct Reader {
 }
 
 impl Reader {
+    /// Every value is read before the first `?`, so that all mistakes are found in one run.
     fn config(&mut self) -> Option<Config> {
-        // Every value is read before the first `?`, so that all mistakes are found in one run.
         let manifests = self.path("manifests");
         let state_dir = self.path("state-dir");
         let workspaces = self.absolute("workspaces");
@@ -188,10 +198,8 @@ impl Reader {
         let is_guarded = auth.as_ref().is_none_or(Auth::is_guarded);
         let tls = self.tls(state_dir.as_deref(), auth.as_ref());
         let listen = self.one("listen", |text| listen(text, is_guarded));
-        let base_image =
-            self.one("base-image", |text| ImageRef::parse(text).map_err(|e| e.to_string()));
         let base_images = self.list("base-images", image_pattern);
-        let engine = self.one("engine", engine);
+        let (base_image, engine) = (self.one("base-image", base_image), self.one("engine", engine));
         let docker_host = self.one("docker-host", docker_host);
         let ports = self.one("ports", port_range);
         let port_quarantine = self.one("port-quarantine", quarantine);
@@ -201,15 +209,15 @@ impl Reader {
         let publish = self.one("publish", publish);
         let instance = self.one("instance", instance);
         let host_mounts = self.list("allow-host-mount", absolute);
+        let fuse_apps = self.list("allow-fuse", fuse_app);
         let ca_bundle = self.list("ca-bundle", readable_file);
-        let log_format = self.one("log-format", log_format);
-        let log = self.one("log", log_filter);
+        let (log_format, log) = (self.one("log-format", log_format), self.one("log", log_filter));
         let workers = self.one("workers", |text| number(text, 256));
-        let gpus = self.gpus();
-        let gitops = self.gitops(is_local_git_allowed);
+        let (gpus, gitops) = (self.gpus(), self.gitops(is_local_git_allowed));
         let builds = self.builds();
-        let usage = self.usage();
+        let (usage, backups) = (self.usage(), self.backups());
         let apps = self.apps(state_dir.as_deref());
+        let notices = self.notices();
         let state_dir = state_dir?;
         let by_default = || absolute_path(&state_dir.join("compose").display().to_string()).ok();
         Some(Config {
@@ -232,6 +240,7 @@ impl Reader {
             publish: publish?,
             instance: instance?,
             host_mounts: host_mounts?,
+            fuse_apps: fuse_apps?,
             ca_bundle: ca_bundle?.into_iter().next_back(),
             log_format: log_format?,
             log: log?,
@@ -240,9 +249,11 @@ impl Reader {
             gitops: gitops?,
             builds: builds?,
             usage: usage?,
+            backups: backups?,
             apps: apps?,
             auth: auth?,
             tls: tls?,
+            notices: notices?,
             settings: self.settings.clone(),
         })
     }
@@ -285,6 +296,15 @@ impl Reader {
     fn absolute(&mut self, name: &'static str) -> Option<PathBuf> {
         self.one(name, absolute_path)
     }
+}
+
+fn base_image(text: &str) -> Result<ImageRef, String> {
+    ImageRef::parse(text).map_err(|error| error.to_string())
+}
+
+fn fuse_app(text: &str) -> Result<String, String> {
+    let is_name = text == "*" || AppName::new(text).is_ok();
+    is_name.then(|| text.to_owned()).ok_or_else(|| "write an app's name, or `*` for all".to_owned())
 }
 
 fn absolute_path(text: &str) -> Result<PathBuf, String> {
@@ -378,7 +398,7 @@ fn publish(text: &str) -> Result<Bind, String> {
 }
 
 fn instance(text: &str) -> Result<String, String> {
-    crate::model::AppName::new(text).map(|name| name.to_string()).map_err(|e| e.to_string())
+    AppName::new(text).map(|name| name.to_string()).map_err(|e| e.to_string())
 }
 
 fn image_pattern(text: &str) -> Result<String, String> {

@@ -2,8 +2,30 @@
 
 use super::option::{Kind, OptionRow, flag, list, row};
 
+mod builds;
+mod models;
+
 /// Every option of `berth run`.
-pub const OPTIONS: &[OptionRow] = &[
+pub const OPTIONS: &[OptionRow] = &joined::<COUNT>([FIRST, models::MODELS, SECOND, builds::BUILDS]);
+
+const COUNT: usize = FIRST.len() + models::MODELS.len() + SECOND.len() + builds::BUILDS.len();
+
+/// Several tables as one.
+const fn joined<const N: usize>(parts: [&[OptionRow]; 4]) -> [OptionRow; N] {
+    let mut all = [FIRST[0]; N];
+    let (mut at, mut part) = (0, 0);
+    while part < parts.len() {
+        let mut row = 0;
+        while row < parts[part].len() {
+            all[at] = parts[part][row];
+            (at, row) = (at + 1, row + 1);
+        }
+        part += 1;
+    }
+    all
+}
+
+const FIRST: &[OptionRow] = &[
     row("manifests", "DIR", &["BERTH_MANIFESTS"], "./manifests", "The watched folder of manifests"),
     OptionRow {
         name: "source",
@@ -35,100 +57,9 @@ pub const OPTIONS: &[OptionRow] = &[
         "",
         "Where compose files of what runs are written; `compose` in the state folder by default",
     ),
-    row(
-        "model-store",
-        "DIR",
-        &["BERTH_MODEL_STORE", "MODEL_STORAGE_PATH"],
-        "/var/lib/berth/models",
-        "The folder of the model store",
-    ),
-    row(
-        "model-store-host",
-        "DIR",
-        &["BERTH_MODEL_STORE_HOST"],
-        "",
-        "The folder of the model store as the engine's host knows it, where Berth itself runs in a container",
-    ),
-    row(
-        "hub-url",
-        "URL",
-        &["BERTH_HUB_URL"],
-        "",
-        "The address at which containers reach this Berth, such as http://172.17.0.1:8000, for apps with `models.hub`",
-    ),
-    row(
-        "model-max-file",
-        "SIZE",
-        &["BERTH_MODEL_MAX_FILE"],
-        "",
-        "How large one file of the model store may be, such as 50Gi",
-    ),
-    row(
-        "model-quota",
-        "SIZE",
-        &["BERTH_MODEL_QUOTA"],
-        "",
-        "How much one project of the model store may have, such as 500Gi",
-    ),
-    row(
-        "model-max-models",
-        "COUNT",
-        &["BERTH_MODEL_MAX_MODELS"],
-        "0",
-        "How many models one project of the model store may have; 0 is any number",
-    ),
-    list(
-        "model-policy",
-        "[PROJECT=]WHAT",
-        &["BERTH_MODEL_POLICY"],
-        "What becomes of models that run code when they are loaded: allow, warn or block; may be repeated",
-    ),
-    list(
-        "model-endings",
-        "ENDING",
-        &["BERTH_MODEL_ENDINGS"],
-        "An ending that names of stored files may have, such as .safetensors; may be repeated",
-    ),
-    row(
-        "model-upload-ttl",
-        "DURATION",
-        &["BERTH_MODEL_UPLOAD_TTL"],
-        "24h",
-        "How long an upload that was broken off can be taken up again",
-    ),
-    row(
-        "model-scrub",
-        "SIZE",
-        &["BERTH_MODEL_SCRUB"],
-        "20Mi",
-        "How much of the model store is read again in a second, to find what the disk has changed; 0 is nothing",
-    ),
-    list(
-        "model-hook",
-        "URL",
-        &["BERTH_MODEL_HOOK"],
-        "Where is told what happens in the model store; may be repeated",
-    ),
-    list(
-        "model-hook-secret",
-        "NAME",
-        &["BERTH_MODEL_HOOK_SECRET"],
-        "The secret that messages to model-hook are signed with",
-    ),
-    row(
-        "model-trash",
-        "DURATION",
-        &["BERTH_MODEL_TRASH"],
-        "168h",
-        "How long deleted models can be brought back; 0s removes them at once",
-    ),
-    row(
-        "model-immutable",
-        "WHICH",
-        &["BERTH_MODEL_IMMUTABLE"],
-        "off",
-        "Which stored versions may not be changed: off, versions or semver-releases",
-    ),
+];
+
+const SECOND: &[OptionRow] = &[
     row(
         "listen",
         "ADDR:PORT",
@@ -349,6 +280,28 @@ pub const OPTIONS: &[OptionRow] = &[
         "How much one checkout may hold",
     ),
     row(
+        "git-max-file",
+        "SIZE",
+        &["BERTH_GIT_MAX_FILE"],
+        "512Mi",
+        "How much one file of a repository may hold, Git LFS left out",
+    ),
+    row(
+        "git-max-files",
+        "NUMBER",
+        &["BERTH_GIT_MAX_FILES"],
+        "200000",
+        "How many files and folders a checkout may have",
+    ),
+    row("git-timeout", "DURATION", &["BERTH_GIT_TIMEOUT"], "15m", "How long a fetch may take"),
+    row(
+        "git-idle-timeout",
+        "DURATION",
+        &["BERTH_GIT_IDLE_TIMEOUT"],
+        "1m",
+        "How long a fetch may make no progress",
+    ),
+    row(
         "publish",
         "WHERE",
         &["BERTH_PUBLISH"],
@@ -369,6 +322,14 @@ pub const OPTIONS: &[OptionRow] = &[
         env: &["BERTH_ALLOW_HOST_MOUNT"],
         default: "",
         help: "A host path below which manifests may mount; may be repeated",
+    },
+    OptionRow {
+        name: "allow-fuse",
+        value: "APP",
+        kind: Kind::List,
+        env: &["BERTH_ALLOW_FUSE"],
+        default: "",
+        help: "An app that may mount remotes: /dev/fuse and SYS_ADMIN for it; may be repeated",
     },
     OptionRow {
         name: "hook-secret",
@@ -444,116 +405,5 @@ pub const OPTIONS: &[OptionRow] = &[
         &["BERTH_BUILDER"],
         "auto",
         "Which builder builds: auto (BuildKit where it can be), classic or buildkit",
-    ),
-    row("build-timeout", "DURATION", &["BERTH_BUILD_TIMEOUT"], "30m", "How long a build may take"),
-    row(
-        "build-idle-timeout",
-        "DURATION",
-        &["BERTH_BUILD_IDLE_TIMEOUT"],
-        "5m",
-        "How long a build may be silent",
-    ),
-    row(
-        "build-memory",
-        "SIZE",
-        &["BERTH_BUILD_MEMORY"],
-        "",
-        "How much memory a step of a build may take, such as 4Gi; the classic builder builds then",
-    ),
-    row(
-        "build-cpus",
-        "CPUS",
-        &["BERTH_BUILD_CPUS"],
-        "",
-        "How many processors a step of a build may use, such as 1.5; the classic builder builds then",
-    ),
-    row(
-        "build-http-proxy",
-        "URL",
-        &["BERTH_BUILD_HTTP_PROXY", "HTTP_PROXY", "http_proxy"],
-        "",
-        "The proxy that builds are told of, for http",
-    ),
-    row(
-        "build-https-proxy",
-        "URL",
-        &["BERTH_BUILD_HTTPS_PROXY", "HTTPS_PROXY", "https_proxy"],
-        "",
-        "The proxy that builds are told of, for https",
-    ),
-    row(
-        "build-no-proxy",
-        "HOSTS",
-        &["BERTH_BUILD_NO_PROXY", "NO_PROXY", "no_proxy"],
-        "",
-        "The hosts that builds reach without a proxy",
-    ),
-    row(
-        "gpu-check",
-        "WAY",
-        &["BERTH_GPU_CHECK"],
-        "auto",
-        "How it is found out whether containers still reach their GPUs: auto, cgroup, exec or off",
-    ),
-    list(
-        "gpu-bystanders",
-        "PATTERN",
-        &["BERTH_GPU_BYSTANDERS"],
-        "A container of others, by its name or image, that only watches the GPUs that it was given, such as *dcgm-exporter*: it keeps no card from apps; may be repeated",
-    ),
-    list(
-        "gpu-trust",
-        "UUID",
-        &["BERTH_GPU_TRUST"],
-        "A card that was reset while Berth did not run, though Berth remembers an error of it; may be repeated",
-    ),
-    row(
-        "vulnerability-database",
-        "FOLDER",
-        &["BERTH_VULNERABILITY_DATABASE"],
-        "",
-        "A folder of OSV records (.json, or .zip archives of them): images are compared with it",
-    ),
-    row(
-        "vulnerability-warn",
-        "SEVERITY",
-        &["BERTH_VULNERABILITY_WARN"],
-        "medium",
-        "From which severity on is warned: unknown, low, medium, high or critical",
-    ),
-    row(
-        "vulnerability-block",
-        "SEVERITY",
-        &["BERTH_VULNERABILITY_BLOCK"],
-        "",
-        "From which severity on an image does not start",
-    ),
-    row(
-        "vulnerability-exceptions",
-        "FILE",
-        &["BERTH_VULNERABILITY_EXCEPTIONS"],
-        "",
-        "A YAML list of vulnerabilities that are accepted until a day: id, package, until, reason",
-    ),
-    row(
-        "keep-images",
-        "N",
-        &["BERTH_KEEP_IMAGES"],
-        "3",
-        "How many of an app's newest images are kept, the running one among them",
-    ),
-    row(
-        "images-max-age",
-        "DURATION",
-        &["BERTH_IMAGES_MAX_AGE"],
-        "0s",
-        "How old an app's further images may become before they go",
-    ),
-    row(
-        "images-max-size",
-        "SIZE",
-        &["BERTH_IMAGES_MAX_SIZE"],
-        "",
-        "How much all images may take before further ones go, whatever their age, such as 50Gi",
     ),
 ];

@@ -52,7 +52,7 @@ impl Reader {
         Some(TlsOptions { source, hsts: (!hsts.is_zero()).then_some(hsts) })
     }
 
-    fn lacks<T>(&mut self, name: &'static str, message: &str) -> Option<T> {
+    pub(super) fn lacks<T>(&mut self, name: &'static str, message: &str) -> Option<T> {
         let origin = self.settings.iter().find(|setting| setting.name == name);
         let origin = origin.map_or(Origin::Default, |setting| setting.origin.clone());
         let (name, message) = (name.to_owned(), message.to_owned());

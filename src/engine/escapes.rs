@@ -1,6 +1,7 @@
 //! Known ways out of containers: by which versions of the engine and its parts a program in a
 //! container can reach the host. The table holds those that were published with a fixed version;
-//! each names where.
+//! each names where. What opens nothing to a program in a container of this engine is not in it:
+//! ways past authorisation plugins, and what other callers of runc only are open to.
 
 use std::{
     collections::BTreeMap,
@@ -32,6 +33,10 @@ const CONTAINERD: &str = "containerd";
 const RUNC: &str = "runc";
 /// NVIDIA's toolkit, which gives GPUs to containers.
 pub const TOOLKIT: &str = "nvidia-container-toolkit";
+/// Up to when publications were looked through.
+pub const AS_OF: &str = "2026-07-31";
+/// The fix of the three of May 2026, which open where somebody copies files into or out of a container.
+const COPY_2026: &[&str] = &["29.5.1"];
 /// The fixes of the three of November 2025.
 const RUNC_2025: &[&str] = &["1.2.8", "1.3.3", "1.4.0-rc.3"];
 /// The fixes of `BuildKit`'s of January 2024, as engines hold it.
@@ -107,6 +112,27 @@ const TABLE: &[Published] = &[
         fixed: BUILDKIT_2024,
         what: "a build's frontend can run containers with more rights",
         link: "https://nvd.nist.gov/vuln/detail/CVE-2024-23653",
+    },
+    Published {
+        id: "CVE-2026-41567",
+        part: ENGINE,
+        fixed: COPY_2026,
+        what: "who copies a packed archive into a container runs the container's programs as root",
+        link: "https://nvd.nist.gov/vuln/detail/CVE-2026-41567",
+    },
+    Published {
+        id: "CVE-2026-41568",
+        part: ENGINE,
+        fixed: COPY_2026,
+        what: "while files are copied, a container can have empty files made on the host",
+        link: "https://nvd.nist.gov/vuln/detail/CVE-2026-41568",
+    },
+    Published {
+        id: "CVE-2026-42306",
+        part: ENGINE,
+        fixed: COPY_2026,
+        what: "while files are copied, a container can lead a mount to any path of the host",
+        link: "https://nvd.nist.gov/vuln/detail/CVE-2026-42306",
     },
     Published {
         id: "CVE-2024-0132",
@@ -293,10 +319,14 @@ mod tests {
         assert!(!ids(RUNC, "1.0.0~rc93+ds1").contains(&"CVE-2019-5736"));
         assert!(ids(RUNC, "1.0.0~rc93+ds1").contains(&"CVE-2021-30465"));
         let buildkit = ["CVE-2024-23651", "CVE-2024-23652", "CVE-2024-23653"];
-        assert_eq!(ids(ENGINE, "24.0.8"), buildkit);
-        assert_eq!(ids(ENGINE, "25.0.1"), buildkit);
-        assert_eq!(ids(ENGINE, "20.10.24+dfsg1"), buildkit);
-        assert!(ids(ENGINE, "24.0.9").is_empty() && ids(ENGINE, "28.5.1").is_empty());
+        let copy = ["CVE-2026-41567", "CVE-2026-41568", "CVE-2026-42306"];
+        for old in ["24.0.8", "25.0.1", "20.10.24+dfsg1"] {
+            assert_eq!(ids(ENGINE, old), [buildkit, copy].concat(), "{old}");
+        }
+        for newer in ["24.0.9", "28.5.2", "29.5.0"] {
+            assert_eq!(ids(ENGINE, newer), copy, "{newer}");
+        }
+        assert!(ids(ENGINE, "29.5.1").is_empty() && ids(ENGINE, "30.0.0").is_empty());
         assert_eq!(ids(CONTAINERD, "1.4.2"), ["CVE-2020-15257"]);
         assert!(ids(CONTAINERD, "v1.7.27").is_empty() && ids(CONTAINERD, "1.6.20~ds1").is_empty());
         assert_eq!(ids(TOOLKIT, "1.16.1").len(), 3);
@@ -333,6 +363,7 @@ mod tests {
                 row.fixed.iter().map(|text| Version::parse(text).unwrap()).collect();
             assert!(fixed.is_sorted() && !fixed.is_empty(), "{}", row.id);
         }
+        assert!(include_str!("../../docs/security.md").contains(AS_OF));
         let known = Known::default();
         let open = || open(&[(RUNC.to_owned(), "1.1.11".to_owned())].into());
         assert_eq!(known.put(open()).len(), 4);

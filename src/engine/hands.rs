@@ -44,6 +44,14 @@ pub trait Hands: Send + Sync + 'static {
     /// without an effect; what is gone can't be started.
     fn act<'a>(&'a self, id: &'a ContainerId, deed: Deed) -> BoxFuture<'a, Result<Applied, Error>>;
 
+    /// Has everything in a running container stand still, or go on. What stands still, or goes on,
+    /// already does so without an effect.
+    fn pause<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        is_paused: bool,
+    ) -> BoxFuture<'a, Result<Applied, Error>>;
+
     /// What a running container uses. None when it is gone.
     fn load<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<Load>, Error>>;
 

@@ -91,6 +91,7 @@ mod tests {
             gpus: None,
             secrets: BTreeMap::new(),
             restricted: None,
+            services: None,
             models: BTreeMap::new(),
         };
         let (app, spec_hash) = (AppName::new("chat").unwrap(), SpecHash::of(&shape));

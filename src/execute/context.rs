@@ -46,6 +46,7 @@ impl Context {
         recipe: &Recipe,
         code: PathBuf,
         ca_bundle: Option<&[u8]>,
+        limits: ContextLimits,
         engine: &dyn Engine,
     ) -> io::Result<Self> {
         let mut extra = Vec::new();
@@ -65,7 +66,6 @@ impl Context {
             None => None,
         };
         let buildkit = needs.and_then(|needs| needs.buildkit);
-        let limits = ContextLimits::default();
         let kept = Some(dockerfile.clone());
         blocking(move || {
             let only = sources.and_then(|sources| Selection::new(&code, &sources));

@@ -2,7 +2,7 @@
 //! app, and is ended when it is no longer wanted.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -27,7 +27,7 @@ use crate::plan::{Recipe, Trace, Twin, Work};
 use crate::secret::{self, Book, Secrets};
 use crate::state::{Checkout, RunningWork, WorkKind};
 use crate::store::Depot;
-use crate::workspace::{self, BuildLog, News, Seen, Workspace};
+use crate::workspace::{self, BuildLog, News, Seen, Workspace, context::ContextLimits};
 
 /// How many lines of a log may wait to be written.
 const LOG_LINES_WAITING: usize = 1024;
@@ -43,12 +43,18 @@ pub struct JobSettings {
     pub build_environment: BTreeMap<String, String>,
     /// The operator's CA bundle, for builds that ask for it.
     pub ca_bundle: Option<Arc<[u8]>>,
+    /// How much a build may be sent.
+    pub context: ContextLimits,
     /// Where the secrets are that builds may see.
     pub secrets: Option<Secrets>,
     /// What apps get of secrets.
     pub book: Arc<Book>,
     /// The models that apps may mount.
     pub models: Option<Arc<Depot>>,
+    /// Folders whose files that end in `.new` are of this Berth.
+    pub own_folders: Vec<PathBuf>,
+    /// The folder of compose files.
+    pub compose_dir: Option<PathBuf>,
     /// Short engine calls: more at once only makes each of them slower.
     pub calls: usize,
     /// Clones and fetches.
@@ -67,9 +73,12 @@ impl JobSettings {
             manifests: manifests.to_owned(),
             build_environment: BTreeMap::new(),
             ca_bundle: None,
+            context: ContextLimits::default(),
             secrets: None,
             book: Arc::default(),
             models: None,
+            own_folders: Vec::new(),
+            compose_dir: None,
             calls: 8,
             fetches: 4,
             builds: 2,
@@ -207,6 +216,12 @@ impl Jobs {
     pub fn looking(&self, app: &AppName) -> Option<RunningWork> {
         let running = self.lock();
         running.jobs.get(app).and_then(|_| running.looks.get(app)).map(Job::seen)
+    }
+
+    /// The apps for which anything is done.
+    pub fn busy(&self) -> BTreeSet<AppName> {
+        let running = self.lock();
+        running.jobs.keys().chain(running.looks.keys()).cloned().collect()
     }
 
     /// Whether anything is being built, or waits for its turn.
@@ -441,7 +456,8 @@ impl Jobs {
         };
         let code = self.workspace.code_dir(&recipe.app);
         let ca_bundle = self.settings.ca_bundle.as_deref();
-        let context = Context::of(recipe, code, ca_bundle, self.engine.as_ref()).await;
+        let limits = self.settings.context;
+        let context = Context::of(recipe, code, ca_bundle, limits, self.engine.as_ref()).await;
         let context =
             context.map_err(|error| failed(format!("the build context can't be read: {error}")))?;
         let engine = self.engine.as_ref();

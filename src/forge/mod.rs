@@ -22,6 +22,7 @@ use crate::source::git::{Bell, Place};
 
 pub use address::Repository;
 pub use fetch::{Fetch, Fetches, Origin, Wanted};
+pub(crate) use request::{Client, Outcome};
 
 /// Reads the secret of a name.
 type Read = dyn Fn(&str) -> Result<Vec<u8>, String> + Send + Sync;

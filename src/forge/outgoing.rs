@@ -140,8 +140,8 @@ impl Receiver {
         let (url, id, word, body) =
             (self.url.clone(), message.id.clone(), message.word, message.body.clone());
         spawn_blocking(move || {
-            let signed = match secret.map(|name| secrets.read(&name)).transpose() {
-                Ok(secret) => secret.map(|secret| signature::sign(&secret, body.as_bytes())),
+            let secret = match secret.map(|name| secrets.read(&name)).transpose() {
+                Ok(secret) => secret,
                 Err(why) => return Outcome::Later(why),
             };
             let mut headers = vec![
@@ -149,8 +149,7 @@ impl Receiver {
                 ("x-berth-event", word.to_owned()),
                 ("x-berth-delivery", id),
             ];
-            headers
-                .extend(signed.map(|digits| ("x-hub-signature-256", format!("sha256={digits}"))));
+            headers.extend(signature::signed(secret.as_deref(), body.as_bytes()));
             client.post(&url, &headers, body)
         })
     }

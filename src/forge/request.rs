@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What came of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// It was taken.
     Taken,
     /// It was refused for good, with the status of the answer.
@@ -29,7 +29,7 @@ pub(super) enum Outcome {
 
 /// Asks forges. It waits in place: call it where that is allowed.
 #[derive(Clone, Debug)]
-pub(super) struct Client(Agent);
+pub(crate) struct Client(Agent);
 
 impl Default for Client {
     fn default() -> Self {
@@ -82,7 +82,7 @@ impl Client {
     }
 
     /// Posts a body.
-    pub(super) fn post(&self, url: &str, headers: &[(&str, String)], body: String) -> Outcome {
+    pub(crate) fn post(&self, url: &str, headers: &[(&str, String)], body: String) -> Outcome {
         let mut request = self.0.post(url);
         for (name, value) in headers {
             request = request.header(*name, value);
@@ -91,8 +91,20 @@ impl Client {
             Ok(200..=299) => Outcome::Taken,
             Ok(status @ (408 | 429 | 500..)) => Outcome::Later(format!("it answers {status}")),
             Ok(status) => Outcome::Refused(status),
-            Err(error) => Outcome::Later(error.to_string()),
+            Err(error) => Outcome::Later(told(&error)),
         }
+    }
+}
+
+/// Why there is no answer. The texts of other errors may hold the address, which may be a secret.
+fn told(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => error.to_string(),
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Timeout(_) => {
+            error.to_string()
+        }
+        ureq::Error::NativeTls(error) => format!("the certificate is not accepted ({error})"),
+        _ => "the request could not be made".to_owned(),
     }
 }
 

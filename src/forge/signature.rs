@@ -61,6 +61,11 @@ pub fn sign(secret: &[u8], body: &[u8]) -> String {
     text
 }
 
+/// The header that says who sends a body; none without a secret.
+pub fn signed(secret: Option<&[u8]>, body: &[u8]) -> Option<(&'static str, String)> {
+    Some(("x-hub-signature-256", format!("sha256={}", sign(secret?, body))))
+}
+
 fn mac(key: &[u8], text: &[u8]) -> Option<Hmac<Sha256>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
     mac.update(text);

@@ -34,6 +34,19 @@ pub(super) fn mapped() -> Option<PathBuf> {
     Some(Path::new(at).parent()?.join(LIBRARY))
 }
 
+/// The number of a card's device node, by where it is on the bus: `00000000:3B:00.0` or shorter.
+/// Format: a folder for each card, with a line such as `Device Minor: 0`.
+pub(super) fn minor(proc_root: &Path, pci: &str) -> Option<u32> {
+    let place = |text: &str| text.trim_start_matches('0').to_ascii_lowercase();
+    let folders = fs::read_dir(proc_root.join("driver/nvidia/gpus")).ok()?;
+    let is_it = |entry: &fs::DirEntry| {
+        entry.file_name().to_str().is_some_and(|name| place(name) == place(pci))
+    };
+    let folder = folders.flatten().find(is_it)?;
+    let text = fs::read_to_string(folder.path().join("information")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("Device Minor:")?.trim().parse().ok())
+}
+
 fn is_version(word: &str) -> bool {
     word.contains('.') && word.split('.').all(|part| part.parse::<u32>().is_ok())
 }

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::host;
+use crate::model::GpuVendor;
 use crate::state::{Gpu, Inventory};
 
 /// Where to look.
@@ -115,6 +116,9 @@ impl Machine {
     fn complete(&self, gpu: &mut Gpu) {
         let Settings { proc_root, sys_root, .. } = &self.settings;
         gpu.numa = gpu.numa.or_else(|| numa(sys_root, gpu.pci.as_deref()?));
+        if gpu.vendor == GpuVendor::Nvidia {
+            gpu.minor = gpu.minor.or_else(|| kernel::minor(proc_root, gpu.pci.as_deref()?));
+        }
         for process in &mut gpu.processes {
             process.name = host::process_name(proc_root, process.pid);
             process.container = host::container_of(proc_root, process.pid);

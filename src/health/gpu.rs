@@ -140,8 +140,8 @@ impl GpuWatch {
 
     async fn run(&self, app: &AppName, id: &ContainerId, grant: &GpuGrant) {
         tokio::time::sleep(FIRST).await;
-        let list = self.roots.device_list(id).filter(|_| self.check != Check::Exec);
-        let is_exec = match self.check {
+        let mut list = self.roots.device_list(id).filter(|_| self.check != Check::Exec);
+        let mut is_exec = match self.check {
             Check::Auto | Check::Exec => list.is_none() && has_command(grant),
             Check::Cgroup | Check::Off => false,
         };
@@ -158,7 +158,25 @@ impl GpuWatch {
             let mut pause = if list.is_some() { LIST_PAUSE } else { EXEC_PAUSE };
             useless = if look == Look::Unknown { useless + 1 } else { 0 };
             match look {
-                Look::Unknown if is_exec && useless == USELESS_MAX => return,
+                Look::Unknown if useless == USELESS_MAX => {
+                    let has_other =
+                        self.check == Check::Auto && list.is_some() && has_command(grant);
+                    if has_other {
+                        tracing::info!(
+                            app = app.as_str(),
+                            "its list of devices does not tell whether it reaches its GPUs: the driver's command in it is asked"
+                        );
+                        (list, is_exec, useless) = (None, true, 0);
+                        continue;
+                    }
+                    tracing::info!(
+                        app = app.as_str(),
+                        "whether it reaches its GPUs can't be told here"
+                    );
+                    if is_exec {
+                        return;
+                    }
+                }
                 Look::Unknown => {}
                 Look::Reached => {
                     doubts = 0;

@@ -129,6 +129,33 @@ mod tests {
         }
     }
 
+    /// The page about manifests names the same fields, and none that is read by now.
+    #[test]
+    fn the_page_lists_what_is_not_supported_yet() {
+        let page = include_str!("../../docs/manifest.md");
+        let (_, section) = page.split_once("\n## Not yet supported\n").unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let mut listed = Vec::new();
+        for row in section
+            .lines()
+            .filter(|line| line.starts_with("| `spec") || line.starts_with("| others"))
+        {
+            let mut cells = row.trim_matches('|').split(" | ");
+            let (place, names) = (cells.next().unwrap(), cells.next().unwrap());
+            // What stands in brackets is what to use instead.
+            let plain: String =
+                names.split('(').map(|part| part.rsplit(')').next().unwrap()).collect();
+            let place = place.trim().trim_matches('`');
+            let above = if place == "others" { "spec" } else { place };
+            listed
+                .extend(plain.split('`').skip(1).step_by(2).map(|name| format!("{above}.{name}")));
+        }
+        listed.sort();
+        let mut later: Vec<_> = v1::LATER.iter().map(|(path, _)| (*path).to_owned()).collect();
+        later.sort();
+        assert_eq!(listed, later);
+    }
+
     /// A field that the wire types read must not also be listed as one of a later version.
     #[test]
     fn later_fields_are_not_fields_yet() {

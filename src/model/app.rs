@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    access::{Remote, SshAccess},
     gpu::GpuAsk,
     name::AppName,
     port::PortSpec,
@@ -80,6 +81,9 @@ pub struct AppSpec {
     /// How tightly its container is held; none is as the operator says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
+    /// The way in by ssh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SshAccess>,
     /// How it uses stored models, beside what is mounted.
     #[serde(skip_serializing_if = "ModelsSpec::is_usual")]
     pub models: ModelsSpec,
@@ -217,6 +221,8 @@ pub enum MountSource {
     Tmpfs(Option<u64>),
     /// A secret as a file in memory that can't be written.
     Secret(SecretRef),
+    /// A remote of rclone, which the image mounts itself.
+    Remote(Remote),
     /// A stored model, that can't be written.
     Model(ModelRef),
 }
@@ -324,11 +330,14 @@ pub struct WorkspaceSpec {
     pub path: String,
     /// Who owns `data/`.
     pub uid: Option<u32>,
+    /// `false` leaves its access list alone; none is as the image does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<bool>,
 }
 
 impl Default for WorkspaceSpec {
     fn default() -> Self {
-        Self { path: "/workspace".to_owned(), uid: None }
+        Self { path: "/workspace".to_owned(), uid: None, acl: None }
     }
 }
 

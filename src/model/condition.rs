@@ -238,6 +238,10 @@ reasons! {
     ModelScanned => "model.scanned",
     /// A model has changed on the disk, and is in quarantine.
     ModelQuarantined => "model.quarantined",
+    /// A backup was made.
+    BackupMade => "backup.made",
+    /// A backup was not made, or lacks something.
+    BackupFailed => "backup.failed",
     /// Not looked at yet.
     Pending => "app.pending",
 }

@@ -150,6 +150,11 @@ pub enum GpuWay {
     DeviceNodes,
 }
 
+impl GpuWay {
+    /// Every way.
+    pub const ALL: [Self; 4] = [Self::Cdi, Self::DeviceRequest, Self::Runtime, Self::DeviceNodes];
+}
+
 impl fmt::Display for GpuWay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -41,6 +41,9 @@ pub const IMAGE_INPUTS: &str = "dev.berth.image.inputs";
 /// The base image that an image was built on, and the digest that its name meant then.
 pub const IMAGE_BASE: &str = "dev.berth.image.base";
 
+/// Images of the base family say by this key that they have services: see `compose/base`.
+pub const BASE_SERVICES: &str = "dev.berth.base.services";
+
 /// Compose's own keys, so that `docker compose ls` and `ps` see what Berth runs.
 pub const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 /// The service name within the compose project.

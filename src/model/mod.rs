@@ -2,6 +2,7 @@
 //!
 //! Pure data. Nothing here waits, reads a clock or leaves the process.
 
+mod access;
 mod app;
 mod codes;
 mod condition;
@@ -18,6 +19,7 @@ mod stored;
 mod time;
 mod version;
 
+pub use access::{KEY_FILES, REMOTES_FILE, Remote, SSH_PORT, Services, SshAccess};
 pub use app::{
     App, AppSpec, BuildSecret, BuildSpec, Command, GitSource, Health, HealthCheck, MetricsSpec,
     Mount, MountSource, Origin, PullPolicy, Resources, RestartPolicy, Rollout, RolloutOrder,

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    access::SshAccess,
     app::{AppSpec, Command, Health, Mount, Resources, RestartPolicy, Rollout, WorkspaceSpec},
     gpu::GpuAsk,
     port::PortSpec,
@@ -45,6 +46,9 @@ pub struct RunSpec {
     /// How tightly its container was held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
+    /// The way in by ssh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SshAccess>,
     /// How it used stored models, and which versions of them.
     #[serde(default, skip_serializing_if = "ModelsSpec::is_usual")]
     pub models: ModelsSpec,
@@ -67,6 +71,7 @@ impl AppSpec {
             gpus: self.gpus.clone(),
             secret_env: self.secret_env.clone(),
             profile: self.profile,
+            ssh: self.ssh.clone(),
             models: self.models.clone(),
         }
     }
@@ -90,6 +95,7 @@ impl AppSpec {
             gpus: run.gpus,
             secret_env: run.secret_env,
             profile: run.profile,
+            ssh: run.ssh,
             models: run.models,
             ..self.clone()
         }
@@ -124,6 +130,7 @@ mod tests {
             gpus: None,
             secret_env: BTreeMap::new(),
             profile: None,
+            ssh: None,
             models: ModelsSpec::default(),
         };
         let text = serde_json::to_string(&run).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Call, ContainerSpec, Input, Plan, PlannedStep, Stage, Step, Target, Verb, Version,
     acquire::{self, Acquired},
-    devices, models, prune, rollout, shape,
+    devices, models, prune, rollout, services, shape,
     shape::Image,
     times,
 };
@@ -52,6 +52,10 @@ fn plan_app(input: &Input<'_>, app: &App, plan: &mut Plan) {
         Acquired::Ready(image) => image,
         Acquired::NotYet => return keep_alive(input, plan),
     };
+    if let Some(refusal) = services::unfit(input, app, &image) {
+        plan.refusals.push(refusal);
+        return keep_alive(input, plan);
+    }
     if let Some(problem) = &input.state.placement.problem {
         plan.refuse(problem.reason, problem.message.clone());
         plan.look_at(input.now + times::SOON * 5);

@@ -170,4 +170,15 @@ fn check_preflight(input: &Input<'_>, plan: &Plan, problems: &mut Vec<String>) {
             problems.push(format!("{} would stop what runs: {}", spec.name, refusal.message));
         }
     }
+    let is_stop_of = |step: &PlannedStep, id: &ContainerId| matches!(&step.step, Step::Call(Call::Stop { target, .. }) if target.id.as_ref() == Some(id));
+    for planned in &plan.steps {
+        let Step::Call(Call::Start(Target { id: Some(id), name })) = &planned.step else {
+            continue;
+        };
+        let stopped = plan.steps.iter().any(|step| is_stop_of(step, id));
+        let Some(again) = seen(input, id).filter(|_| stopped) else { continue };
+        if let Some(refusal) = preflight::standstill(input, again) {
+            problems.push(format!("{name} would stop and not start: {}", refusal.message));
+        }
+    }
 }

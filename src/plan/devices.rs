@@ -59,6 +59,13 @@ pub(super) fn stale_way(
     ))
 }
 
+/// The GPU driver that a container was made with, where the host has another one by now.
+pub(super) fn older_driver<'a>(input: &Input<'a>, current: &Container) -> Option<&'a String> {
+    let now = input.state.devices.driver.as_ref()?;
+    let then = input.world.given.get(&current.id)?.driver.as_ref()?;
+    (then != now).then_some(then)
+}
+
 /// What people should know of an app's GPUs: how a new container gets them, and that the driver is
 /// another one than when the container was made (fault U02).
 pub(super) fn remark(input: &Input<'_>, plan: &mut Plan) {
@@ -71,8 +78,9 @@ pub(super) fn remark(input: &Input<'_>, plan: &mut Plan) {
         plan.remarks.push(format!("its GPUs come by {}: {}", route.way, route.why));
     }
     let Some(now) = &input.state.devices.driver else { return };
-    let given = plan.current.as_ref().and_then(|id| input.world.given.get(id));
-    if let Some(then) = given.and_then(|given| given.driver.as_ref()).filter(|then| *then != now) {
+    let current = plan.current.as_ref();
+    let current = input.world.containers.iter().find(|c| Some(&c.id) == current);
+    if let Some(then) = current.and_then(|current| older_driver(input, current)) {
         plan.remarks.push(format!(
             "it was made with the GPU driver {then} and the host has {now}: it goes on as it is, and gets the new one with the next version or `berth restart`"
         ));

@@ -9,6 +9,7 @@ mod brake;
 mod check;
 mod devices;
 mod drift;
+mod gc;
 mod gpu_way;
 mod gpus;
 mod id;
@@ -23,6 +24,7 @@ mod recipe;
 mod render;
 mod resolve;
 mod rollout;
+mod services;
 mod shape;
 mod step;
 mod twin;
@@ -36,6 +38,7 @@ pub use app::plan;
 pub use brake::{Folder, Removals, brake};
 pub use check::check;
 pub use devices::MENDS_AN_HOUR;
+pub use gc::{GcPlan, GcRules, Left, LeftFacts, LeftKind, gc, render_gc};
 pub use gpu_way::{GpuHost, gpu_route};
 pub use gpus::{
     Answer, Asking, Fleet, Holding, Who, devices_of, fits_beside, hindered, is_bystander, is_kept,

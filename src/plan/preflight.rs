@@ -31,6 +31,14 @@ pub(super) fn obstacle(input: &Input<'_>, wanted: &ContainerSpec) -> Option<Refu
     Some(Refusal { reason: Reason::WaitingForGpu, message })
 }
 
+/// Why a container that runs would not start again once it is stopped: with GPUs that is the
+/// driver's say (fault U02). The rest it had when it was started.
+pub(super) fn standstill(input: &Input<'_>, current: &Container) -> Option<Refusal> {
+    current.gpus.as_ref()?;
+    let seen = input.state.obstacles.iter().find(|seen| seen.reason == Reason::GpuDriver)?;
+    Some(Refusal { reason: seen.reason, message: seen.message.clone() })
+}
+
 /// Why an image may not start, by what is known of vulnerabilities in it.
 fn unsafe_image(input: &Input<'_>, image: &str) -> Option<Refusal> {
     let scans = input.state.scans.as_ref().filter(|scans| scans.is_gate)?;

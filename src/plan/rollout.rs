@@ -282,11 +282,7 @@ fn judge(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>, 
         return redo(input, app, wanted, (current, &difference), plan);
     }
     if input.state.request == Some(Request::Restart) {
-        plan.verb = Verb::Restart;
-        let call = Call::Stop { target: target(current), grace_s: grace_s(app) };
-        plan.call("somebody asked for a restart", call);
-        plan.call("somebody asked for a restart", Call::Start(target(current)));
-        return;
+        return restart(input, app, wanted, current, plan);
     }
     if let Some(loss) = devices::loss(input, current) {
         return devices::mend(input, app, wanted, (current, loss), plan);
@@ -314,6 +310,36 @@ fn judge(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>, 
             }
         }
     }
+}
+
+/// Somebody asked for a restart. A container that was made with another GPU driver is made anew,
+/// so that it says truly what it has.
+fn restart(
+    input: &Input<'_>,
+    app: &App,
+    wanted: &ContainerSpec,
+    current: &Container,
+    plan: &mut Plan,
+) {
+    const WHY: &str = "somebody asked for a restart";
+    let is_outdated = devices::older_driver(input, current).is_some();
+    let refusal = if is_outdated {
+        preflight::obstacle(input, wanted)
+    } else {
+        preflight::standstill(input, current)
+    };
+    if let Some(refusal) = refusal {
+        plan.look_at(input.now + times::SOON * 5);
+        return plan.refusals.push(refusal);
+    }
+    if is_outdated {
+        replace(app, wanted, current, WHY, plan);
+    } else {
+        let call = Call::Stop { target: target(current), grace_s: grace_s(app) };
+        plan.call(WHY, call);
+        plan.call(WHY, Call::Start(target(current)));
+    }
+    plan.verb = Verb::Restart;
 }
 
 /// The wanted version fails, and nothing takes its place.

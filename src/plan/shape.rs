@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ContainerSpec, Input, Refusal, Sealed, Shape, models};
+use super::{ContainerSpec, Input, Refusal, Sealed, Shape, models, services};
 use crate::model::{
     App, Digest, Mount, MountSource, MountedModel, Profile, Reason, SecretRef, SpecHash,
 };
@@ -49,6 +49,7 @@ pub fn container_spec(input: &Input<'_>, app: &App, image: &Image) -> ContainerS
         gpus: input.state.gpus.grant.clone(),
         secrets: sealed(input, app),
         restricted: restricted(input.policy, app),
+        services: app.spec.services(),
         models: models::mounted(input, app),
     };
     let (spec_hash, fields) = (SpecHash::of(&shape), fields_label(&fields(&shape)));
@@ -80,13 +81,15 @@ fn env(policy: &Policy, app: &App) -> BTreeMap<String, String> {
         env.entry(HF_ENDPOINT.to_owned()).or_insert_with(|| hub.clone());
     }
     env.insert("WORKSPACE".to_owned(), app.spec.workspace.path.clone());
+    services::tell(app, &mut env);
     env
 }
 
 fn mounts(input: &Input<'_>, app: &App) -> Vec<Mount> {
     let mut mounts = app.spec.mounts.clone();
-    // What is mounted of the store is said by what it means, not by how it is asked for.
-    mounts.retain(|mount| !matches!(mount.source, MountSource::Model(_)));
+    // What is mounted of the store is said by what it means, not by how it is asked for; remotes the
+    // image mounts itself.
+    mounts.retain(|mount| !matches!(mount.source, MountSource::Model(_) | MountSource::Remote(_)));
     let path = &app.spec.workspace.path;
     if !mounts.iter().any(|mount| mount.path == *path) {
         let data = format!("{}/{}/data", input.policy.workspaces, app.name);
@@ -178,6 +181,9 @@ pub(super) fn forbidden(input: &Input<'_>, app: &App) -> Option<Refusal> {
     if let Some(refusal) = loose(input, app).or_else(|| unreachable_hub(input, app)) {
         return Some(refusal);
     }
+    if let Some(refusal) = services::forbidden(input, app) {
+        return Some(refusal);
+    }
     let is_allowed = |path: &str| {
         input.policy.host_mounts.iter().any(|root| {
             let below = path.strip_prefix(root.as_str());
@@ -198,7 +204,7 @@ pub(super) fn forbidden(input: &Input<'_>, app: &App) -> Option<Refusal> {
 /// A short digest of each field of a shape, and of each variable of the environment.
 pub(super) fn fields(shape: &Shape) -> BTreeMap<String, String> {
     let Shape { image, command, env, ports, mounts, resources, restart, network, .. } = shape;
-    let Shape { gpus, secrets, restricted, models, .. } = shape;
+    let Shape { gpus, secrets, restricted, models, services, .. } = shape;
     let mut fields = BTreeMap::from([
         ("image".to_owned(), digest(image)),
         ("command".to_owned(), digest(command)),
@@ -213,6 +219,9 @@ pub(super) fn fields(shape: &Shape) -> BTreeMap<String, String> {
     }
     if restricted.is_some() {
         fields.insert("security".to_owned(), digest(restricted));
+    }
+    if services.is_some() {
+        fields.insert("services".to_owned(), digest(services));
     }
     for (name, value) in env {
         fields.insert(format!("env.{name}"), digest(value));

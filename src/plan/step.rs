@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Twin;
 use crate::model::{
     AppName, BuildSecret, Command, Digest, GitSource, GpuGrant, GpuRoute, ImageRef, Mount,
-    MountedModel, PortBinding, Resources, RestartPolicy, SecretRef, SpecHash,
+    MountedModel, PortBinding, Resources, RestartPolicy, SecretRef, Services, SpecHash,
 };
 use crate::state::{BaseImage, ContainerId, WorkKind};
 
@@ -257,6 +257,9 @@ pub struct Shape {
     /// The user that it runs as, when it is held as tightly as can be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restricted: Option<u32>,
+    /// What it is given by its image and for it, when that is one of the base family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<Services>,
     /// The stored models that are mounted into it, by path.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub models: BTreeMap<String, MountedModel>,

@@ -158,6 +158,47 @@ impl Devices {
         }
     }
 
+    /// Why a plan would stop what has GPUs for what would get none: the engine does not give them
+    /// any more in the way in which that has them. Asked only when something is about to stop.
+    pub(super) async fn way_gone(&self, world: &World, plan: &Plan) -> Option<Obstacle> {
+        let (mut stopped, mut starts) = (None, false);
+        for planned in &plan.steps {
+            let Step::Call(call) = &planned.step else { continue };
+            let seen = |id: &ContainerId| world.containers.iter().find(|c| c.id == *id);
+            match call {
+                Call::Stop { target, .. } => {
+                    stopped = stopped.or(target.id.as_ref().and_then(seen));
+                }
+                Call::Create(spec) => starts |= spec.shape.gpus.is_some(),
+                Call::Start(target) => starts |= target.id.as_ref() == stopped.map(|c| &c.id),
+                _ => {}
+            }
+        }
+        // What has lost its GPUs loses nothing more.
+        let stopped = stopped.filter(|_| starts && plan.says(Reason::GpuLost).is_none())?;
+        let Some(GpuHold::Granted(grant)) = &stopped.gpus else { return None };
+        let way = world.given.get(&stopped.id)?.way;
+        let kept = self.lock().ways.clone().filter(|(at, _)| at.elapsed() < WAYS_AGE);
+        let ways = if let Some((_, ways)) = kept {
+            ways
+        } else {
+            // Who can't be asked has not said no.
+            let ways = self.engine.gpu_ways().await.ok()?;
+            self.lock().ways = Some((Instant::now(), ways.clone()));
+            ways
+        };
+        let host = self.roots.host(grant, &self.cards.latest());
+        let others = GpuWay::ALL.into_iter().filter(|other| *other != way);
+        let others = others.map(|other| (other, String::new())).collect();
+        gpu_route(grant, &ways, &host, &others).is_none().then(|| Obstacle {
+            reason: Reason::GpuDriver,
+            message: format!(
+                "the engine does not give GPUs by {way} any more, as {} has them: what runs goes on; mend that, or `berth stop {}` and `berth start {}` to have them in another way",
+                stopped.name, plan.app, plan.app
+            ),
+        })
+    }
+
     /// What speaks against starting a new version with GPUs now (fault U02).
     pub(super) fn obstacle(&self) -> Option<Obstacle> {
         let inventory = self.cards.latest();
@@ -228,6 +269,7 @@ impl Reconciler {
         if !makes(plan) || plan.says(Reason::GpuLost).is_none() {
             return;
         }
+        self.metrics.gpus_lost(input.app);
         self.ledger.update(input.app, |facts| {
             facts.gpu_mends.retain(|at| input.now.since(*at) < HOUR);
             facts.gpu_mends.push(input.now);
@@ -243,6 +285,7 @@ impl Reconciler {
         let found = mine.iter().find(|c| is_current(c) && runs(c));
         match found.map(|container| (&container.id, &container.gpus)) {
             Some((id, Some(GpuHold::Granted(grant)))) => {
+                self.metrics.has_gpus(input.app);
                 self.devices.watch.watch(input.app, id, grant);
             }
             _ => self.devices.watch.forget(input.app),

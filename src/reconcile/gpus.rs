@@ -97,6 +97,10 @@ impl Reconciler {
             self.equip(app, world, &mut state).await;
             plan = self.plan_with(app, want, world, &state);
         }
+        if let Some(gone) = self.devices.way_gone(world, &plan).await {
+            state.obstacles.insert(0, gone);
+            plan = self.plan_with(app, want, world, &state);
+        }
         if self.note_gpus(app, &state, &plan, &seen) {
             *given = Some(Instant::now());
         }

@@ -88,7 +88,7 @@ impl Reconciler {
         }
     }
 
-    fn needed(&self, keeps_last: bool) -> Needed {
+    pub(super) fn needed(&self, keeps_last: bool) -> Needed {
         let apps = self.ledger.apps();
         let pins = apps.iter().filter_map(|app| self.ledger.facts(app)?.pin);
         let held = pins.map(|pin| pin.image_id.clone()).collect();
@@ -98,7 +98,7 @@ impl Reconciler {
     }
 
     /// Removes a container that a build left behind.
-    async fn remove_remains(&self, left: &Container) -> Result<(), Error> {
+    pub(super) async fn remove_remains(&self, left: &Container) -> Result<(), Error> {
         if self.jobs.is_building() {
             return Err(Error::Conflict("an image is being built".to_owned()));
         }
@@ -108,7 +108,7 @@ impl Reconciler {
         self.engine.apply(&ResolvedCall { call: &call, id, given }).await.map(drop)
     }
 
-    async fn remove(&self, image: &Unneeded) -> Result<(), Error> {
+    pub(super) async fn remove(&self, image: &Unneeded) -> Result<(), Error> {
         for tag in &image.tags {
             // A build may have begun since it was looked at.
             if self.jobs.is_building() {

@@ -11,6 +11,9 @@ use crate::plan::{Answer, Asking, Who, place_gpus, words_of};
 use crate::record::{CommandError, LeaseOrder};
 use crate::state::{GpuLease, Inventory, World};
 
+/// No more leases are kept at once: each is weighed whenever GPUs are given.
+const LEASES_MAX: usize = 1000;
+
 impl Reconciler {
     /// Does what a program outside asks about leases. The answer is a document.
     pub async fn lease(&self, order: LeaseOrder) -> Result<String, CommandError> {
@@ -50,6 +53,11 @@ impl Reconciler {
             let mut given = self.placing.lock().await;
             let world = self.world_now().await?;
             self.expire_leases();
+            if LEASES_MAX <= self.ledger.leases().len() {
+                let message =
+                    format!("there are {LEASES_MAX} leases already: release some, or let them end");
+                return Err(refused("gpu.too-many-leases", message));
+            }
             let inventory = self.cards.latest();
             let seen = self.see(&world, &inventory);
             let now = self.clock.now();

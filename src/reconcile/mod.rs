@@ -5,6 +5,7 @@ mod devices;
 mod effect;
 mod failure;
 mod finish;
+mod gc;
 mod gpus;
 mod hold;
 mod images;
@@ -35,7 +36,7 @@ use crate::engine::{Dormant, Engine};
 use crate::execute::{Executor, Jobs, backoff};
 use crate::gpu::Cards;
 use crate::health::{Prober, Reach};
-use crate::model::{App, AppName, ConditionStatus, ConditionType, Phase, Reason, Source};
+use crate::model::{App, AppName, ConditionStatus, ConditionType, Phase, Reason, SSH_PORT, Source};
 use crate::plan::{Input, Outcome, Plan, Step, Verb, Work, check, rebuilds, render, user_of};
 use crate::queue::{Queue, Turn};
 use crate::record::{Entry, Event, Record, ledger::Ledger};
@@ -237,6 +238,7 @@ impl Reconciler {
             secrets: self.secrets(app, want).await,
             models: self.models(want).await,
             request: self.still_asked(app, &facts, world, &details),
+            asks: facts.asks,
             failures: facts.failures,
             health,
             begun: self.begun(app, world, &details),
@@ -338,8 +340,13 @@ impl Reconciler {
         let request = input.state.request;
         let fetches =
             plan.steps.iter().any(|step| matches!(step.step, Step::Work(Work::Fetch { .. })));
+        // A restart that would stop and not start again waits until it would (fault U02).
+        let waits = request == Some(Request::Restart)
+            && plan.current.is_some()
+            && plan.says(Reason::GpuDriver).is_some();
         let is_done = match request {
             None => false,
+            _ if waits => false,
             Some(Request::Retry) => !is_failed,
             // Once it is stopped it is started again whatever happens; a start whose answer was
             // lost must not be followed by another stop (fault D01).
@@ -351,12 +358,10 @@ impl Reconciler {
             }
             Some(Request::Fetch | Request::Take) => fetches || !is_git(input.want),
         };
-        if is_done {
+        if let Some(done) = request.filter(|_| is_done) {
             self.ledger.update(app, |facts| {
-                if facts.request == request {
-                    (facts.request, facts.restarting) = (None, None);
-                }
-                if request == Some(Request::Retry) && !has_kept {
+                facts.answer(done, input.state.asks);
+                if done == Request::Retry && !has_kept {
                     facts.bad_revision = None;
                 }
             });
@@ -404,7 +409,8 @@ impl Reconciler {
         }
         let noted = self.workspace.update_metadata(input.app, |metadata| {
             metadata.image.clone_from(&status.image);
-            metadata.port = status.ports.first().map(|port| port.host_port);
+            let own = status.ports.iter().find(|port| port.container_port != SSH_PORT);
+            metadata.port = own.map(|port| port.host_port);
             metadata.url.clone_from(&status.url);
             metadata.health = Some(status.reason.to_string());
             metadata.updated_at = Some(input.now);

@@ -24,7 +24,7 @@ impl Reconciler {
             }
             Order::Restart => {
                 ledger.update(app, |facts| {
-                    facts.request = Some(Request::Restart);
+                    facts.ask(Request::Restart);
                     facts.restarting = None;
                 });
                 "restarting"
@@ -58,7 +58,7 @@ impl Reconciler {
         if !self.record.entry(app).is_some_and(|entry| runs(entry.status.phase)) {
             self.ledger.update(app, |facts| {
                 facts.is_paused = true;
-                facts.request = Some(Request::Install);
+                facts.ask(Request::Install);
                 facts.failures.clear();
             });
         }
@@ -70,7 +70,7 @@ impl Reconciler {
             // What runs is kept back on purpose: now what is there is asked for.
             let kept = facts.failures.get(&WorkKind::Fetch).map(|failure| failure.reason);
             if matches!(kept, Some(Reason::TagMoved | Reason::RefMissing)) {
-                facts.request = Some(Request::Take);
+                facts.ask(Request::Take);
             } else if is_git {
                 facts.rebuilds += 1;
             }

@@ -49,6 +49,8 @@ pub struct Facts {
     pub failures: BTreeMap<WorkKind, Failure>,
     /// What a person asked for and was not done yet.
     pub request: Option<Request>,
+    /// How often something was asked for. Not kept over restarts.
+    pub asks: u64,
     /// What a restart that was asked for ends.
     pub restarting: Option<Life>,
     /// Whether a person confirmed that it goes.
@@ -69,25 +71,6 @@ pub struct Facts {
     pub gpu_mends: Vec<Timestamp>,
     /// What the name of its image was found to mean.
     pub resolved: Option<Resolved>,
-}
-
-impl Facts {
-    /// What failed is tried again; where nothing did, or the repository could not be had, that is
-    /// looked at: not what somebody else was told of it a moment ago.
-    pub fn try_again(&mut self) {
-        let has_failed = !self.failures.is_empty() || self.bad_revision.is_some();
-        let is_fetch = !has_failed || self.failures.contains_key(&WorkKind::Fetch);
-        self.failures.clear();
-        self.request = Some(if is_fetch { Request::Fetch } else { Request::Retry });
-        self.bad_revision = None;
-    }
-
-    /// What the name of the app's image means is looked up again.
-    pub fn look_up_again(&mut self) {
-        if let Some(known) = self.resolved.as_mut() {
-            known.generation = 0;
-        }
-    }
 }
 
 /// Who was given each host port: the app, and its container's port.

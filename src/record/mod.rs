@@ -2,6 +2,7 @@
 //!
 //! The controller writes, the server reads. Nothing here decides anything.
 
+mod asked;
 pub mod durable;
 pub mod file;
 pub mod history;
@@ -18,12 +19,15 @@ use std::{
 
 pub use supposed::{Order, Supposed};
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::{
+    sync::{broadcast, mpsc, oneshot, watch},
+    time::Instant,
+};
 
 use crate::engine::About;
 use crate::manifest::{Diagnostic, Part};
 use crate::model::{App, AppName, GpuAsk, Reason, Timestamp};
-use crate::plan::Plan;
+use crate::plan::{GcRules, Plan};
 use crate::state::{Hold, Revision, World};
 use crate::status::Status;
 
@@ -45,6 +49,17 @@ pub struct Record {
     worlds: watch::Sender<Arc<World>>,
     /// When somebody last asked for the figures of all containers.
     asked: Mutex<Option<Timestamp>>,
+    /// When each part of the controller was last heard of.
+    beats: Mutex<[Option<Instant>; 2]>,
+}
+
+/// A part of the controller without which nothing goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Beat {
+    /// It looks at everything every now and then.
+    Look,
+    /// It takes what is due.
+    Turn,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +69,7 @@ struct Inner {
     overview: Overview,
     revision: u64,
     event_id: u64,
+    moves: u64,
 }
 
 /// What is known about one app.
@@ -171,6 +187,14 @@ pub enum Command {
         /// Whether nothing is removed.
         is_dry: bool,
     },
+    /// Remove what was left behind and nothing needs, or only say which; the answer is a JSON
+    /// document.
+    CollectGarbage {
+        /// Whether nothing is removed.
+        is_dry: bool,
+        /// How it is meant.
+        rules: GcRules,
+    },
     /// Undo `Stop`.
     Start(AppName),
     /// Stop it, and keep it stopped over restarts of Berth.
@@ -243,6 +267,7 @@ impl Command {
             | Self::Reconcile(_)
             | Self::Confirm => true,
             Self::CollectImages { .. }
+            | Self::CollectGarbage { .. }
             | Self::Pushed(_)
             | Self::Rescan
             | Self::Lease(_)
@@ -313,6 +338,7 @@ impl Default for Record {
             changes: broadcast::Sender::new(CHANGES_MAX),
             worlds: watch::Sender::new(Arc::default()),
             asked: Mutex::default(),
+            beats: Mutex::default(),
         }
     }
 }
@@ -336,6 +362,16 @@ impl Record {
         let entry = Arc::new(entry);
         inner.entries.insert(entry.name.clone(), Arc::clone(&entry));
         let _ = self.changes.send(Change::Upsert(entry));
+    }
+
+    /// Tells that the controller still moves.
+    pub fn moved(&self) {
+        self.lock().moves += 1;
+    }
+
+    /// How often the controller has said that it still moves.
+    pub fn moves(&self) -> u64 {
+        self.lock().moves
     }
 
     /// Forgets an app.
@@ -390,6 +426,18 @@ impl Record {
     /// Writes what the engine listed last.
     pub fn see(&self, world: &Arc<World>) {
         self.worlds.send_replace(Arc::clone(world));
+    }
+
+    /// A part of the controller is still at it.
+    pub fn beat(&self, part: Beat) {
+        let mut beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
+        beats[part as usize] = Some(Instant::now());
+    }
+
+    /// For how long the part of the controller that is silent longest was not heard of.
+    pub fn silence(&self) -> Option<Duration> {
+        let beats = *self.beats.lock().unwrap_or_else(PoisonError::into_inner);
+        beats.into_iter().flatten().map(|at| at.elapsed()).max()
     }
 
     /// Follows what the engine lists.

@@ -8,6 +8,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
 use super::{listen::Peer, problem::Problem};
 use crate::audit;
 use crate::auth::{
@@ -216,6 +218,26 @@ impl Door {
     }
 }
 
+/// Clients of registries send a name and a password; the password is the token. Only where nothing
+/// can be changed: browsers remember such passwords, and send them by themselves.
+pub(super) fn password_as_token(headers: &mut HeaderMap) {
+    let Some((scheme, text)) =
+        one(headers, &header::AUTHORIZATION).and_then(|text| text.split_once(' '))
+    else {
+        return;
+    };
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return;
+    }
+    let bytes = STANDARD.decode(text.trim()).unwrap_or_default();
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    let password = text.split_once(':').map_or("", |(_, password)| password);
+    if let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {password}")) {
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+}
+
 /// Why `denial` is the answer to `who`.
 pub(super) fn denied(who: &Identity, denial: &Denial) -> Response {
     let forbidden = |code, detail: String| {
@@ -321,6 +343,23 @@ mod tests {
         for query in ["app=token", "tail=7&follow", "tokens=2"] {
             assert!(!is_seen("/api/v1/apps/token", Some(query)), "{query}");
         }
+    }
+
+    #[test]
+    fn a_password_is_a_token() {
+        let of = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, text.parse().unwrap());
+            password_as_token(&mut headers);
+            headers[header::AUTHORIZATION].to_str().unwrap().to_owned()
+        };
+        let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        assert_eq!(of(&basic("any:hf_x:y")), "Bearer hf_x:y");
+        assert_eq!(of(&basic(":hf_x").replace("Basic", "bAsIc")), "Bearer hf_x");
+        for none in [basic("hf_x"), "Basic !".to_owned(), "Basic ".to_owned()] {
+            assert_eq!(of(&none).trim_end(), "Bearer", "{none}");
+        }
+        assert_eq!(of("Bearer hf_x"), "Bearer hf_x");
     }
 
     #[test]

@@ -131,6 +131,15 @@ impl Asking {
 
 /// Asks the controller and waits for its answer.
 pub(super) async fn ask(shared: &Shared, command: Command) -> Result<String, Problem> {
+    ask_for(shared, command, PATIENCE).await
+}
+
+/// The same of what may take longer.
+pub(super) async fn ask_for(
+    shared: &Shared,
+    command: Command,
+    patience: Duration,
+) -> Result<String, Problem> {
     let busy = |detail: &str| {
         Problem::unavailable("controller.busy", "The controller does not answer", detail.to_owned())
     };
@@ -141,5 +150,5 @@ pub(super) async fn ask(shared: &Shared, command: Command) -> Result<String, Pro
         answered.await.map_err(|_| gone())?.map_err(Problem::from)
     };
     let late = || busy("the controller is busy; the command may still be carried out");
-    tokio::time::timeout(PATIENCE, asking).await.map_err(|_| late())?
+    tokio::time::timeout(patience, asking).await.map_err(|_| late())?
 }

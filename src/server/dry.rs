@@ -38,6 +38,8 @@ const KNOWN: &[(&str, &str)] = &[
     ("POST", "/api/v1/gpus/leases/{id}/renew"),
     ("DELETE", "/api/v1/gpus/leases/{id}"),
     ("POST", "/api/v1/images/gc"),
+    ("POST", "/api/v1/gc"),
+    ("POST", "/api/v1/notifications/test"),
     ("POST", "/api/v1/models/trash/{id}/restore"),
     ("POST", "/api/v1/models/gc"),
     ("POST", "/api/v1/models/verify/{project}/{app}/{version}/{model}"),

@@ -4,14 +4,63 @@
 //! Handlers of a family answer a [`Problem`](super::problem::Problem) as all others do; its detail
 //! is what the client reads. A handler that must answer another shape writes it itself.
 
-use axum::{Json, http::Uri, response::IntoResponse as _, response::Response};
+use axum::{
+    Json,
+    http::{HeaderName, HeaderValue, StatusCode, Uri, header},
+    response::IntoResponse as _,
+    response::Response,
+};
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 
-use super::problem::Told;
+use super::{oci, problem::Told};
 
 /// The first part of the paths of each family.
 const FAMILIES: [&str; 4] = ["containers", "models", "ports", "system"];
+
+/// Whether a route is one of the Hub's, and is below `/hf` as well.
+pub(super) fn is_hub_route(path: &str) -> bool {
+    let begins = |start: &&str| path.starts_with(start);
+    let starts = ["/api/models", "/api/repos/", "/api/whoami", "/api/validate", "/{ns}/", "/_lfs/"];
+    starts.iter().any(begins) || path.starts_with("/xet/")
+}
+
+/// Whether a route of the Hub's only asks, though by a method that changes things elsewhere.
+pub(super) fn only_asks(path: &str) -> bool {
+    let ends = ["/paths-info/{rev}", "/preupload/{rev}", "/validate-yaml", "/batch", "/verify"];
+    is_hub_route(bare(path)) && ends.iter().any(|end| path.ends_with(end))
+}
+
+/// The path as it is without `/hf`.
+fn at_root(path: &str) -> &str {
+    path.strip_prefix("/hf").filter(|rest| rest.starts_with('/')).unwrap_or(path)
+}
+
+/// Whether a path is one of a registry's.
+pub(super) fn is_registry(path: &str) -> bool {
+    path == "/v2" || path.starts_with("/v2/")
+}
+
+/// What a path of the Hub's is about.
+enum Subject<'a> {
+    Namespace(&'a str),
+    /// Nothing that the path names.
+    Unnamed,
+}
+
+/// What a path is about, if it is one of the Hub's.
+fn of_hub(path: &str) -> Option<Subject<'_>> {
+    let parts: Vec<_> = at_root(path).trim_start_matches('/').split('/').collect();
+    match parts.as_slice() {
+        ["api", "models", ns, ..] => Some(Subject::Namespace(ns)),
+        ["api", "models" | "repos" | "whoami-v2" | "validate-yaml", ..] | ["_lfs" | "xet", ..] => {
+            Some(Subject::Unnamed)
+        }
+        [first, ..] if is_compatible(first) || *first == "api" => None,
+        [ns, _, "resolve", _, ..] | [ns, _, "info", "lfs", ..] => Some(Subject::Namespace(ns)),
+        _ => None,
+    }
+}
 
 /// Whether a path belongs to a family of another system.
 pub(super) fn is_compatible(path: &str) -> bool {
@@ -28,23 +77,37 @@ pub(super) fn without_slash(uri: &Uri) -> Option<String> {
 
 /// The project of the model store that a path names.
 pub(super) fn project(path: &str) -> Option<String> {
-    let name = path.strip_prefix("/models/")?.split('/').next().filter(|name| !name.is_empty())?;
+    let name = match of_hub(path) {
+        Some(Subject::Namespace(ns)) => Some(ns),
+        Some(Subject::Unnamed) => None,
+        None => path.strip_prefix("/models/").and_then(|rest| rest.split('/').next()),
+    };
+    let name = name.filter(|name| !name.is_empty())?;
     percent_decode_str(name).decode_utf8().ok().map(Into::into)
 }
 
 /// Whether a route is known with a slash at its end too, as its clients ask it.
 pub(super) fn takes_slash(path: &str) -> bool {
     let first = path.trim_start_matches('/').split('/').next().unwrap_or("");
-    matches!(first, "containers" | "ports" | "system")
+    matches!(first, "containers" | "ports" | "system") || path.trim_end_matches('/') == "/v2"
 }
 
 /// The path of the route that was found, as the table spells it.
 pub(super) fn bare(path: &str) -> &str {
+    if let Some(rest) = path.strip_prefix("/hf").filter(|rest| is_hub_route(rest)) {
+        return rest;
+    }
     if takes_slash(path) { path.strip_suffix('/').unwrap_or(path) } else { path }
 }
 
 /// Says a problem as the family of the path says it.
 pub(super) fn translate(path: &str, mut response: Response) -> Response {
+    if is_registry(path) {
+        return of_the_registry(path, response);
+    }
+    if let Some(subject) = of_hub(path) {
+        return of_the_hub(matches!(subject, Subject::Namespace(_)), response);
+    }
     if !is_compatible(path) {
         return response;
     }
@@ -58,10 +121,52 @@ pub(super) fn translate(path: &str, mut response: Response) -> Response {
     answer
 }
 
+/// Says a problem as clients of registries read it, and which protocol it is.
+fn of_the_registry(path: &str, mut response: Response) -> Response {
+    const PROTOCOL: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+    if let Some(told) = response.extensions_mut().remove::<Told>() {
+        let status = response.status();
+        let body = oci::refusal(path, status, (told.code, &told.detail));
+        let mut answer = Json(body).into_response();
+        *answer.status_mut() = status;
+        for (name, value) in response.headers() {
+            answer.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            // Clients know how to send a name and a password; the password is the token.
+            let challenge = HeaderValue::from_static("Basic realm=\"berth\"");
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        answer.extensions_mut().insert(told);
+        response = answer;
+    }
+    response.headers_mut().insert(PROTOCOL, HeaderValue::from_static("registry/2.0"));
+    response
+}
+
+/// Says a problem as clients of the Hub read it: in the body, and in headers.
+fn of_the_hub(is_named: bool, mut response: Response) -> Response {
+    let Some(told) = response.extensions_mut().remove::<Told>() else { return response };
+    let body = json!({ "error": told.detail, "code": told.code });
+    let mut answer = Json(body).into_response();
+    *answer.status_mut() = response.status();
+    for (name, value) in response.headers() {
+        answer.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
+    if let Ok(text) = HeaderValue::from_str(&told.detail) {
+        answer.headers_mut().insert("x-error-message", text);
+    }
+    // Whoever has no token is told what is told of a repository that is not there.
+    if is_named && told.code == "auth.required" {
+        let code = HeaderValue::from_static("RepoNotFound");
+        answer.headers_mut().insert("x-error-code", code);
+    }
+    answer.extensions_mut().insert(told);
+    answer
+}
+
 #[cfg(test)]
 mod tests {
-    use axum::http::{StatusCode, header};
-
     use super::*;
     use crate::server::problem::Problem;
 

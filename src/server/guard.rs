@@ -71,12 +71,16 @@ fn admit(shared: &Shared, request: &mut Request) -> Result<Option<trail::Draft>,
     let Some(peer) = request.extensions().get::<Peer>().copied() else {
         return Err(Problem::failed().into_response());
     };
+    if family::is_registry(&path) {
+        access::password_as_token(request.headers_mut());
+    }
     let door = &shared.door;
     let client = door.client(peer, request.headers());
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let needs = match declared(&method, matched.as_deref()) {
         Declared::Needs(Needs::Metrics) if door.access.are_metrics_public => Needs::Public,
         Declared::Needs(needs) => needs,
+        Declared::Nothing if family::is_registry(&path) => Needs::StorePart(Mode::Read),
         Declared::Nothing if family::project(&path).is_some() => Needs::Store(Mode::Read),
         Declared::Nothing => Needs::Role(Role::Viewer),
         Declared::Undeclared => {
@@ -122,22 +126,38 @@ fn admit(shared: &Shared, request: &mut Request) -> Result<Option<trail::Draft>,
     Ok(draft)
 }
 
-/// Runs the handler. A change that can't be recorded is not made.
+/// Runs the handler. A change that can't be recorded is not made; one that was begun is recorded,
+/// also when its client hangs up meanwhile.
 async fn perform(
     shared: &Arc<Shared>,
     draft: Option<trail::Draft>,
     request: Request,
     next: Next,
 ) -> Response {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let Some(draft) = draft else { return run(request, next).await };
     if let Err(problem) = trail::check_ready(shared).await {
         return problem.into_response();
     }
-    let response = run(request, next).await;
+    match shared.under_way.begin(change(Arc::clone(shared), draft, request, next)) {
+        Ok(doing) => doing.await.unwrap_or_else(|_| Problem::failed().into_response()),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn change(
+    shared: Arc<Shared>,
+    draft: trail::Draft,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = tokio::select! {
+        response = run(request, next) => response,
+        problem = shared.under_way.given_up() => problem.into_response(),
+    };
     let status = response.status().as_u16();
     tracing::info!(%method, ?path, status, "change requested");
-    draft.record(shared, response).await
+    draft.record(&shared, response).await
 }
 
 async fn run(request: Request, next: Next) -> Response {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    body::Body,
+    body::{Body, Bytes},
     extract::{Path, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
@@ -15,12 +15,15 @@ use serde_json::{Value, json};
 use super::{
     Shared, actions,
     dry::{self, Dry},
+    models::Asker,
+    once,
     problem::Problem,
     request::Asked,
 };
 use crate::model::{GpuAsk, GpuShare, GpuVendor, parse_bytes, parse_duration};
 use crate::record::{Command, LeaseOrder};
 
+const LEASES: &str = "/api/v1/gpus/leases";
 /// The longest body that makes sense.
 const BODY_MAX: usize = 16 * 1024;
 /// How long a lease may be, in seconds; whoever needs it longer renews it.
@@ -95,10 +98,12 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Answer {
 pub(super) async fn acquire(
     State(shared): State<Arc<Shared>>,
     dry: Dry,
+    asker: Asker,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let wanted: Acquire = read(body).await?;
+    let bytes = whole(body).await?;
+    let wanted: Acquire = parse(&bytes)?;
     let ttl = ttl(&wanted.ttl)?;
     let holder = wanted.holder.trim().to_owned();
     if holder.is_empty() || 100 < holder.len() || holder.contains(char::is_control) {
@@ -109,9 +114,13 @@ pub(super) async fn acquire(
     if dry.0 {
         return dry::lease(&shared, &headers, order, "would be given").await;
     }
-    let lease = ask(&shared, order).await?;
-    let location = format!("/api/v1/gpus/leases/{}", lease["id"].as_str().unwrap_or_default());
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(lease)).into_response())
+    let key = once::key(&headers, asker.identity(), LEASES)?;
+    let asking = Arc::clone(&shared);
+    let work = async move { Ok((StatusCode::CREATED, ask(&asking, order).await?)) };
+    let ((status, lease), is_again) = shared.once.done(key, &bytes, work).await?;
+    let location = format!("{LEASES}/{}", lease["id"].as_str().unwrap_or_default());
+    let response = (status, [(header::LOCATION, location)], Json(lease)).into_response();
+    Ok(once::replayed(response, is_again))
 }
 
 /// `POST /api/v1/gpus/leases/{id}/renew`
@@ -151,9 +160,19 @@ async fn ask(shared: &Shared, order: LeaseOrder) -> Result<Value, Problem> {
 }
 
 async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
-    let wrong = |why: String| Problem::bad_request(format!("the body is not as expected: {why}"));
-    let bytes = axum::body::to_bytes(body, BODY_MAX).await.map_err(|e| wrong(e.to_string()))?;
-    serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))
+    parse(&whole(body).await?)
+}
+
+async fn whole(body: Body) -> Result<Bytes, Problem> {
+    axum::body::to_bytes(body, BODY_MAX).await.map_err(|error| unexpected(&error))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| unexpected(&error))
+}
+
+fn unexpected(why: &dyn std::fmt::Display) -> Problem {
+    Problem::bad_request(format!("the body is not as expected: {why}"))
 }
 
 fn ttl(text: &str) -> Result<Duration, Problem> {

@@ -37,6 +37,8 @@ const TAIL_USUAL: u64 = 1000;
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// What is said where it was cut.
 const OVER: &str = "\n[berth: the log goes on; ask for less of it with `tail` or `since`]\n";
+/// What is said where a build's log begins later than it should.
+const CUT: &str = "[berth: the log is longer; this is its end]\n";
 /// How much of a build's log is searched for its last lines.
 const BUILD_READ_MAX: u64 = 4 * 1024 * 1024;
 /// How often a build's log is looked at while it is followed.
@@ -228,7 +230,16 @@ async fn last_lines(path: &Path, tail: Option<u64>) -> io::Result<(Bytes, u64)> 
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes).await?;
     let from = tail.map_or(0, |lines| start_of_last(&bytes, lines));
+    if from == 0 && limit < end {
+        return Ok((cut(&bytes), end));
+    }
     Ok((Bytes::from(bytes).slice(from..), end))
+}
+
+/// The whole lines of a text whose beginning is not here, and a word about that.
+fn cut(bytes: &[u8]) -> Bytes {
+    let from = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    [CUT.as_bytes(), &bytes[from..]].concat().into()
 }
 
 /// Where the last `lines` lines begin.
@@ -270,6 +281,24 @@ mod tests {
         assert_eq!(last(2), b"two\nthree\n");
         assert_eq!(last(9), text);
         assert_eq!(&b"a\nb"[start_of_last(b"a\nb", 1)..], b"b");
+    }
+
+    /// Fault H14: what a build writes may be endless, too.
+    #[tokio::test]
+    async fn a_long_log_of_a_build_is_shown_from_a_whole_line_on_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("build.log");
+        let line = format!("{}\n", "x".repeat(1022));
+        let count = usize::try_from(BYTES_MAX).unwrap() / line.len() + 9;
+        std::fs::write(&path, line.repeat(count)).unwrap();
+        let (all, end) = last_lines(&path, None).await.unwrap();
+        assert_eq!(end, u64::try_from(count * line.len()).unwrap());
+        let rest = all.strip_prefix(CUT.as_bytes()).expect("it does not say that it was cut");
+        assert!(rest.starts_with(b"x") && rest.len() % line.len() == 0, "{}", rest.len());
+        let (few, _) = last_lines(&path, Some(2)).await.unwrap();
+        assert_eq!(few.len(), 2 * line.len());
+        std::fs::write(&path, "short\n").unwrap();
+        assert_eq!(&last_lines(&path, None).await.unwrap().0[..], b"short\n");
     }
 
     /// Fault H14: what an app writes may be endless.

@@ -25,10 +25,12 @@ mod family;
 mod figures;
 mod folder;
 mod form;
+mod gc;
 mod gpus;
 mod guard;
 mod hooks;
 mod host;
+mod hub;
 mod images;
 mod leases;
 mod leaving;
@@ -36,6 +38,8 @@ mod listed;
 mod listen;
 mod logs;
 mod models;
+mod notices;
+mod oci;
 mod once;
 pub mod openapi;
 mod page;
@@ -59,6 +63,7 @@ mod targets;
 mod tls;
 mod traffic;
 mod trail;
+mod underway;
 mod usage;
 mod view;
 
@@ -71,7 +76,7 @@ use std::{
 
 pub use access::Access;
 pub use containers::{Compat, Latest};
-pub use routes::routes;
+pub use routes::{routes, spelled_routes};
 pub use socket::Socket;
 pub use tls::{CertificateSource, Error as TlsError, Tls};
 
@@ -112,6 +117,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// How many of them one address may have, those of trusted proxies aside.
     pub connections_per_address: Option<usize>,
+    /// How many uploads one client may have under way.
+    pub uploads_per_address: Option<usize>,
     /// How many of them may be event streams or followed logs.
     pub streams_max: usize,
     /// Who may ask.
@@ -138,6 +145,7 @@ impl Settings {
             keep_alive: Duration::from_secs(15),
             connections_max: 384,
             connections_per_address: (!listen.ip().is_loopback()).then_some(64),
+            uploads_per_address: (!listen.ip().is_loopback()).then_some(16),
             streams_max: 256,
             reach: Reach::default(),
             access: Access::default(),
@@ -223,6 +231,7 @@ pub struct Server {
     door: access::Door,
     tls: Option<Arc<tls::End>>,
     address: SocketAddr,
+    links: hub::Links,
 }
 
 /// What all handlers share.
@@ -239,14 +248,20 @@ struct Shared {
     scraping: Mutex<usize>,
     door: access::Door,
     refusals: trail::Refusals,
+    under_way: underway::UnderWay,
     /// Webhooks that were recorded lately: those that had something looked at, and the others.
     hooks: [trail::Refusals; 2],
     listed: listed::Listed,
-    /// Places for uploads that are under way.
+    /// Places for uploads that are under way: in all, and of each client.
     uploads: Arc<Semaphore>,
+    uploading: (Arc<listen::Crowd>, Option<usize>),
     /// How many names were made up.
     made_up: std::sync::atomic::AtomicU64,
     once: once::Once,
+    /// What signs addresses for uploads.
+    links: hub::Links,
+    /// Manifests that were made of what is stored.
+    registry: oci::Known,
     host: host::Desk,
     fetches: Arc<Fetches>,
 }
@@ -279,7 +294,8 @@ impl Server {
         let door = access::Door::new(access.clone(), address.ip().is_loopback());
         let door = door.map_err(Error::Random)?;
         let socket = settings.socket.as_ref().map(Socket::listen).transpose()?.flatten();
-        Ok(Self { settings, parts, listener, socket, door, tls, address })
+        let links = hub::Links::new().map_err(Error::Random)?;
+        Ok(Self { settings, parts, listener, socket, door, tls, address, links })
     }
 
     /// The SHA-256 of the certificate that is shown; none without TLS.
@@ -305,7 +321,7 @@ impl Server {
 
     /// Serves until `stop`, then ends streams at once and lets other requests finish for a moment.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { settings, parts, listener, socket, door, tls, address } = self;
+        let Self { settings, parts, listener, socket, door, tls, address, links } = self;
         let metrics = Arc::clone(&parts.metrics);
         if let Some(end) = &tls {
             let (record, clock) = (Arc::clone(&parts.record), parts.clock.clone());
@@ -330,17 +346,23 @@ impl Server {
             scraping: Mutex::default(),
             door,
             refusals: trail::Refusals::default(),
+            under_way: underway::UnderWay::default(),
             uploads,
+            uploading: (Arc::default(), settings.uploads_per_address),
             made_up: std::sync::atomic::AtomicU64::default(),
             once: once::Once::default(),
+            links,
+            registry: oci::Known::default(),
             host: host::Desk::new(settings.place.clone()),
             hooks: trail::hooks(),
             listed: listed::Listed::default(),
         };
         tracing::info!(%address, "listening");
-        let router = routes::router(Arc::new(shared));
+        let shared = Arc::new(shared);
+        let router = routes::router(Arc::clone(&shared));
         let hall = listen::Hall::new(router, &settings, metrics, tls, stop);
         hall.serve(listener, socket).await;
+        shared.under_way.end().await;
         if let Some(socket) = &settings.socket {
             socket.remove();
         }

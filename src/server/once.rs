@@ -36,6 +36,14 @@ const KEY_MAX: usize = 255;
 
 type Done = Result<(StatusCode, Value), Problem>;
 
+/// An answer that was given before says so.
+pub(super) fn replayed(mut response: Response, is_again: bool) -> Response {
+    if is_again {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
 /// Requests that were named, and their answers.
 #[derive(Default)]
 pub(super) struct Once(Mutex<VecDeque<Arc<Slot>>>);
@@ -71,10 +79,18 @@ impl Once {
         body: &[u8],
         work: impl Future<Output = Done> + Send + 'static,
     ) -> Result<Response, Problem> {
-        let Some(key) = key else {
-            let (status, body) = work.await?;
-            return Ok((status, Json(body)).into_response());
-        };
+        let ((status, body), is_again) = self.done(key, body, work).await?;
+        Ok(replayed((status, Json(body)).into_response(), is_again))
+    }
+
+    /// The same, for who makes an answer of it; and whether it was done before.
+    pub(super) async fn done(
+        &self,
+        key: Option<Digest>,
+        body: &[u8],
+        work: impl Future<Output = Done> + Send + 'static,
+    ) -> Result<((StatusCode, Value), bool), Problem> {
+        let Some(key) = key else { return Ok((work.await?, false)) };
         let slot = self.slot(key, Digest::of_bytes(body))?;
         let doing = tokio::spawn(async move {
             let mut answer = slot.answer.lock().await;
@@ -85,12 +101,7 @@ impl Once {
             *answer = Some(done.clone());
             Ok::<_, Problem>((done, false))
         });
-        let ((status, body), is_again) = doing.await.map_err(|_| Problem::failed())??;
-        let mut response = (status, Json(body)).into_response();
-        if is_again {
-            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-        }
-        Ok(response)
+        doing.await.map_err(|_| Problem::failed())?
     }
 
     fn slot(&self, key: Digest, body: Digest) -> Result<Arc<Slot>, Problem> {

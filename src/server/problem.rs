@@ -87,14 +87,18 @@ impl Problem {
             .with("errors", mistakes.iter().map(view::diagnostic).collect())
     }
 
-    /// The server itself failed. What happened is in the log, not in the answer (fault H11).
+    /// The server itself failed. What happened is in the log, not in the answer (fault H11); the
+    /// two have a word in common by which the line is found.
+    #[track_caller]
     pub(super) fn failed() -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "server.failed",
-            "The server failed",
-            "this request ran into a defect of Berth; its log says more",
-        )
+        let (place, id) = (std::panic::Location::caller(), crate::auth::random_text(10));
+        let id = id.unwrap_or_else(|_| "unknown".to_owned());
+        tracing::error!(failure = id, %place, "a request ran into a defect");
+        let detail = format!(
+            "this request ran into a defect of Berth; its log says more, just before `failure=\"{id}\"`"
+        );
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, "server.failed", "The server failed", detail).with("failure", id.into())
     }
 
     /// The HTTP status.
@@ -155,6 +159,7 @@ impl From<CommandError> for Problem {
                     "gpu.no-lease" => (StatusCode::NOT_FOUND, "No such lease"),
                     "gpu.fenced" => (StatusCode::CONFLICT, "The lease is somebody else's"),
                     "gpu.busy" => (StatusCode::CONFLICT, "No GPU is free for it"),
+                    "gpu.too-many-leases" => (StatusCode::CONFLICT, "Too many leases"),
                     "gpu.none" => (StatusCode::UNPROCESSABLE_ENTITY, "No such GPU"),
                     _ => (StatusCode::SERVICE_UNAVAILABLE, "GPUs can't be given at present"),
                 };

@@ -15,9 +15,9 @@ use axum::{
 };
 
 use super::{
-    Shared, actions, apps, containers, family, figures, gpus, guard, hooks, host, images, leases,
-    logs, models, openapi, page, plans, ports, probes, problem::Problem, rollouts, scans, sign_in,
-    stream, targets, trail, usage,
+    Shared, actions, apps, containers, family, figures, gc, gpus, guard, hooks, host, hub, images,
+    leases, logs, models, notices, oci, openapi, page, plans, ports, probes, problem::Problem,
+    rollouts, scans, sign_in, stream, targets, trail, usage,
 };
 use crate::auth::{Mode, Needs, Role};
 
@@ -127,6 +127,9 @@ static ROUTES: &[Route] = routes! {
     get "/api/v1/scans", VIEWER, scans::all;
     get "/api/v1/images", VIEWER, images::list;
     post "/api/v1/images/gc", OPERATOR, images::gc;
+    post "/api/v1/gc", ADMIN, gc::collect;
+    get "/api/v1/notifications", VIEWER, notices::list;
+    post "/api/v1/notifications/test", OPERATOR, notices::test;
     get "/api/v1/plan", VIEWER, plans::all;
     post "/api/v1/confirm", ADMIN, actions::confirm;
     post "/api/v1/rescan", OPERATOR, actions::rescan;
@@ -162,6 +165,46 @@ static ROUTES: &[Route] = routes! {
     post "/models/{project}/{app}/{version}/{model}", WRITE, models::freeze;
     delete "/models/{project}/{app}/{version}/{model}", WRITE, models::delete;
     get "/models/{project}/{app}/{version}/{model}/info", READ, models::info;
+    get "/api/whoami-v2", READ_SOME, hub::whoami;
+    post "/api/validate-yaml", READ_SOME, hub::validate;
+    post "/api/repos/create", WRITE_SOME, hub::create;
+    delete "/api/repos/delete", WRITE_SOME, hub::delete;
+    get "/api/models", READ_SOME, hub::list;
+    get "/api/models/{ns}", READ, hub::unnamed;
+    get "/api/models/{ns}/{name}", READ, hub::info;
+    get "/api/models/{ns}/{name}/auth-check", READ, hub::auth_check;
+    get "/api/models/{ns}/{name}/revision/{rev}", READ, hub::info_at;
+    get "/api/models/{ns}/{name}/tree/{rev}", READ, hub::tree;
+    get "/api/models/{ns}/{name}/tree/{rev}/{*path}", READ, hub::tree_below;
+    post "/api/models/{ns}/{name}/paths-info/{rev}", READ, hub::paths;
+    get "/api/models/{ns}/{name}/refs", READ, hub::refs;
+    get "/api/models/{ns}/{name}/commits/{rev}", READ, hub::commits;
+    put "/api/models/{ns}/{name}/settings", WRITE, hub::change;
+    post "/api/models/{ns}/{name}/branch/{rev}", WRITE, hub::make_branch;
+    delete "/api/models/{ns}/{name}/branch/{rev}", WRITE, hub::remove_branch;
+    post "/api/models/{ns}/{name}/tag/{rev}", WRITE, hub::make_tag;
+    delete "/api/models/{ns}/{name}/tag/{rev}", WRITE, hub::remove_tag;
+    post "/api/models/{ns}/{name}/preupload/{rev}", WRITE, hub::preupload;
+    post "/api/models/{ns}/{name}/commit/{rev}", WRITE, hub::commit;
+    get "/api/models/{ns}/{name}/xet-write-token/{rev}", WRITE, hub::write_token;
+    get "/{ns}/{name}/resolve/{rev}/{*path}", READ, hub::download;
+    post "/{ns}/{name}/info/lfs/objects/batch", WRITE, hub::batch;
+    post "/{ns}/{name}/info/lfs/objects/verify", WRITE, hub::verify;
+    put "/_lfs/{ns}/{oid}", SIGNED, hub::put;
+    put "/_lfs/{ns}/{oid}/{part}", SIGNED, hub::part;
+    post "/_lfs/{ns}/{oid}/{part}", SIGNED, hub::join;
+    get "/xet/{gen}/v1/chunks/{prefix}/{hash}", PUBLIC, hub::nothing;
+    post "/xet/{gen}/v1/xorb-grants/{prefix}/{hash}", SIGNED, hub::grant;
+    post "/xet/{gen}/v1/xorbs/{prefix}/{hash}", SIGNED, hub::xorb;
+    post "/xet/{gen}/v1/shards", SIGNED, hub::shard;
+    post "/xet/{gen}/v2/shards", SIGNED, hub::shard_told;
+    post "/xet/{gen}/v1/telemetry", SIGNED, hub::telemetry;
+    get "/v2", READ_SOME, oci::base;
+    get "/v2/_catalog", READ_SOME, oci::catalog;
+    get "/v2/{project}/{app}/tags/list", READ_SOME, oci::tags;
+    get "/v2/{project}/{app}/manifests/{reference}", READ_SOME, oci::manifest;
+    get "/v2/{project}/{app}/blobs/{digest}", READ_SOME, oci::blob;
+    get "/v2/{project}/{app}/referrers/{digest}", READ_SOME, oci::referrers;
     get "/api/v1/ports", VIEWER, ports::all;
     get "/api/v1/host", VIEWER, host::look;
     get "/containers", VIEWER, containers::list;
@@ -207,6 +250,14 @@ pub fn routes() -> impl Iterator<Item = (String, &'static str, Needs)> {
     ROUTES.iter().map(|route| (route.method.to_ascii_uppercase(), route.path, route.needs))
 }
 
+/// Every route in every way that it may be written.
+pub fn spelled_routes() -> impl Iterator<Item = (String, String, Needs)> {
+    ROUTES.iter().flat_map(|route| {
+        spellings(route.path)
+            .map(move |path| (route.method.to_ascii_uppercase(), path, route.needs))
+    })
+}
+
 /// The router with everything around it.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let guard = middleware::from_fn_with_state(Arc::clone(&shared), guard::guard);
@@ -224,12 +275,16 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 /// How a path may be written.
 fn spellings(path: &'static str) -> impl Iterator<Item = String> {
     let slashed = family::takes_slash(path).then(|| format!("{path}/"));
-    [path.to_owned()].into_iter().chain(slashed)
+    let below = family::is_hub_route(path).then(|| format!("/hf{path}"));
+    [path.to_owned()].into_iter().chain(slashed).chain(below)
 }
 
-async fn nothing(uri: Uri) -> Response {
+async fn nothing(method: Method, uri: Uri) -> Response {
     if let Some(bare) = family::without_slash(&uri) {
         return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, bare)]).into_response();
+    }
+    if family::is_registry(uri.path()) && !method.is_safe() {
+        return oci::unsupported(&method).into_response();
     }
     if uri.path().starts_with("/models/") {
         let status = StatusCode::NOT_FOUND;
@@ -246,6 +301,9 @@ async fn wrong_method(
 ) -> Result<Response, Problem> {
     if method == Method::OPTIONS && uri.path() == "/uploads" {
         return Ok(models::abilities(&shared));
+    }
+    if family::is_registry(uri.path()) {
+        return Err(oci::unsupported(&method));
     }
     let detail = format!("{} does not take {method}", uri.path());
     Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "request.method", "Wrong method", detail))

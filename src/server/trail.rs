@@ -93,7 +93,8 @@ impl Draft {
     ) -> Option<Self> {
         let is_known = !matches!(who.kind, Kind::Nobody | Kind::Hook);
         let matched = matched?;
-        if request.method().is_safe() || !is_known {
+        let matched = super::family::bare(matched);
+        if request.method().is_safe() || !is_known || super::family::only_asks(matched) {
             return None;
         }
         let (object, before) = object(shared, matched, request.uri().path());
@@ -233,6 +234,28 @@ async fn write(shared: &Shared, deed: Deed) -> Result<(), Problem> {
             Err(Problem::new(status, "audit.failed", "Not recorded", detail))
         }
         Err(_) => Err(Problem::failed()),
+    }
+}
+
+/// Records what was sent to an address that was signed for somebody, before it is answered.
+pub(super) async fn note_signed(
+    shared: &Shared,
+    (client, by): (&Client, &str),
+    action: &str,
+    (object, after): (String, Value),
+) -> Result<(), Problem> {
+    let deed = Deed {
+        who: Who { kind: "link".to_owned(), name: by.to_owned(), role: None },
+        from: Some(place(client)),
+        action: action.to_owned(),
+        object,
+        before: Value::Null,
+        after,
+        outcome: "done".to_owned(),
+    };
+    match write(shared, deed).await {
+        Err(problem) if !shared.door.is_open() => Err(problem),
+        _ => Ok(()),
     }
 }
 

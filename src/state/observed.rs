@@ -185,6 +185,8 @@ pub struct World {
     pub containers: Vec<Container>,
     /// Every tag and digest reference, with the id of its image.
     pub images: BTreeMap<String, String>,
+    /// The ids of images of the base family, which have services.
+    pub equipped: BTreeSet<String>,
     /// The ids of images that have no name: their tags were moved or taken away, or they are steps
     /// of a build that no other image rests on. When each was made.
     pub nameless: BTreeMap<String, Timestamp>,
@@ -496,6 +498,8 @@ pub struct AppState {
     pub is_paused: bool,
     /// What a person asked for and was not done yet.
     pub request: Option<Request>,
+    /// How often something was asked for until then.
+    pub asks: u64,
     /// The version that failed last.
     pub bad_revision: Option<BadRevision>,
     /// How often a person asked for a build from scratch.

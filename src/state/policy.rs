@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::observed::ContainerId;
-use crate::model::{Bind, Digest, ImageRef, PortRange, Profile};
+use crate::model::{AppName, Bind, Digest, ImageRef, PortRange, Profile};
 
 /// What the operator set: data for the planner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Policy {
     pub workspaces: String,
     /// Host paths below which manifests may mount.
     pub host_mounts: Vec<String>,
+    /// The apps that may mount by FUSE, `*` for all.
+    pub fuse_apps: Vec<String>,
     /// The digest of the CA bundle that builds may ask for.
     pub ca_bundle: Option<Digest>,
     /// How many of an app's newest images are kept, the running one among them.
@@ -65,6 +67,7 @@ impl Default for Policy {
             is_local_git_allowed: false,
             workspaces: "/opt/dockerstore".to_owned(),
             host_mounts: Vec::new(),
+            fuse_apps: Vec::new(),
             ca_bundle: None,
             keep_images: 3,
             images_max_age: Duration::ZERO,
@@ -78,5 +81,12 @@ impl Default for Policy {
             hub: None,
             models: "/var/lib/berth/models".to_owned(),
         }
+    }
+}
+
+impl Policy {
+    /// Whether an app may be given what mounts by FUSE take.
+    pub fn allows_fuse(&self, app: &AppName) -> bool {
+        self.fuse_apps.iter().any(|allowed| allowed == "*" || allowed == app.as_str())
     }
 }

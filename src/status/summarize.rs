@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Status;
 use crate::model::{
-    App, Condition, ConditionStatus, ConditionType, Phase, PortBinding, Protocol, Reason, Source,
-    Timestamp,
+    App, Condition, ConditionStatus, ConditionType, Phase, PortBinding, Protocol, Reason, SSH_PORT,
+    Source, Timestamp,
 };
 use crate::plan::{Input, Look, Outcome, Plan, Step, Work};
 use crate::state::{Container, ContainerState, GpuHold, HealthSeen, ScanSeen, Want, models_of};
@@ -257,7 +257,9 @@ fn work(plan: &Plan) -> Option<(Reason, String)> {
 }
 
 fn url(ports: &[PortBinding]) -> Option<String> {
-    let port = ports.iter().find(|port| port.protocol == Protocol::Tcp)?;
+    let is_web =
+        |port: &&PortBinding| port.protocol == Protocol::Tcp && port.container_port != SSH_PORT;
+    let port = ports.iter().find(is_web)?;
     let host = if port.host_ip == "0.0.0.0" { "127.0.0.1" } else { port.host_ip.as_str() };
     Some(format!("http://{host}:{}/", port.host_port))
 }

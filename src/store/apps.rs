@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
@@ -139,24 +139,27 @@ impl Store {
     }
 
     fn write_app(&self, record: &AppRecord) -> io::Result<()> {
-        let path = self.app_file(record);
-        let new = self.own("uploads").join(format!("app-{}", self.number()));
-        let apps = self.own("apps");
-        let old = self.disk.read(&path).ok();
         let mut text = serde_json::to_vec_pretty(record)?;
         text.push(b'\n');
-        let written = self.disk.write_file(&new, &text);
-        if let Err(error) = written.and_then(|()| self.disk.rename(&new, &path)) {
+        self.replace(&self.own("apps"), &self.app_file(record), &text)
+    }
+
+    /// Gives a file of a folder a new text, that lasts; or leaves it as it was.
+    pub(super) fn replace(&self, folder: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
+        let new = self.own("uploads").join(format!("text-{}", self.number()));
+        let old = self.disk.read(path).ok();
+        let written = self.disk.write_file(&new, text);
+        if let Err(error) = written.and_then(|()| self.disk.rename(&new, path)) {
             let _ = self.disk.remove_file(&new);
             return Err(error);
         }
-        self.disk.sync_dir(&apps).inspect_err(|_| {
+        self.disk.sync_dir(folder).inspect_err(|_| {
             // What was not made to last is not said to be there.
             let back = old.map(|old| self.disk.write_file(&new, &old));
             let _ = match back {
-                Some(Ok(())) => self.disk.rename(&new, &path),
+                Some(Ok(())) => self.disk.rename(&new, path),
                 Some(Err(error)) => Err(error),
-                None => self.disk.remove_file(&path),
+                None => self.disk.remove_file(path),
             };
         })
     }

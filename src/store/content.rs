@@ -39,6 +39,11 @@ pub struct Content {
 }
 
 impl Content {
+    /// What an open file has.
+    pub(super) fn of(file: File, size: u64, way: Way) -> Self {
+        Self { file: Arc::new(file), size, way }
+    }
+
     /// A slice, at most [`SLICE`] long, all of it in memory. It may wait for the disk.
     pub fn slice(&self, from: u64, length: usize) -> io::Result<Bytes> {
         let length = length.min(SLICE);
@@ -88,7 +93,7 @@ impl Store {
                 Ok((stat, _)) if !stat.is_file => return Err(Error::NotAFile),
                 Ok((stat, file)) if (stat.inode, stat.size) == (entry.inode, entry.size) => {
                     let way = if entry.is_ours { Way::Map } else { Way::Read };
-                    let content = Content { file: Arc::new(file), size: stat.size, way };
+                    let content = Content::of(file, stat.size, way);
                     return Ok((entry, content));
                 }
                 Err(error) if !super::scan::is_absent(&error) => {

@@ -16,6 +16,15 @@ pub enum Error {
     /// There is no such thing.
     #[error("{0}")]
     Nothing(String),
+    /// There is no such repository.
+    #[error("{0}")]
+    Repository(String),
+    /// What was sent makes no sense.
+    #[error("{0}")]
+    Bad(String),
+    /// There is no such revision.
+    #[error("{0}")]
+    Revision(String),
     /// What is there is no file.
     #[error("Path is not a file")]
     NotAFile,
@@ -25,6 +34,9 @@ pub enum Error {
     /// What is there may not be changed.
     #[error("Version is immutable")]
     Immutable,
+    /// Apps mount it.
+    #[error("{0}")]
+    InUse(String),
     /// It contradicts what is there.
     #[error("{0}")]
     Conflict(String),

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     ops::Bound,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{entry::Entry, name::Key};
@@ -11,7 +14,7 @@ use crate::model::Digest;
 
 /// Every model, in the order of their names.
 #[derive(Debug, Default)]
-pub(super) struct Index(RwLock<BTreeMap<Key, Arc<Entry>>>);
+pub(super) struct Index(RwLock<BTreeMap<Key, Arc<Entry>>>, AtomicU64);
 
 /// What is wanted of a list.
 #[derive(Clone, Debug, Default)]
@@ -52,19 +55,40 @@ impl Index {
         self.read().get(key).cloned()
     }
 
+    /// A number that is another one after each change.
+    pub(super) fn stamp(&self) -> u64 {
+        self.1.load(Ordering::Acquire)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Key, Arc<Entry>>> {
+        let all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        self.1.fetch_add(1, Ordering::AcqRel);
+        all
+    }
+
     /// Puts an entry in the place of what was there.
     pub(super) fn put(&self, entry: Arc<Entry>) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        all.insert(entry.key.clone(), entry);
+        self.write().insert(entry.key.clone(), entry);
+    }
+
+    /// Changes several at once; none is one that is gone.
+    pub(super) fn change(&self, changes: BTreeMap<Key, Option<Arc<Entry>>>) {
+        let mut all = self.write();
+        for (key, entry) in changes {
+            match entry {
+                Some(entry) => all.insert(key, entry),
+                None => all.remove(&key),
+            };
+        }
     }
 
     pub(super) fn remove(&self, key: &Key) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.write().remove(key);
     }
 
     pub(super) fn fill(&self, entries: Vec<Entry>) {
         let all = entries.into_iter().map(|entry| (entry.key.clone(), Arc::new(entry))).collect();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = all;
+        *self.write() = all;
     }
 
     /// Everything, as it is now.

@@ -7,6 +7,7 @@
 //! {root}/.store/uploads/            what is on its way in, or out; emptied at the start
 //! {root}/.store/trash/              what was deleted, until its time is over
 //! {root}/.store/apps/               aliases, and versions that are frozen
+//! {root}/.store/hub/                histories and tags of the same models as repositories
 //! {root}/.store/reports/            what is inside contents; made again when it is lost
 //! {root}/.store/partial/            uploads that may go on after a break
 //! {root}/.store/quarantine/         contents that have changed on the disk
@@ -27,6 +28,7 @@ pub mod disk;
 mod entry;
 mod error;
 mod figures;
+mod hub;
 mod idle;
 mod index;
 mod ingest;
@@ -62,6 +64,10 @@ pub use content::{Content, SLICE, Way};
 pub use entry::{About, Entry};
 pub use error::Error;
 pub use figures::Figures;
+pub use hub::{
+    Change, Commit, File, Files, FoundCommit, NewCommit, Ref, RepoFacts, Tree, XorbDraft,
+    is_repo_name, ref_name, repo_path, shown,
+};
 pub use idle::lower_priority;
 pub use index::{Page, Query};
 pub use ingest::Upload;
@@ -120,6 +126,8 @@ pub struct Settings {
     pub immutable: Immutable,
     /// How many uploads may be under way.
     pub uploads_max: usize,
+    /// How long a part of a file is, for clients that send files in parts.
+    pub part_size: u64,
     /// What is let in and out.
     pub policy: Policy,
     /// How much of a file is looked into.
@@ -143,6 +151,7 @@ impl Settings {
             trash_ttl: Duration::from_hours(24 * 7),
             immutable: Immutable::Off,
             uploads_max: 64,
+            part_size: 256 << 20,
             policy: Policy::default(),
             scan: Limits::default(),
             scan_time: Limits::default().time,
@@ -232,6 +241,7 @@ pub struct Store {
     /// Held for reading while a blob is about to get another name, for writing while one goes.
     sweeping: RwLock<()>,
     next: AtomicU64,
+    hub: hub::Hub,
     figures: Arc<Figures>,
     bulletin: bulletin::Bulletin,
     /// Models that nobody has looked into yet.
@@ -285,6 +295,7 @@ impl Store {
             locks: std::array::from_fn(|_| Mutex::default()),
             sweeping: RwLock::default(),
             next: AtomicU64::new(1),
+            hub: hub::Hub::default(),
             figures,
             bulletin: bulletin::Bulletin::default(),
             waiting: Arc::default(),
@@ -292,6 +303,7 @@ impl Store {
             partials: Mutex::default(),
             _held: Held(held),
         };
+        hub::prepare(&store).map_err(Error::disk("the store can't be made"))?;
         store.recover()?;
         Ok(store)
     }

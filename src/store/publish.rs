@@ -154,7 +154,7 @@ impl Store {
         let staged = staged.map_err(failed)?;
         let published = {
             let _project = self.lock(&key.project);
-            self.place(&staged, order, size)
+            self.settle(&key.project, &key.app).and_then(|()| self.place(&staged, order, size))
         };
         // Afterwards, what was there before is out of sight, or all of what did not come to be.
         self.discard(&staged.folder);

@@ -187,6 +187,29 @@ impl Store {
         self.check_content(key, inspected)
     }
 
+    /// The same of a content that lies in the store already.
+    pub(super) fn vet_kept(&self, key: &Key, path: &str, digest: &Digest) -> Result<(), Error> {
+        let about = About { original_filename: Some(path.to_owned()), ..About::default() };
+        self.check_ending(key, &about)?;
+        let is_absent = self.disk.stat(&self.blob(digest)).is_err();
+        if is_absent && self.quarantined().iter().any(|rotten| rotten.sha256 == *digest) {
+            let why = "has changed on the disk, and is in quarantine: upload it again";
+            return Err(Error::Rotten(format!("the content of `{path}` {why}")));
+        }
+        if self.settings.policy.of(&key.project) != Danger::Block {
+            return Ok(());
+        }
+        let hint = hint(key, Some(path));
+        let inspected = if let Some(inspected) = self.inspected(digest, hint) {
+            inspected
+        } else {
+            let file = self.disk.open(&self.blob(digest));
+            let file = file.map_err(Error::disk("the content can't be read"))?;
+            self.look_into(digest, hint, &file)?
+        };
+        self.check_content(key, inspected)
+    }
+
     /// Looks into a model, if nobody has; `is_new` says that it was stored just now.
     pub fn inspect(&self, key: &Key, is_new: bool) -> Result<Inspected, Error> {
         let entry = self.get(key)?;

@@ -46,6 +46,7 @@ impl Store {
         self.clear_uploads().map_err(unreadable())?;
         self.recover_views();
         self.load_apps().map_err(unreadable())?;
+        super::hub::load(self).map_err(unreadable())?;
         self.load_marks().map_err(unreadable())?;
         trash::recover(self).map_err(unreadable())?;
         let known = self.disk.read(&self.own(KNOWN)).unwrap_or_default();
@@ -53,6 +54,7 @@ impl Store {
             serde_json::from_slice(&known).unwrap_or_default();
         let entries = self.scan().map_err(unreadable())?;
         self.index.fill(entries);
+        super::hub::recover(self)?;
         self.load_partials().map_err(unreadable())?;
         self.recover_whole();
         self.recount();
@@ -79,7 +81,14 @@ impl Store {
                 && self.disk.stat(&self.settings.root.join(key.folder())).is_err()
             {
                 let target = self.settings.root.join(key.folder());
-                self.disk.rename(&path, &target)?;
+                match self.disk.rename(&path, &target) {
+                    // Its version is gone: it was deleted since.
+                    Err(error) if is_absent(&error) => {
+                        self.discard(&path);
+                        continue;
+                    }
+                    moved => moved?,
+                }
                 if let Some(above) = target.parent() {
                     self.disk.sync_dir(above)?;
                 }

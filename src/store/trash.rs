@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Figures, OWN, Require, Store, What, entry::Entry, name::Key, scan::is_absent};
-use crate::model::Timestamp;
+use crate::model::{Digest, Timestamp};
 
 /// How long a content without a model is kept: an upload of the same content may be under way.
 const GRACE: Duration = Duration::from_hours(1);
@@ -47,6 +47,12 @@ pub struct Swept {
     pub bytes: u64,
 }
 
+/// The digest whose blob a path is.
+fn digest_of(path: &Path) -> Option<Digest> {
+    let first = path.parent()?.file_name()?.to_str()?;
+    Digest::parse(&format!("{first}{}", path.file_name()?.to_str()?))
+}
+
 impl Trashed {
     fn key(&self) -> Result<Key, Error> {
         Ok(Key::new(&self.project_id, &self.app_name, &self.version, &self.model_name)?)
@@ -74,6 +80,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Arc<Entry>, Error> {
         let _project = self.lock(&key.project);
+        self.settle(&key.project, &key.app)?;
         let entry = self.get(key)?;
         require.check(Some(&entry))?;
         if self.is_frozen(key) {
@@ -182,7 +189,9 @@ impl Store {
 
     /// Brings a deleted model back.
     pub fn restore(&self, id: &str) -> Result<Arc<Entry>, Error> {
-        let _project = self.lock(&self.trashed(id)?.key()?.project);
+        let key = self.trashed(id)?.key()?;
+        let _project = self.lock(&key.project);
+        self.settle(&key.project, &key.app)?;
         let (trashed, key) = self.restorable(id)?;
         let folder = self.own("trash").join(&trashed.id);
         let target = self.settings.root.join(key.folder());
@@ -222,6 +231,7 @@ impl Store {
             }
         }
         if !is_dry {
+            self.tidy_parts(now);
             self.sweep_reports().map_err(Error::disk("the reports can't be read"))?;
         }
         let blobs = self.own("blobs/sha256");
@@ -229,6 +239,9 @@ impl Store {
         for first in self.disk.list(&blobs).map_err(unreadable())? {
             for rest in self.disk.list(&blobs.join(&first)).map_err(unreadable())? {
                 let path = blobs.join(&first).join(rest);
+                if digest_of(&path).is_some_and(|digest| self.is_needed(&digest, Some(now))) {
+                    continue;
+                }
                 let Ok(stat) = self.disk.stat(&path) else { continue };
                 let changed = i64::try_from(stat.changed / 1_000_000).unwrap_or(0);
                 let is_old = GRACE <= now.since(Timestamp::from_millis(changed));
@@ -238,12 +251,18 @@ impl Store {
                 }
             }
         }
+        if !is_dry {
+            self.tidy_xorbs(now, 0 < swept.blobs);
+        }
         Ok(swept)
     }
 
     /// Removes a blob that has no other name. Whether it went.
     pub(super) fn sweep_blob(&self, path: &Path) -> bool {
         let _all = self.sweeping.write().unwrap_or_else(PoisonError::into_inner);
+        if digest_of(path).is_some_and(|digest| self.is_needed(&digest, None)) {
+            return false;
+        }
         let is_last = self.disk.stat(path).is_ok_and(|stat| stat.links == 1);
         let is_gone = is_last && self.disk.remove_file(path).is_ok();
         if let Some(folder) = path.parent().filter(|_| is_gone) {

@@ -55,6 +55,13 @@ impl Views {
     }
 }
 
+impl View {
+    /// The models in it.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.files.values()
+    }
+}
+
 impl Store {
     /// The version that a reference means now. A version that is there is meant as it is; then
     /// aliases count, `latest`, and ranges.

@@ -30,6 +30,9 @@ const PHASES: [Phase; 8] = [
     Phase::Unknown,
 ];
 
+const DRIFTS: &str = "Passes that found an app other than it was left.";
+const LOSSES: &str = "How often an app's container was made anew because it lost its GPUs.";
+
 /// How the queue stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
@@ -60,6 +63,7 @@ pub struct Metrics {
     queue_oldest_seconds: Gauge,
     work: Work,
     drifts: IntCounterVec,
+    gpu_losses: IntCounterVec,
     steps: IntCounterVec,
     manifest_errors: IntGauge,
     engine_up: IntGauge,
@@ -94,12 +98,8 @@ impl Metrics {
                 "How long the app that waits longest has been due.",
             )?,
             work: Work::new(r)?,
-            drifts: counter(
-                r,
-                "drift_total",
-                "Passes that found an app other than it was left.",
-                "app",
-            )?,
+            drifts: counter(r, "drift_total", DRIFTS, "app")?,
+            gpu_losses: counter(r, "app_gpu_losses_total", LOSSES, "app")?,
             steps: kept(
                 r,
                 IntCounterVec::new(
@@ -197,6 +197,17 @@ impl Metrics {
         count(&self.drifts, &[app.as_str()]);
     }
 
+    /// An app has GPUs: from now on it is counted how often it loses them. One that was never seen
+    /// at 0 would not be seen to rise.
+    pub fn has_gpus(&self, app: &AppName) {
+        let _ = self.gpu_losses.get_metric_with_label_values(&[app.as_str()]);
+    }
+
+    /// An app's container is made anew because it lost its GPUs.
+    pub fn gpus_lost(&self, app: &AppName) {
+        count(&self.gpu_losses, &[app.as_str()]);
+    }
+
     /// A step was carried out. Both words are of closed sets.
     pub fn step(&self, action: &'static str, outcome: &'static str) {
         count(&self.steps, &[action, outcome]);
@@ -267,6 +278,7 @@ impl Metrics {
     pub fn forget_app(&self, app: &AppName) {
         // It fails when the app never had a series, which is as good.
         let _ = self.drifts.remove_label_values(&[app.as_str()]);
+        let _ = self.gpu_losses.remove_label_values(&[app.as_str()]);
     }
 
     /// All of it, in Prometheus' text format.

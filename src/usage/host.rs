@@ -77,7 +77,7 @@ impl Host {
             purse: Purse::of(2),
             devices: BTreeMap::new(),
             interfaces: Vec::new(),
-            mounts: Mounts::default(),
+            mounts: Mounts::of(root),
             boot_s: None,
         };
         host.processors();

@@ -1,7 +1,11 @@
 //! The local disks. The table of mounts is long where containers are many, so it is read again
 //! only when the kernel says that it is another one.
 
-use std::{collections::BTreeSet, fs::File, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -10,11 +14,10 @@ use rustix::{
 
 use super::{files, text};
 
-const TABLE: &str = "/proc/self/mounts";
-
 /// The disks as they were last listed.
-#[derive(Default)]
 pub(super) struct Mounts {
+    /// Where the table is, and the root of what it names.
+    place: (PathBuf, PathBuf),
     table: Option<File>,
     disks: Vec<Disk>,
 }
@@ -26,6 +29,18 @@ struct Disk {
 }
 
 impl Mounts {
+    /// Those of this machine's first process where its files are mounted elsewhere and it lets
+    /// them be seen: a Berth in a container has others itself.
+    pub(super) fn of(proc_root: &Path) -> Self {
+        let (table, root) = (proc_root.join("1/mounts"), proc_root.join("1/root"));
+        let is_shown = proc_root != Path::new("/proc")
+            && files::open(&table).is_ok()
+            && rustix::fs::statvfs(&root).is_ok();
+        let own = ("/proc/self/mounts".into(), PathBuf::new());
+        let place = if is_shown { (table, root) } else { own };
+        Self { place, table: None, disks: Vec::new() }
+    }
+
     /// The room on local disks, each once. Other filesystems could hang, and are somebody else's.
     pub(super) fn rooms(&mut self, max: usize) -> Vec<(&str, StatVfs)> {
         if self.is_changed() {
@@ -38,7 +53,7 @@ impl Mounts {
     /// Whether the table is another one than when this was last asked (proc(5): poll).
     fn is_changed(&mut self) -> bool {
         let Some(table) = &self.table else {
-            self.table = files::open(Path::new(TABLE)).ok();
+            self.table = files::open(&self.place.0).ok();
             return true;
         };
         let mut asked = [PollFd::new(table, PollFlags::PRI)];
@@ -49,7 +64,7 @@ impl Mounts {
     fn list(&mut self) {
         let (mut buffer, mut seen) = (files::Buffer::default(), BTreeSet::new());
         self.disks.clear();
-        if files::read_once(Path::new(TABLE), &mut buffer).is_err() {
+        if files::read_once(&self.place.0, &mut buffer).is_err() {
             return;
         }
         for line in String::from_utf8_lossy(&buffer).lines() {
@@ -64,7 +79,8 @@ impl Mounts {
             if !is_local || (kind == "overlay" && at != "/") || is_known {
                 continue;
             }
-            if rustix::fs::statvfs(at).is_err() {
+            let path = format!("{}{at}", self.place.1.display());
+            if rustix::fs::statvfs(&*path).is_err() {
                 continue;
             }
             let mut labels = String::new();
@@ -72,7 +88,7 @@ impl Mounts {
             text::label(&mut labels, "fstype", kind);
             text::label(&mut labels, "mountpoint", at);
             seen.insert(device.to_owned());
-            self.disks.push(Disk { labels, at: at.to_owned() });
+            self.disks.push(Disk { labels, at: path });
         }
         self.disks.sort_by(|a, b| a.labels.cmp(&b.labels));
     }
@@ -88,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_table_is_read_only_when_it_is_another_one() {
-        let mut mounts = Mounts::default();
+        let mut mounts = Mounts::of(Path::new("/proc"));
         mounts.rooms(64);
         // Whatever else this machine does may mount something just now, but not each time.
         let is_kept = (0..1000).any(|_| {
@@ -99,5 +115,31 @@ mod tests {
         assert_eq!(mounts.rooms(0).len(), 0);
         mounts.table = None;
         assert!(!shows_marker(&mut mounts), "it is not read when it may be another one");
+    }
+
+    /// A Berth in a container shows the host's disks and not its own.
+    #[test]
+    fn where_the_hosts_files_are_elsewhere_its_disks_are_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = folder.path().join("1");
+        std::fs::create_dir_all(first.join("root/data")).unwrap();
+        let table = "/dev/sda1 / ext4 rw 0 0\n/dev/sdb1 /data xfs rw 0 0\n/dev/sdc1 /gone xfs rw 0 0\nproc /proc proc rw 0 0\n";
+        std::fs::write(first.join("mounts"), table).unwrap();
+        let mut mounts = Mounts::of(folder.path());
+        let labels: Vec<_> = mounts.rooms(64).into_iter().map(|(labels, _)| labels).collect();
+        assert_eq!(
+            labels,
+            [
+                "device=\"/dev/sda1\",fstype=\"ext4\",mountpoint=\"/\"",
+                "device=\"/dev/sdb1\",fstype=\"xfs\",mountpoint=\"/data\"",
+            ]
+        );
+        // Nothing of the first process can be seen: what Berth has itself.
+        let nothing = tempfile::tempdir().unwrap();
+        let (mut own, mut usual) = (Mounts::of(nothing.path()), Mounts::of(Path::new("/proc")));
+        let names = |mounts: &mut Mounts| {
+            mounts.rooms(64).iter().map(|(l, _)| (*l).to_owned()).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(names(&mut own).is_empty(), names(&mut usual).is_empty());
     }
 }

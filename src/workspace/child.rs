@@ -65,7 +65,7 @@ pub(super) async fn run(
         Err(_) => Err(Error::Timeout {
             url: job.shown.clone(),
             seconds: settings.deadline.as_secs(),
-            message: "all of it took too long".to_owned(),
+            message: "all of it took too long (git-timeout)".to_owned(),
         }),
     };
     match heard {
@@ -119,7 +119,8 @@ async fn listen(
             Ok(Err(error)) => return Err(failed(error.to_string())),
             Err(_) => {
                 let seconds = settings.idle.as_secs();
-                return Err(Error::Timeout { url: job.shown.clone(), seconds, message: last });
+                let message = format!("{last} (git-idle-timeout)");
+                return Err(Error::Timeout { url: job.shown.clone(), seconds, message });
             }
         };
         match serde_json::from_str(&line) {
@@ -153,7 +154,7 @@ fn end_of(job: &Job, status: Option<ExitStatus>, words: &str) -> Error {
     let file_too_large = rustix::process::Signal::XFSZ.as_raw();
     if status.and_then(|status| status.signal()) == Some(file_too_large) {
         return Error::TooLarge(format!(
-            "a file of the transfer exceeds {} bytes",
+            "a file of the transfer exceeds {} bytes (git-max-transfer)",
             job.limits.transfer_bytes
         ));
     }

@@ -81,9 +81,22 @@ pub struct ContextLimits {
     pub entries: u64,
 }
 
+/// What the files that Berth adds to a checkout may take on top.
+const ADDED: ContextLimits = ContextLimits { bytes: 2 << 20, entries: 16 };
+
+impl ContextLimits {
+    /// The limits for a checkout of so many bytes and files: what may be fetched may be built.
+    pub const fn of_checkout(bytes: u64, files: u64) -> Self {
+        Self {
+            bytes: bytes.saturating_add(ADDED.bytes),
+            entries: files.saturating_add(ADDED.entries),
+        }
+    }
+}
+
 impl Default for ContextLimits {
     fn default() -> Self {
-        Self { bytes: 2 * 1024 * 1024 * 1024, entries: 200_000 }
+        Self::of_checkout(8 << 30, 200_000)
     }
 }
 
@@ -116,12 +129,16 @@ pub enum Error {
         kind: &'static str,
     },
     /// The context is too large.
-    #[error("the build context has more than {limit} {what}; ignore some in .dockerignore")]
+    #[error(
+        "the build context has more than {limit} {what} ({option}); ignore some in .dockerignore"
+    )]
     TooMuch {
         /// How much is allowed.
         limit: u64,
         /// Of what: `bytes` or `files`.
         what: &'static str,
+        /// The operator's option that says so.
+        option: &'static str,
     },
     /// Folders lie too deep in each other.
     #[error("`{path}` lies deeper than {DEPTH} folders")]
@@ -424,10 +441,12 @@ impl<'a> Walk<'a> {
         self.bytes = self.bytes.saturating_add(bytes);
         let ContextLimits { bytes, entries } = self.limits;
         if entries < self.entries {
-            return Err(io::Error::other(Error::TooMuch { limit: entries, what: "files" }));
+            let (what, option) = ("files", "git-max-files");
+            return Err(io::Error::other(Error::TooMuch { limit: entries, what, option }));
         }
         if bytes < self.bytes {
-            return Err(io::Error::other(Error::TooMuch { limit: bytes, what: "bytes" }));
+            let (what, option) = ("bytes", "git-max-checkout");
+            return Err(io::Error::other(Error::TooMuch { limit: bytes, what, option }));
         }
         Ok(())
     }

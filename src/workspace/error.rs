@@ -146,6 +146,7 @@ impl Error {
             Self::TagMoved { .. } => Reason::TagMoved,
             Self::PathNotFound { .. } => Reason::PathNotFound,
             Self::NotAllowed { .. } => Reason::SourceNotAllowed,
+            Self::Disk { message, .. } if is_full(message) => Reason::DiskFull,
             Self::NoRepository { .. }
             | Self::Content { .. }
             | Self::TooLarge(_)
@@ -180,6 +181,17 @@ impl Error {
     }
 }
 
+/// Whether the system said that a disk has no room left. Some of it comes as a text alone, from
+/// the library that speaks git; nobody sets a language in the worker.
+fn is_full(message: &str) -> bool {
+    let kinds = [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT];
+    kinds.iter().any(|errno| {
+        let said = std::io::Error::from(*errno).to_string();
+        let words = said.split(" (os error").next().unwrap_or(&said);
+        message.contains(words)
+    })
+}
+
 /// A commit's first digits, for people.
 pub(super) fn short(commit: &str) -> String {
     commit.get(..12).unwrap_or(commit).to_owned()
@@ -209,6 +221,22 @@ pub(super) fn authority(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Fault G09: an operator sees that it is the disk.
+    #[test]
+    fn a_full_disk_is_called_so() {
+        for (errno, expected) in [
+            (rustix::io::Errno::NOSPC, Reason::DiskFull),
+            (rustix::io::Errno::DQUOT, Reason::DiskFull),
+            (rustix::io::Errno::ACCESS, Reason::FetchFailed),
+        ] {
+            let error = Error::disk(std::path::Path::new("/w"), &errno.into());
+            assert_eq!((error.reason(), error.is_permanent()), (expected, false), "{error}");
+        }
+        let path = "/w".to_owned();
+        let message = "failed to write a pack: No space left on device".to_owned();
+        assert_eq!(Error::Disk { path, message }.reason(), Reason::DiskFull);
+    }
 
     /// Fault G15: a token that was written as the user's name.
     #[test]

@@ -29,6 +29,7 @@ pub mod dockerfile;
 mod error;
 mod heads;
 pub mod ignore;
+mod left;
 mod look;
 mod metadata;
 mod place;
@@ -54,6 +55,7 @@ pub use access::{Access, HostLogin};
 pub use authorities::believe;
 pub use build_log::BuildLog;
 pub use error::Error;
+pub use left::{Found, Lies, Lying, look as look_through};
 pub use look::{News, Seen};
 pub use metadata::Metadata;
 pub use reach::Reach;
@@ -164,6 +166,32 @@ impl Workspace {
             remotes: Arc::default(),
             writing: Arc::default(),
         }
+    }
+
+    /// The folder of all of them.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Takes away what was found to be left behind, unless somebody has it, or there is data in it
+    /// by now. Whether it went.
+    pub async fn take_away(
+        &self,
+        app: Option<&AppName>,
+        found: Lies,
+        with_data: bool,
+    ) -> io::Result<bool> {
+        let turn = match app.map(|app| self.turn(app).try_lock_owned()) {
+            Some(Err(_)) => return Ok(false),
+            Some(Ok(turn)) => Some(turn),
+            None => None,
+        };
+        let root = self.root.clone();
+        let work = move || {
+            let _turn = turn;
+            left::take_away(&root, &found, with_data)
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|died| Err(io::Error::other(died)))
     }
 
     /// The folder of an app.

@@ -9,7 +9,7 @@ use super::metadata;
 use crate::model::AppName;
 
 /// How a folder is called that is on its way out. No app has such a name.
-const LEAVING: &str = ".leaving-";
+pub(super) const LEAVING: &str = ".leaving-";
 
 /// Removes the folder of an app, `data/` and all; answers whether there was one. It is out of the
 /// way at once, and what a crash leaves of it goes with the next one that is removed.

@@ -7,7 +7,9 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `BENCH_ONLY` | jobs, comma separated: `calls`, `one`, `ten`, `fifty`, `idle`, `rescan`, `clone`, `poll`,
-//! | | `build`, `metrics`, `serve` |
+//! | | `build`, `metrics`, `serve`, `models` |
+//! | `BENCH_BERTH` | the program that `models` measures, instead of the one of this build |
+//! | `BENCH_MIB` | how large the files of `models` are, in MiB |
 //! | `BENCH_CADVISOR` | the program that `metrics` is measured beside |
 //! | `BENCH_ROUNDS` | how many rounds a job has, instead of its own number |
 //! | `BENCH_COMPOSE` | a compose v2 program that is not installed as a plugin |
@@ -37,8 +39,9 @@ use bed::Bed;
 use report::Report;
 
 /// Jobs in the order in which they run.
-const JOBS: [&str; 11] = [
+const JOBS: [&str; 12] = [
     "calls", "one", "ten", "fifty", "idle", "rescan", "clone", "poll", "build", "metrics", "serve",
+    "models",
 ];
 
 fn main() {
@@ -104,6 +107,7 @@ async fn measure(job: &str, bed: &Bed) -> Vec<report::Row> {
         "metrics" => jobs::metrics::run(bed).await,
         "build" => jobs::build::run(bed).await,
         "serve" => jobs::serve::run(bed).await,
+        "models" => jobs::models::run(bed).await,
         _ => jobs::rescan::run().await,
     }
 }

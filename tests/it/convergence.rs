@@ -283,3 +283,30 @@ async fn a_steady_state_costs_two_reads_a_resync_and_changes_nothing() {
     assert!(cost("observe") <= 11, "{} observations in ten resyncs", cost("observe"));
     assert_eq!(cost("inspect"), 0);
 }
+
+/// Whoever follows the figures of all containers sees a new one of somebody else's soon; where
+/// nobody does, it costs nothing.
+#[tokio::test(start_paused = true)]
+async fn who_follows_figures_sees_containers_of_others_soon() {
+    let rig = Rig::new().has("chat", "shop/app:1");
+    let berth = rig.start();
+    berth.until_running("chat").await;
+    let looks = || rig.fake.counts().get("observe").copied().unwrap_or(0);
+    let is_seen =
+        |name: &str| berth.record.world().containers.iter().any(|there| there.name == name);
+    let usual = looks();
+    while looks() == usual {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // The next usual look is far away.
+    tokio::time::sleep(RESYNC / 3).await;
+    let before = looks();
+    rig.fake.add_foreign("unasked", Vec::new());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((looks(), is_seen("unasked")), (before, false));
+    berth.record.ask_figures(rig.clock.now());
+    rig.fake.add_foreign("asked", Vec::new());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(is_seen("asked") && is_seen("unasked"));
+    assert_eq!(looks(), before + 1);
+}

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use berth::workspace::context::{ContextLimits, ContextOptions, Error, ExtraFile, stream};
+use berth::workspace::context::{ContextLimits, ContextOptions, Error, ExtraFile, measure, stream};
 use berth::workspace::ignore::Ignore;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -334,4 +334,38 @@ fn a_stream_that_is_dropped_ends_its_thread() {
     let (patience, start) = (Duration::from_secs(20), Instant::now());
     runtime.shutdown_timeout(patience);
     assert!(start.elapsed() < patience);
+}
+
+/// What may be fetched may be built: repositories with gigabytes of Git LFS too.
+#[test]
+fn a_context_may_be_as_large_as_a_checkout() {
+    let folder = tempfile::tempdir().unwrap();
+    let sparse = |name: &str, bytes: u64| {
+        fs::File::create(folder.path().join(name)).unwrap().set_len(bytes).unwrap();
+    };
+    let options = |limits| ContextOptions {
+        dockerfile: Some(".berth/Dockerfile".to_owned()),
+        extra: vec![ExtraFile {
+            path: ".berth/Dockerfile".to_owned(),
+            bytes: Bytes::from_static(b"FROM scratch"),
+            is_executable: false,
+        }],
+        only: None,
+        limits,
+    };
+    let usual = berth::workspace::Settings::default();
+    let of_jobs = berth::execute::JobSettings::new("default", folder.path()).context;
+    sparse("weights", usual.tree_bytes_max);
+    let size = measure(folder.path(), &options(of_jobs)).unwrap();
+    assert!(usual.tree_bytes_max < size.bytes, "{size:?}");
+    // One that is larger than the operator allows is refused, with what to change.
+    sparse("more", 3 << 20);
+    let refusal = |limits| measure(folder.path(), &options(limits)).unwrap_err().to_string();
+    let said = refusal(of_jobs);
+    assert!(said.contains("bytes (git-max-checkout); ignore some in .dockerignore"), "{said}");
+    for nth in 0..20 {
+        sparse(&format!("small{nth}"), 0);
+    }
+    let said = refusal(ContextLimits::of_checkout(u64::MAX, 4));
+    assert!(said.contains("more than 20 files (git-max-files)"), "{said}");
 }

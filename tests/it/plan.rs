@@ -327,3 +327,35 @@ fn an_exhausted_port_range_is_said() {
     sim.world.containers.push(holder);
     assert!(sim.plan().says(Reason::NoPortFree).unwrap().contains("8001-8001"));
 }
+
+/// Only images of the base family have sshd and rclone, and mounts take the operator's word.
+#[test]
+fn services_need_an_image_that_has_them_and_mounts_the_operators_word() {
+    let key = format!("ssh-ed25519 AAAA{}", "x".repeat(60));
+    let more = format!("access: {{ssh: {{authorizedKeys: [{key}]}}}}\nworkspace: {{uid: 7}}");
+    let app = image_app("lab", OLD, &more);
+    let mut sim = Sim::new(&app).has_image(OLD);
+    let refused = sim.plan().says(Reason::InvalidManifest).unwrap().to_owned();
+    assert!(refused.contains("base family") && refused.contains(OLD), "{refused}");
+    sim.world.equipped.insert(format!("sha256:{OLD}"));
+    let plan = sim.plan();
+    let shape = &plan.container.as_ref().unwrap().shape;
+    assert_eq!(shape.env["SSH_PUBKEY"], key);
+    assert_eq!(shape.env["WORKSPACE_UID"], "7");
+    assert!(!shape.services.unwrap().fuse);
+
+    let more = "mounts: [{path: /far, readOnly: true, rclone: {remote: \"nas:x\", cache: full}}]";
+    let app = image_app("lab", OLD, more);
+    let mut sim = Sim::new(&app).has_image(OLD);
+    sim.world.equipped.insert(format!("sha256:{OLD}"));
+    assert!(sim.plan().says(Reason::NotAllowed).unwrap().contains("--allow-fuse lab"));
+    sim.policy.fuse_apps = vec!["other".to_owned()];
+    assert!(sim.plan().says(Reason::NotAllowed).is_some());
+    sim.policy.fuse_apps = vec!["lab".to_owned()];
+    let plan = sim.plan();
+    let shape = &plan.container.as_ref().unwrap().shape;
+    assert_eq!(shape.env["REMOTE_MOUNTS"], "nas:x /far ro cache=full");
+    assert!(shape.services.unwrap().fuse && shape.mounts.iter().all(|mount| mount.path != "/far"));
+    sim.policy.profile = berth::model::Profile::Restricted;
+    assert!(sim.plan().says(Reason::NotAllowed).unwrap().contains("restricted"));
+}

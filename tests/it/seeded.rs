@@ -1,5 +1,5 @@
 //! The seeded bugs stay what they are: patches that apply, each with a head that says which fault
-//! it brings back and which tests must find it. `make seeded` plants them one by one.
+//! it brings back and which tests must find it. `make seeded` plants them all, and wakes one by one.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -62,6 +62,12 @@ fn every_seeded_bug_still_applies() {
             continue;
         }
         faults.insert(&head[0].1);
+        // All are planted together: what one does it does only when it is awake.
+        let number: u32 = name.split('-').next().unwrap().parse().unwrap();
+        let switch = format!("crate::seeded::is({number})");
+        if !hunks.iter().any(|(_, old, new)| new.contains(&switch) && !old.contains(&switch)) {
+            wrong.push(format!("{name}: nothing in it asks `{switch}`"));
+        }
         for (file, old, new) in hunks {
             let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
             let found = count(&text.unwrap_or_default(), old);

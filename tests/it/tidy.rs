@@ -17,10 +17,11 @@ const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["status"],
     // Above this line nothing waits, fails or costs.
-    &["clock", "telemetry", "host", "secret", "inspect", "scan"],
-    &["source", "workspace", "engine", "gpu", "usage", "store", "auth", "audit"],
+    &["clock", "telemetry", "host", "secret", "inspect", "scan", "xet"],
+    &["source", "workspace", "engine", "gpu", "usage", "store", "auth", "audit", "backup"],
     &["queue", "record", "execute"],
     &["health", "intake", "compose", "forge", "doctor"],
+    &["notice"],
     &["reconcile"],
     &["controller", "server"],
     &["config"],
@@ -70,6 +71,7 @@ const PLACES: &[Place] = &[
     Place { word: "hyper", at: HTTP },
     Place { word: "hyper_util", at: HTTP },
     Place { word: "ureq", at: &["src/forge/", "src/workspace/"] },
+    Place { word: "lettre", at: &["src/notice/"] },
     Place { word: "prometheus", at: &["src/telemetry/"] },
     Place {
         word: "serde_yaml",

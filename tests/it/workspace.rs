@@ -501,23 +501,26 @@ async fn only_what_the_operator_allows_is_fetched() {
     assert_eq!(error.reason(), Reason::SourceNotAllowed, "fault G05");
 }
 
+type Limit = fn(&mut Settings);
+
 /// Fault G11.
 #[tokio::test]
 async fn a_repository_beyond_the_limits_is_refused() {
     let noise: String =
         (0..20_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_string()).collect();
-    let limits: [fn(&mut Settings); 4] = [
-        |settings| settings.transfer_bytes_max = 10_000,
-        |settings| settings.tree_bytes_max = 10_000,
-        |settings| settings.file_bytes_max = 10_000,
-        |settings| settings.files_max = 1,
+    let limits: [(Limit, &str); 4] = [
+        (|settings| settings.transfer_bytes_max = 10_000, "git-max-transfer"),
+        (|settings| settings.tree_bytes_max = 10_000, "git-max-checkout"),
+        (|settings| settings.file_bytes_max = 10_000, "git-max-file"),
+        (|settings| settings.files_max = 1, "git-max-files"),
     ];
-    for limit in limits {
+    for (limit, option) in limits {
         let bench = Bench::with(limit);
         bench.commit(&[("a", FILE, &noise), ("b", FILE, "")]);
         let server = bench.serve();
         let error = bench.fetch(&source(&server.url())).await.unwrap_err();
         assert!(matches!(error, Error::TooLarge(_) | Error::Content { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("({option})")), "{error}");
         assert!(error.is_permanent());
     }
 }

@@ -71,6 +71,23 @@ impl Docker {
         }
     }
 
+    /// Pauses a container, or lets it go on.
+    pub(super) async fn pause_by_hand(
+        &self,
+        id: &ContainerId,
+        is_paused: bool,
+    ) -> Result<Applied, Error> {
+        let outcome = async {
+            let (what, outcome) = if is_paused {
+                ("pause", self.client().pause_container(full(id)?).await)
+            } else {
+                ("unpause", self.client().unpause_container(full(id)?).await)
+            };
+            settle(outcome.map_err(|error| self.failure(what, error)))
+        };
+        within(if is_paused { "pause" } else { "unpause" }, CALL_LIMIT, outcome).await
+    }
+
     async fn create(&self, spec: &ContainerSpec, given: &Given) -> Result<Applied, Error> {
         let body = create_body(spec, given);
         gate::pass(&self.settings().gate, spec, given, &body)?;

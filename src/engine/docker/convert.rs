@@ -1,9 +1,9 @@
 //! A container as the engine's API wants it.
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount as EngineMount,
-    MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType,
-    MountVolumeOptions, NetworkingConfig, PortBinding as EnginePort, PortMap,
+    ContainerCreateBody, DeviceMapping, EndpointSettings, HostConfig, HostConfigLogConfig,
+    Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions,
+    MountType, MountVolumeOptions, NetworkingConfig, PortBinding as EnginePort, PortMap,
     RestartPolicy as EngineRestart, RestartPolicyNameEnum,
 };
 
@@ -14,6 +14,12 @@ use crate::model::{Command, Mount, MountSource, PortBinding, RestartPolicy, labe
 use crate::plan::{ContainerSpec, Shape};
 use crate::secret::Given;
 
+/// The first program of the base image.
+const BASE_INIT: &str = "/opt/berth/init";
+/// What mounts by FUSE take.
+pub(super) const FUSE_DEVICE: &str = "/dev/fuse";
+pub(super) const FUSE_CAPABILITY: &str = "SYS_ADMIN";
+
 /// What the engine is asked for to make a container, as its API wants it, without its secrets: for
 /// who shows it.
 pub fn asked(spec: &ContainerSpec) -> serde_json::Value {
@@ -23,11 +29,15 @@ pub fn asked(spec: &ContainerSpec) -> serde_json::Value {
 /// The body of a create call. Secrets are in it as far as they are given.
 pub(super) fn create_body(spec: &ContainerSpec, given: &Given) -> ContainerCreateBody {
     let shape = &spec.shape;
-    let (entrypoint, cmd) = command_of(&shape.command);
-    let own = shape.env.iter().filter(|(key, _)| !gpus::overrides(spec, key));
+    let (entrypoint, cmd) = match shape.services {
+        Some(_) => beside_services(command_of(&shape.command)),
+        None => command_of(&shape.command),
+    };
+    let own = shape.env.iter().filter(|(key, _)| !gpus::overrides(key));
     let mut env: Vec<_> = own.map(|(key, value)| format!("{key}={value}")).collect();
     env.extend(gpus::environment(spec));
-    let texts = given.env.iter().filter_map(|(key, value)| Some((key, value.text()?)));
+    let texts = given.env.iter().filter(|(key, _)| !gpus::overrides(key));
+    let texts = texts.filter_map(|(key, value)| Some((key, value.text()?)));
     env.extend(texts.map(|(key, value)| format!("{key}={value}")));
     let mut host = host_config(spec, given);
     gpus::put(spec, &mut host);
@@ -63,9 +73,19 @@ fn command_of(command: &Command) -> (Option<Vec<String>>, Option<Vec<String>>) {
     }
 }
 
+/// With services the command runs beside them: the image's first program is given it.
+fn beside_services(
+    (entrypoint, cmd): (Option<Vec<String>>, Option<Vec<String>>),
+) -> (Option<Vec<String>>, Option<Vec<String>>) {
+    let Some(entrypoint) = entrypoint else { return (None, cmd) };
+    let words = entrypoint.into_iter().chain(cmd.into_iter().flatten());
+    (Some(vec![BASE_INIT.to_owned()]), Some(words.collect()))
+}
+
 fn host_config(spec: &ContainerSpec, given: &Given) -> HostConfig {
     let shape = &spec.shape;
     let resources = &shape.resources;
+    let fuse = shape.services.is_some_and(|services| services.fuse);
     let memory = resources.memory_bytes.map(signed);
     HostConfig {
         network_mode: Some(shape.network.clone()),
@@ -84,14 +104,31 @@ fn host_config(spec: &ContainerSpec, given: &Given) -> HostConfig {
         shm_size: resources.shm_bytes.map(signed),
         pids_limit: resources.pids,
         log_config: Some(log_config()),
-        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        security_opt: Some(security(fuse)),
         cap_drop: Some(vec![if shape.restricted.is_some() { "ALL" } else { "NET_RAW" }.to_owned()]),
+        cap_add: fuse.then(|| vec![FUSE_CAPABILITY.to_owned()]),
+        devices: fuse.then(|| vec![fuse_device()]),
         readonly_rootfs: shape.restricted.map(|_| true),
         ipc_mode: Some("private".to_owned()),
         // A first process that reaps what the app leaves behind.
         init: Some(true),
         privileged: Some(false),
         ..Default::default()
+    }
+}
+
+/// No more rights than a program was started with; what mounts needs a profile that lets it.
+fn security(fuse: bool) -> Vec<String> {
+    let mut options = vec!["no-new-privileges".to_owned()];
+    options.extend(fuse.then(|| "apparmor=unconfined".to_owned()));
+    options
+}
+
+fn fuse_device() -> DeviceMapping {
+    DeviceMapping {
+        path_on_host: Some(FUSE_DEVICE.to_owned()),
+        path_in_container: Some(FUSE_DEVICE.to_owned()),
+        cgroup_permissions: Some("rwm".to_owned()),
     }
 }
 
@@ -180,8 +217,8 @@ fn engine_mount(spec: &ContainerSpec, mount: &Mount, given: &Given) -> Option<En
             }
         }
         MountSource::Host(path) => bind(path.clone()),
-        // What it means is among the shape's models.
-        MountSource::Model(_) => return None,
+        // Remotes the image mounts itself; what a model means is among the shape's models.
+        MountSource::Remote(_) | MountSource::Model(_) => return None,
         MountSource::Secret(_) => bind(given.files.get(&mount.path)?.display().to_string()),
         MountSource::Tmpfs(limit) => EngineMount {
             typ: Some(MountType::TMPFS),
@@ -240,6 +277,7 @@ mod tests {
             gpus: None,
             secrets: std::collections::BTreeMap::new(),
             restricted: None,
+            services: None,
             models: std::collections::BTreeMap::new(),
         };
         let spec_hash = SpecHash::of(&shape);

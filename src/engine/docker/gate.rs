@@ -10,6 +10,8 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::Value;
 
 use super::super::Error;
+use super::convert::{FUSE_CAPABILITY, FUSE_DEVICE};
+use super::gpus;
 use crate::model::Profile;
 use crate::plan::{ContainerSpec, Sealed};
 use crate::secret::Given;
@@ -49,6 +51,8 @@ const HOST: [&str; 16] = [
 ];
 /// What only containers with GPUs may have.
 const WITH_GPUS: [&str; 4] = ["Devices", "DeviceRequests", "GroupAdd", "Runtime"];
+/// What only containers that mount by FUSE may have.
+const WITH_FUSE: [&str; 2] = ["CapAdd", "Devices"];
 /// Where nodes of GPUs are.
 const NODES: [&str; 4] = ["/dev/nvidia", "/dev/dri/", "/dev/kfd", "/dev/dxg"];
 /// Who may use one of these is root on the host.
@@ -78,8 +82,12 @@ pub struct Gate {
     kept: Vec<PathBuf>,
     /// How tightly containers are held at least.
     profile: Profile,
+    /// The apps that may mount by FUSE.
+    fuse_apps: Vec<String>,
     /// The folder that stored models are mounted from; none is no store.
     models: Option<PathBuf>,
+    /// Where the store is: nobody else writes there.
+    store: Option<PathBuf>,
 }
 
 impl Gate {
@@ -91,7 +99,9 @@ impl Gate {
             host_mounts: policy.host_mounts.iter().map(PathBuf::from).collect(),
             kept: Vec::new(),
             profile: policy.profile,
+            fuse_apps: policy.fuse_apps.clone(),
             models: Some(Path::new(&policy.models).join(".store/mounts")),
+            store: Some(PathBuf::from(&policy.models)),
         }
     }
 
@@ -136,13 +146,20 @@ pub(super) fn pass(
 fn check(gate: &Gate, spec: &ContainerSpec, given: &Given, body: &Value) -> Passed {
     let host = &body["HostConfig"];
     only(body, "", &BODY, &[])?;
+    let fuse = check_fuse(gate, spec, host)?;
     let gpus: &[&str] = if spec.shape.gpus.is_some() { &WITH_GPUS } else { &[] };
-    only(host, "HostConfig.", &HOST, gpus)?;
+    let fuse_fields: &[&str] = if fuse { &WITH_FUSE } else { &[] };
+    only(host, "HostConfig.", &HOST, &[gpus, fuse_fields].concat())?;
     if host["Privileged"] != Value::Bool(false) {
         return no("HostConfig.Privileged", "no container of Berth is privileged");
     }
     check_namespaces(gate, host)?;
-    if words(&host["SecurityOpt"]) != ["no-new-privileges"] {
+    check_network(spec, body)?;
+    check_limits(host)?;
+    check_environment(spec, body)?;
+    let options = words(&host["SecurityOpt"]);
+    let is_unconfined = fuse && options == ["no-new-privileges", "apparmor=unconfined"];
+    if options != ["no-new-privileges"] && !is_unconfined {
         return no(
             "HostConfig.SecurityOpt",
             "the engine's own profiles and `no-new-privileges` hold for everyone",
@@ -160,6 +177,35 @@ fn check(gate: &Gate, spec: &ContainerSpec, given: &Given, body: &Value) -> Pass
     check_gpus(spec, host)?;
     let is_tight = gate.profile == Profile::Restricted || spec.shape.restricted.is_some();
     if is_tight { check_restricted(body) } else { Ok(()) }
+}
+
+/// Whether it is a container that mounts by FUSE, which its app may: it gets the one device, the
+/// one capability, and a profile that lets it mount.
+fn check_fuse(gate: &Gate, spec: &ContainerSpec, host: &Value) -> Result<bool, No> {
+    if !spec.shape.services.is_some_and(|services| services.fuse) {
+        return Ok(false);
+    }
+    let app = spec.app.as_str();
+    let field = "HostConfig.CapAdd";
+    if !gate.fuse_apps.iter().any(|allowed| allowed == "*" || allowed == app) {
+        let why =
+            format!("mounts take SYS_ADMIN: the operator allows it with `--allow-fuse {app}`");
+        no(field, why)?;
+    }
+    if words(&host["CapAdd"]) != [FUSE_CAPABILITY] {
+        no(field, "mounts take `SYS_ADMIN` and no other capability")?;
+    }
+    if spec.shape.gpus.is_none() {
+        let devices = host["Devices"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if !devices.iter().all(is_fuse) {
+            no("HostConfig.Devices", "mounts take `/dev/fuse` and no other device")?;
+        }
+    }
+    Ok(true)
+}
+
+fn is_fuse(device: &Value) -> bool {
+    device["PathOnHost"] == FUSE_DEVICE && device["PathInContainer"] == FUSE_DEVICE
 }
 
 /// Nothing but these fields.
@@ -185,6 +231,59 @@ fn check_namespaces(gate: &Gate, host: &Value) -> Passed {
     }
     if host["IpcMode"].as_str() != Some("private") {
         return no("HostConfig.IpcMode", "shared memory is each container's own");
+    }
+    Ok(())
+}
+
+/// The one network, under the app's own name and no other's.
+fn check_network(spec: &ContainerSpec, body: &Value) -> Passed {
+    const FIELD: &str = "NetworkingConfig.EndpointsConfig";
+    only(&body["NetworkingConfig"], "NetworkingConfig.", &["EndpointsConfig"], &[])?;
+    let network = body["HostConfig"]["NetworkMode"].as_str().unwrap_or_default();
+    for (name, endpoint) in
+        body["NetworkingConfig"]["EndpointsConfig"].as_object().into_iter().flatten()
+    {
+        if name != network {
+            return no(FIELD, format!("`{name}` is not the network of apps"));
+        }
+        only(endpoint, &format!("{FIELD}.{name}."), &["Aliases"], &[])?;
+        if words(&endpoint["Aliases"]).iter().any(|alias| *alias != spec.app.as_str()) {
+            return no(FIELD, "an app answers to its own name only");
+        }
+    }
+    Ok(())
+}
+
+/// What one container may fill or use up of the host (faults D36, H14).
+fn check_limits(host: &Value) -> Passed {
+    if host["PidsLimit"].as_i64().is_some_and(|most| most < 1) {
+        return no("HostConfig.PidsLimit", "the number of processes is limited");
+    }
+    let memory = |name: &str| host[name].as_i64();
+    if memory("MemorySwap") != memory("Memory") {
+        return no("HostConfig.MemorySwap", "there is no swap beyond the memory limit");
+    }
+    let log = &host["LogConfig"];
+    only(log, "HostConfig.LogConfig.", &["Type", "Config"], &[])?;
+    let options = ["max-size", "max-file", "mode", "max-buffer-size"];
+    only(&log["Config"], "HostConfig.LogConfig.Config.", &options, &[])?;
+    let is_bounded = log["Config"]["max-size"].is_string() && log["Config"]["max-file"].is_string();
+    if log["Type"].as_str() != Some("json-file") || !is_bounded {
+        return no("HostConfig.LogConfig", "logs stay with the engine, in files that have an end");
+    }
+    Ok(())
+}
+
+/// Which GPUs the hook of an engine gives is read from the environment, also where nobody asked for
+/// one; where nothing is said, the image says it (fault U09).
+fn check_environment(spec: &ContainerSpec, body: &Value) -> Passed {
+    let begin = format!("{}=", gpus::VISIBLE);
+    let mut said = words(&body["Env"]).into_iter().filter_map(|pair| pair.strip_prefix(&begin));
+    let granted = spec.shape.gpus.as_ref().map(|grant| grant.devices.join(","));
+    let is_good = |value: &str| value == gpus::NONE || granted.as_deref() == Some(value);
+    let first = said.next();
+    if !first.is_some_and(is_good) || !said.all(is_good) {
+        return no("Env", format!("`{}` names the granted GPUs, or none", gpus::VISIBLE));
     }
     Ok(())
 }
@@ -225,7 +324,7 @@ fn check_mount(gate: &Gate, spec: &ContainerSpec, given: &Given, mount: &Value) 
             match is_given {
                 true if mount["ReadOnly"] == Value::Bool(true) => Ok(()),
                 true => no("ReadOnly", "a secret can't be written"),
-                false => check_path(gate, spec, source),
+                false => check_path(gate, spec, mount),
             }
         }
         // A driver's options can mount any path of the host.
@@ -272,7 +371,8 @@ fn is_plain(path: &str) -> bool {
 
 /// A path of the host is the app's own folder, or below one that the operator lists: as it is
 /// written, and where it leads to (fault T11).
-fn check_path(gate: &Gate, spec: &ContainerSpec, source: &str) -> Passed {
+fn check_path(gate: &Gate, spec: &ContainerSpec, mount: &Value) -> Passed {
+    let source = mount["Source"].as_str().unwrap_or_default();
     if !is_plain(source) {
         return no("Source", format!("`{source}` is not a plain absolute path"));
     }
@@ -289,9 +389,9 @@ fn check_path(gate: &Gate, spec: &ContainerSpec, source: &str) -> Passed {
         );
     }
     // An engine elsewhere has paths of its own.
-    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let resolve = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let real = resolve(path);
     if real != path {
-        let resolve = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let is_own = is_own
             && gate
                 .workspaces
@@ -302,13 +402,22 @@ fn check_path(gate: &Gate, spec: &ContainerSpec, source: &str) -> Passed {
             return no("Source", format!("{source} leads to {real}, which may not be mounted"));
         }
     }
-    let sockets = SOCKETS.iter().map(Path::new);
-    for kept in sockets.chain(gate.kept.iter().map(PathBuf::as_path)) {
+    let gives = |kept: &Path| {
         let is_it = |path: &Path| kept.starts_with(path) || (!is_own && path.starts_with(kept));
-        if is_it(path) || is_it(&real) {
-            let kept = kept.display();
-            return no("Source", format!("{source} would give it {kept}, which no app gets"));
-        }
+        is_it(path) || is_it(&real)
+    };
+    let sockets = SOCKETS.iter().map(Path::new);
+    let mut kept = sockets.chain(gate.kept.iter().map(PathBuf::as_path));
+    if let Some(kept) = kept.find(|kept| gives(kept)) {
+        let kept = kept.display();
+        return no("Source", format!("{source} would give it {kept}, which no app gets"));
+    }
+    // What one app writes into a model all others read (fault S16).
+    let mut store = gate.store.iter().filter(|_| mount["ReadOnly"] != Value::Bool(true));
+    if let Some(store) = store.find(|store| gives(store) || gives(&resolve(store))) {
+        let why =
+            format!("{source} would let it write stored models, which are in {}", store.display());
+        return no("ReadOnly", format!("{why}: mount it with `readOnly: true`"));
     }
     Ok(())
 }
@@ -329,11 +438,19 @@ fn check_gpus(spec: &ContainerSpec, host: &Value) -> Passed {
     }
     let nodes = route.map(|route| route.nodes.as_slice()).unwrap_or_default();
     for device in host["Devices"].as_array().into_iter().flatten() {
+        if is_fuse(device) && spec.shape.services.is_some_and(|services| services.fuse) {
+            continue;
+        }
         let path = device["PathOnHost"].as_str().unwrap_or_default();
         let is_node = NODES.iter().any(|begin| path.starts_with(begin)) && is_plain(path);
         if !is_node || !nodes.iter().any(|node| node == path) {
             return no("HostConfig.Devices", format!("{path} is not one of the granted GPUs"));
         }
+    }
+    let groups = route.map(|route| route.groups.as_slice()).unwrap_or_default();
+    let is_node_group = |group: &&str| groups.iter().any(|one| one.to_string() == *group);
+    if !words(&host["GroupAdd"]).iter().all(is_node_group) {
+        return no("HostConfig.GroupAdd", "the groups are those of the granted GPUs' nodes");
     }
     match host["Runtime"].as_str() {
         None | Some("nvidia") => Ok(()),

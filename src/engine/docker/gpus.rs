@@ -17,9 +17,9 @@ use crate::state::{ContainerId, GpuHold, GpuWays};
 
 /// Which GPUs a container sees. An image may ask for all of them, so the key is always written
 /// (fault U09).
-const VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
+pub(super) const VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
 /// No GPU, and no driver files either.
-const NONE: &str = "void";
+pub(super) const NONE: &str = "void";
 /// What of the driver a container sees.
 const CAPABILITIES: &str = "NVIDIA_DRIVER_CAPABILITIES";
 /// How many GPUs an app was given, for the app.
@@ -93,7 +93,6 @@ pub(super) fn environment(spec: &ContainerSpec) -> Vec<String> {
     let env = &spec.shape.env;
     let mut said: Vec<(&str, String)> = Vec::new();
     match &spec.shape.gpus {
-        None if env.contains_key(VISIBLE) => {}
         None => said.push((VISIBLE, NONE.to_owned())),
         Some(grant) => {
             let devices = grant.devices.join(",");
@@ -114,8 +113,8 @@ pub(super) fn environment(spec: &ContainerSpec) -> Vec<String> {
 }
 
 /// Whether the user's value of a variable is replaced.
-pub(super) fn overrides(spec: &ContainerSpec, key: &str) -> bool {
-    key == VISIBLE && spec.shape.gpus.is_some()
+pub(super) fn overrides(key: &str) -> bool {
+    key == VISIBLE
 }
 
 fn way(spec: &ContainerSpec) -> GpuWay {
@@ -162,7 +161,7 @@ pub(super) fn put(spec: &ContainerSpec, host: &mut HostConfig) {
             path_in_container: Some(node.clone()),
             cgroup_permissions: Some("rw".to_owned()),
         };
-        host.devices = Some(nodes.iter().map(mapping).collect());
+        host.devices.get_or_insert_default().extend(nodes.iter().map(mapping));
     }
     if !groups.is_empty() {
         host.group_add = Some(groups.iter().map(ToString::to_string).collect());

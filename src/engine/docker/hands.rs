@@ -20,6 +20,14 @@ impl Hands for Docker {
         Box::pin(self.do_by_hand(id, deed))
     }
 
+    fn pause<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        is_paused: bool,
+    ) -> BoxFuture<'a, Result<Applied, Error>> {
+        Box::pin(self.pause_by_hand(id, is_paused))
+    }
+
     fn load<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<Load>, Error>> {
         Box::pin(async move {
             let path = format!("/containers/{}/stats?stream=false", full(id)?);

@@ -286,6 +286,9 @@ fn take_image(instance: &str, wire: ImageWire, world: &mut World) {
     }
     let labels = wire.labels.unwrap_or_default();
     let get = |key: &str| labels.get(key).map(String::as_str);
+    if get(label::BASE_SERVICES).is_some() {
+        world.equipped.insert(id.clone());
+    }
     if get(label::IMAGE_INSTANCE) != Some(instance) {
         return;
     }

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use super::super::{Applied, Deed, Error, Hands, Load};
 use super::Fake;
 use crate::model::{PortBinding, Protocol};
-use crate::state::ContainerId;
+use crate::state::{ContainerId, ContainerState};
 
 /// The patience of a container of which nobody said otherwise.
 const GRACE: Duration = Duration::from_secs(10);
@@ -35,6 +35,27 @@ impl Hands for Fake {
                 }
             }
         })
+    }
+
+    fn pause<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        is_paused: bool,
+    ) -> BoxFuture<'a, Result<Applied, Error>> {
+        Box::pin(self.call("pause", move |state, now| {
+            let (to, action) = if is_paused {
+                (ContainerState::Paused, "pause")
+            } else {
+                (ContainerState::Running, "unpause")
+            };
+            let instance = &self.instance;
+            match state.things.get_mut(id).filter(|thing| thing.runs()) {
+                Some(thing) => thing.state = to,
+                None => return Err(Error::NotFound(format!("no container {} runs", id.short()))),
+            }
+            state.tell(instance, id, action, now);
+            Ok(Applied::Changed)
+        }))
     }
 
     fn load<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<Load>, Error>> {

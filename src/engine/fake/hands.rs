@@ -336,6 +336,7 @@ mod tests {
             gpus: None,
             secrets: BTreeMap::new(),
             restricted: None,
+            services: None,
             models: BTreeMap::new(),
         };
         let spec_hash = SpecHash::of(&shape);

@@ -507,6 +507,9 @@ impl State {
                 world.nameless.insert(id.clone(), image.created);
             }
             let get = |key: &str| image.labels.get(key).map(String::as_str);
+            if get(label::BASE_SERVICES).is_some() {
+                world.equipped.insert(id.clone());
+            }
             let app = get(label::IMAGE_APP).and_then(|app| AppName::new(app).ok());
             if let (Some(app), true) = (app, get(label::IMAGE_INSTANCE) == Some(instance)) {
                 let tags = image.tags.iter().cloned().collect();

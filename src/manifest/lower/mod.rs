@@ -1,5 +1,6 @@
 //! Wire types to [`App`]: every check that needs a field's meaning, and every default.
 
+mod access;
 mod build;
 mod gpus;
 mod health;
@@ -102,7 +103,7 @@ impl Lower<'_> {
         let source = self.source(trail);
         let build = self.build(trail);
         let command = self.command(trail);
-        let ports = self.ports(trail);
+        let mut ports = self.ports(trail);
         let (env, mut secret_env) = self.env(&trail.key("env"));
         let models = self.models();
         if let Some(name) = self.name.filter(|_| models.hub && !env.contains_key(HF_TOKEN)) {
@@ -110,9 +111,11 @@ impl Lower<'_> {
             secret_env.entry(HF_TOKEN.to_owned()).or_insert_with(own);
         }
         let workspace = self.workspace(&trail.key("workspace"));
-        let mounts = self.mounts(&trail.key("mounts"), &workspace);
+        let mut mounts = self.mounts(&trail.key("mounts"), &workspace);
+        self.remotes_file(&trail.key("mounts"), &mut mounts);
         let mut resources = self.resources(&trail.key("resources"));
         let health = self.health(trail, &ports);
+        let ssh = self.ssh(trail, &mut ports, &mut mounts);
         let rollout = self.rollout(&trail.key("rollout"));
         let depends_on = self.depends_on(&trail.key("dependsOn"));
         let stop_grace_period = self.period(
@@ -147,6 +150,7 @@ impl Lower<'_> {
             gpus,
             metrics,
             profile: self.profile(),
+            ssh,
             models,
         })
     }

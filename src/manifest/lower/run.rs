@@ -156,6 +156,7 @@ impl Lower<'_> {
         let path =
             self.keep(&trail.key("path"), wire.path.as_ref(), |path| validate::mount_path(path));
         workspace.path = path.unwrap_or(workspace.path);
+        workspace.acl = wire.acl.filter(|wanted| !wanted);
         workspace.uid = self.keep(&trail.key("uid"), wire.uid.as_ref(), |uid| validate::uid(*uid));
         workspace
     }
@@ -199,9 +200,9 @@ impl Lower<'_> {
     }
 
     fn mount_source(&mut self, wire: &v1::Mount, trail: &Trail<'_>) -> Option<MountSource> {
-        let v1::Mount { volume, host, tmpfs, secret, key, model, .. } = wire;
+        let v1::Mount { volume, host, tmpfs, secret, key, model, rclone, .. } = wire;
         let named = [volume, host, secret, model].map(Option::is_some);
-        let named = [named.as_slice(), &[tmpfs.is_some()]].concat();
+        let named = [named.as_slice(), &[tmpfs.is_some(), rclone.is_some()]].concat();
         if key.is_some() && secret.is_none() {
             let message = "`key` chooses a value of a `secret`";
             self.problems.error(CONFLICT, &trail.key("key"), message).at_key();
@@ -211,7 +212,7 @@ impl Lower<'_> {
                 let problem = self.problems.error(
                     "manifest.missing-field",
                     trail,
-                    "a mount needs one of `volume`, `host`, `tmpfs`, `secret` and `model`",
+                    "a mount needs one of `volume`, `host`, `tmpfs`, `secret`, `model` and `rclone`",
                 );
                 for field in ["volume", "host", "tmpfs", "model", "secret", "config", "rclone"] {
                     problem.unless(trail.key(field).path());
@@ -220,8 +221,7 @@ impl Lower<'_> {
             }
             1 => {}
             _ => {
-                let message =
-                    "a mount has only one of `volume`, `host`, `tmpfs`, `secret` and `model`";
+                let message = "a mount has only one of `volume`, `host`, `tmpfs`, `secret`, `model` and `rclone`";
                 self.problems.error(CONFLICT, trail, message);
                 return None;
             }
@@ -229,6 +229,9 @@ impl Lower<'_> {
         if secret.is_some() {
             let wire = v1::SecretValue { secret: secret.clone(), key: key.clone() };
             return secret::reference(&wire, trail, self.problems).map(MountSource::Secret);
+        }
+        if let Some(wire) = rclone {
+            return self.remote(wire, trail);
         }
         if let Some(model) = model {
             let read = ModelRef::parse(model).map_err(Broken::new);

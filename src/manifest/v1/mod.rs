@@ -5,6 +5,7 @@
 //! field does not hide other mistakes. Fields of later features are not here: [`LATER`] lists
 //! them.
 
+mod access;
 mod gpus;
 mod secret;
 mod short;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(super) use access::{Access, AutoPort, Cache, Rclone};
 pub(super) use gpus::{Capability, Gpus, Share as GpuShareWire, Vendor as GpuVendorWire};
 pub(super) use secret::{
     HOLD_VALUES, Profile, SecretManifest, SecretSource, SecretValue, Security,
@@ -31,7 +33,6 @@ pub(super) const LATER_KINDS: [&str; 4] = ["Job", "Volume", "Network", "Model"];
 
 /// Fields that are known but not supported yet, with what to do instead. List indices are `[]`.
 pub(super) const LATER: &[(&str, &str)] = &[
-    ("spec.access", ""),
     ("spec.deletionPolicy", "volumes are kept when an app goes"),
     ("spec.keep", ""),
     ("spec.retries", "a count of failed health checks is `spec.health.retries`"),
@@ -41,11 +42,9 @@ pub(super) const LATER: &[(&str, &str)] = &[
     ("spec.source.mount", "the code is part of the image"),
     ("spec.build.context", "name the folder with `source.git.path`"),
     ("spec.mounts[].config", ""),
-    ("spec.mounts[].rclone", ""),
     ("spec.mounts[].deletionPolicy", "volumes are kept when an app goes"),
     ("spec.resources.ulimits", ""),
     ("spec.resources.gpus", "GPUs are asked for with `spec.gpus`"),
-    ("spec.workspace.acl", ""),
 ];
 
 /// A manifest of Berth: one app.
@@ -131,6 +130,8 @@ pub(super) struct Spec {
     pub(super) metrics: Option<Metrics>,
     /// How tightly its container is held.
     pub(super) security: Option<Security>,
+    /// How people get into its container.
+    pub(super) access: Option<Access>,
     /// How it uses stored models, beside what is mounted.
     pub(super) models: Option<Models>,
 }
@@ -315,7 +316,8 @@ pub(super) struct Resources {
     pub(super) pids: Option<i64>,
 }
 
-/// Something mounted into an app. Exactly one of `volume`, `host`, `tmpfs`, `secret` and `model`.
+/// Something mounted into an app. Exactly one of `volume`, `host`, `tmpfs`, `secret`, `model` and
+/// `rclone`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
@@ -331,6 +333,9 @@ pub(super) struct Mount {
     pub(super) host: Option<String>,
     /// Memory: its size, or more about it.
     pub(super) tmpfs: Option<Short<Amount, Tmpfs>>,
+    /// A remote of rclone: its name and the path there, or more about it. The image must be one of
+    /// Berth's base family, and the operator's policy must allow it.
+    pub(super) rclone: Option<Short<String, Rclone>>,
     /// The name of a secret, mounted as a file that can't be written.
     pub(super) secret: Option<String>,
     /// Which value of the secret. Default: its only one.
@@ -452,4 +457,7 @@ pub(super) struct Workspace {
     /// The user id that owns it.
     #[schemars(range(min = 0, max = 4_294_967_294_u32))]
     pub(super) uid: Option<i64>,
+    /// Whether new files stay usable by that user, whoever makes them, where the image is one of
+    /// Berth's base family. Default: true.
+    pub(super) acl: Option<bool>,
 }

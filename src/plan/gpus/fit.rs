@@ -242,22 +242,33 @@ impl<'a> Rooms<'a> {
     /// What is used by nobody who holds the device.
     fn strangers(&self, device: &Device<'_>, holders: &[&Holding]) -> u64 {
         let mut known: BTreeSet<&ContainerId> = BTreeSet::new();
-        let mut unused = 0;
+        let (mut vague, mut unused) = (BTreeSet::new(), 0);
         let is_told = self.devices.iter().any(|d| d.processes().any(|p| p.container.is_some()));
+        let is_vague = |process: &GpuProcess, container: Option<&ContainerId>| {
+            container.is_some()
+                && process.container.as_ref() == container
+                && process.memory.is_none()
+        };
         for holding in holders {
-            known.extend(holding.container.as_ref());
-            // Where nobody can tell which container a process is in, and of a program outside, what
-            // was promised explains what is used.
-            if holding.container.is_none() || !is_told {
+            let container = holding.container.as_ref();
+            // Where nobody can tell which container a process is in, or how much of the card it
+            // uses, and of a program outside, what was promised explains what is used.
+            let is_measured = is_told && !device.processes().any(|p| is_vague(p, container));
+            if let Some(container) = container.filter(|_| is_measured) {
+                known.insert(container);
+            } else {
+                vague.extend(container);
                 let is_granted = matches!(holding.hold, GpuHold::Granted(_));
                 let whole = if is_granted { device.usable() } else { 0 };
-                let promised = promise(holding).unwrap_or(whole);
+                let promised = promise(holding).unwrap_or(whole).max(use_of(device, holding));
                 unused = u64::saturating_add(unused, promised);
             }
         }
         let is_explained = |process: &&GpuProcess| {
             let container = process.container.as_ref();
-            container.is_some_and(|id| known.contains(id) || !self.up.contains(id))
+            container.is_some_and(|id| {
+                known.contains(id) || !self.up.contains(id) && !vague.contains(id)
+            })
         };
         let explained = device.processes().filter(is_explained);
         let explained: u64 = explained.filter_map(|process| process.memory).sum();

@@ -67,8 +67,13 @@ fn family(needs: Needs<'_>, policy: &Policy, default: u16, suffix: &str) -> Resu
     let with_gpu: Vec<_> =
         needs.frameworks.iter().filter(|framework| cares(framework)).cloned().collect();
     if let Some(driver) = policy.gpu_driver.as_deref().filter(|_| !with_gpu.is_empty()) {
-        return gpu(needs, driver, &with_gpu);
+        return gpu(needs, policy, (driver, &with_gpu), (default, suffix));
     }
+    python(needs, policy, default, suffix)
+}
+
+/// The operator's image, or another of its family, by the Python that is asked for.
+fn python(needs: Needs<'_>, policy: &Policy, default: u16, suffix: &str) -> Result<Base, Refusal> {
     let Some(ask) = needs.python else {
         let why = "the operator's base".to_owned();
         return Ok(Base { image: policy.base_image.clone(), why, has_cuda: false });
@@ -94,13 +99,30 @@ fn cares(framework: &Framework) -> bool {
     !framework.is_cpu && !framework.name.ends_with("-cpu")
 }
 
-fn gpu(needs: Needs<'_>, driver: &str, frameworks: &[Framework]) -> Result<Base, Refusal> {
+fn gpu(
+    needs: Needs<'_>,
+    policy: &Policy,
+    (driver, frameworks): (&str, &[Framework]),
+    (default, suffix): (u16, &str),
+) -> Result<Base, Refusal> {
     let allows = |minor: u16| needs.python.is_none_or(|ask| ask.wanted.allows(minor));
-    match cuda::choose(driver, frameworks, &allows) {
+    match cuda::choose(driver, frameworks, &allows, default) {
         Ok((name, image, why)) => {
             named(&name, format!("{why}; its Python is 3.{}", image.python), true)
         }
         Err(NoImage::DriverTooOld(message)) => refuse(Reason::DriverTooOld, &message),
+        // What brings its own CUDA needs none of the base's.
+        Err(NoImage::Python(have)) if frameworks.iter().all(cuda::is_complete) => {
+            let names: Vec<_> = frameworks.iter().map(|found| found.name.as_str()).collect();
+            let base = python(needs, policy, default, suffix)?;
+            let brings = if names.len() == 1 { "brings its" } else { "bring their" };
+            let why = format!(
+                "{}; the CUDA images for this driver have {have}, and {} {brings} own CUDA",
+                base.why,
+                names.join(" and ")
+            );
+            Ok(Base { why, ..base })
+        }
         Err(NoImage::Python(have)) => {
             let (by, text) =
                 needs.python.map_or(("", ""), |ask| (ask.by.as_str(), ask.text.as_str()));
@@ -276,7 +298,12 @@ mod tests {
                 Some("570.26"),
                 Ok("nvidia/cuda:12.8.1-cudnn-runtime-ubuntu24.04"),
             ),
-            (Some("3.11"), &["torch"], Some("570.26"), Err(Reason::PythonMissing)),
+            // These bring their own CUDA; TensorFlow needs that of the base.
+            (Some("3.11"), &["torch"], Some("570.26"), Ok("python:3.11-slim")),
+            (Some("3.11"), &["torch", "jax"], Some("570.26"), Ok("python:3.11-slim")),
+            (Some("2.7"), &["torch"], Some("570.26"), Err(Reason::PythonMissing)),
+            (Some("3.11"), &["torch", "tensorflow"], Some("570.26"), Err(Reason::PythonMissing)),
+            (None, &["torch"], Some("570.26"), Ok("nvidia/cuda:12.8.1-cudnn-runtime-ubuntu24.04")),
             (None, &["torch"], Some("390.1"), Err(Reason::DriverTooOld)),
         ] {
             let seen = family_of(python, names, driver);

@@ -80,8 +80,14 @@ const fn row(name: &'static str, from: (u16, u16), cuda: Cuda, cudnn: Option<u16
     Row { name, from, cuda, cudnn }
 }
 
-/// The frameworks. `PyTorch` brings its own cuDNN.
+/// The frameworks that bring their own CUDA: the base has to have none.
+const COMPLETE: [&str; 2] = ["torch", "jax"];
+
+/// The frameworks. `PyTorch` brings its own cuDNN. `make cuda-table` compares the rows with what
+/// the newest packages say.
 const FRAMEWORKS: &[Row] = &[
+    row("torch", (2, 15), (13, 2), None),
+    row("torch", (2, 11), (13, 0), None),
     row("torch", (2, 8), (12, 8), None),
     row("torch", (2, 7), (12, 6), None),
     row("torch", (2, 5), (12, 4), None),
@@ -92,7 +98,8 @@ const FRAMEWORKS: &[Row] = &[
     row("tensorflow", (2, 15), (12, 2), Some(8)),
     row("tensorflow", (2, 12), (11, 8), Some(8)),
     row("tensorflow", (2, 5), (11, 2), Some(8)),
-    row("onnxruntime-gpu", (1, 19), (12, 1), Some(9)),
+    row("onnxruntime-gpu", (1, 27), (13, 0), Some(9)),
+    row("onnxruntime-gpu", (1, 19), (12, 6), Some(9)),
     row("onnxruntime-gpu", (1, 15), (11, 8), Some(8)),
     row("jax", (0, 4), (12, 1), Some(9)),
 ];
@@ -104,14 +111,44 @@ pub(super) fn of_driver(driver: &str) -> Option<Cuda> {
     known.map(|(_, cuda)| *cuda)
 }
 
+/// Whether a framework runs on a base without CUDA.
+pub(super) fn is_complete(framework: &Framework) -> bool {
+    COMPLETE.contains(&framework.name.as_str())
+}
+
+/// The newest row of a framework that a driver can run, and the one after it, which it can't.
+fn newest_for(name: &str, highest: Option<Cuda>) -> (Option<&'static Row>, Option<&'static Row>) {
+    let can = |row: &&Row| highest.is_none_or(|highest| row.cuda.0 <= highest.0);
+    let rows = || FRAMEWORKS.iter().filter(|row| row.name == name);
+    (rows().find(can), rows().take_while(|row| !can(row)).last())
+}
+
+/// What pip has to be told so that a framework without a version is one that the driver can run:
+/// `torch<2.11`. The newest may ask for a newer major version of CUDA.
+pub(super) fn bounds(driver: &str, frameworks: &[Framework]) -> Vec<String> {
+    let Some(highest) = of_driver(driver) else { return Vec::new() };
+    let bound = |framework: &Framework| {
+        let is_open = framework.version.is_none() && framework.cuda.is_none() && !framework.is_cpu;
+        let (_, next) = newest_for(&framework.name, Some(highest));
+        let (major, minor) = next.filter(|_| is_open)?.from;
+        Some(format!("{}<{major}.{minor}", framework.name))
+    };
+    frameworks.iter().filter_map(bound).collect()
+}
+
 /// Which CUDA and cuDNN a framework asks for, when that is known.
-fn of_framework(framework: &Framework) -> (Option<Cuda>, Option<u16>) {
+fn of_framework(framework: &Framework, highest: Option<Cuda>) -> (Option<Cuda>, Option<u16>) {
     let version = framework.version.as_deref().and_then(two_numbers);
-    let rows = FRAMEWORKS.iter().filter(|row| row.name == framework.name);
-    // Without a version the newest would be installed; what it asks for changes every few months.
-    let row = version.and_then(|version| rows.clone().find(|row| row.from <= version));
-    let cudnn = row.or_else(|| rows.clone().next()).and_then(|row| row.cudnn);
-    (framework.cuda.or_else(|| row.map(|row| row.cuda)), cudnn)
+    let mut rows = FRAMEWORKS.iter().filter(|row| row.name == framework.name);
+    let row = match version {
+        Some(version) => rows.find(|row| row.from <= version),
+        // Without a version the newest that the driver can run is installed.
+        None => newest_for(&framework.name, highest).0,
+    };
+    let cudnn = row.and_then(|row| row.cudnn);
+    // What brings its own CUDA runs on whatever the driver has.
+    let counts = version.is_some() || !is_complete(framework);
+    (framework.cuda.or_else(|| row.filter(|_| counts).map(|row| row.cuda)), cudnn)
 }
 
 fn two_numbers(text: &str) -> Option<(u16, u16)> {
@@ -131,18 +168,19 @@ pub(super) enum NoImage {
 }
 
 /// The image for a driver and what a project asks for, with the reason. `allows` tells which
-/// Pythons are good for the project.
+/// Pythons are good for the project; `usual` is the one that is best.
 pub(super) fn choose(
     driver: &str,
     frameworks: &[Framework],
     allows: &dyn Fn(u16) -> bool,
+    usual: u16,
 ) -> Result<(String, CudaImage, String), NoImage> {
     let highest = of_driver(driver);
     if highest.is_none() && two_numbers(driver.trim()).is_some() {
         let why = format!("the GPUs' driver {driver} is older than every CUDA image: update it");
         return Err(NoImage::DriverTooOld(why));
     }
-    let asked = frameworks.iter().map(|framework| (framework, of_framework(framework)));
+    let asked = frameworks.iter().map(|framework| (framework, of_framework(framework, highest)));
     let asked: Vec<_> = asked.collect();
     let newest = asked.iter().filter_map(|(framework, (cuda, _))| Some(((*cuda)?, *framework)));
     let newest = newest.max_by_key(|(cuda, _)| *cuda);
@@ -166,7 +204,8 @@ pub(super) fn choose(
     let major = wanted.unwrap_or(limit).0;
     let fit = IMAGES.iter().filter(|image| image.cuda <= limit && image.cuda.0 == major);
     let fit: Vec<_> = fit.collect();
-    let usable: Vec<_> = fit.iter().filter(|image| allows(image.python)).collect();
+    let mut usable: Vec<_> = fit.iter().filter(|image| allows(image.python)).collect();
+    usable.sort_by_key(|image| (std::cmp::Reverse(image.cuda), image.python != usual));
     let cudnn = asked.iter().filter_map(|(_, (_, cudnn))| *cudnn).max();
     let has_cudnn = |image: &&&&CudaImage| cudnn.is_none_or(|cudnn| image.cudnn == cudnn);
     let Some(image) = usable.iter().find(has_cudnn).or(usable.first()) else {
@@ -205,7 +244,7 @@ mod tests {
 
     fn chosen(driver: &str, asked: &[&str]) -> Result<String, NoImage> {
         let asked: Vec<_> = asked.iter().map(|text| framework(text)).collect();
-        choose(driver, &asked, &|_| true)
+        choose(driver, &asked, &|_| true, 10)
             .map(|(name, ..)| name.trim_start_matches("nvidia/cuda:").to_owned())
     }
 
@@ -239,7 +278,18 @@ mod tests {
             ("580.65", &["tensorflow 2.15.0"], "12.2.2-cudnn8-runtime-ubuntu22.04"),
             ("580.65", &["tensorflow 2.18.0"], "12.5.1-cudnn-runtime-ubuntu22.04"),
             ("580.65", &["onnxruntime-gpu 1.17.0"], "11.8.0-cudnn8-runtime-ubuntu22.04"),
+            ("580.65", &["onnxruntime-gpu 1.26.0"], "12.6.3-cudnn-runtime-ubuntu22.04"),
+            ("580.65", &["onnxruntime-gpu 1.27.0"], "13.0.2-cudnn-runtime-ubuntu24.04"),
+            ("580.65", &["torch 2.10.0"], "12.8.1-cudnn-runtime-ubuntu22.04"),
+            ("580.65", &["torch 2.11.0"], "13.0.2-cudnn-runtime-ubuntu24.04"),
+            // Newer than every image: the wheel brings its own.
+            ("580.65", &["torch 2.15.0"], "13.0.2-cudnn-runtime-ubuntu24.04"),
             ("580.65", &["jax - 13.0"], "13.0.2-cudnn-runtime-ubuntu24.04"),
+            // The newest that the driver can run would be installed.
+            ("580.65", &["torch -"], "13.0.2-cudnn-runtime-ubuntu24.04"),
+            ("580.65", &["tensorflow -"], "12.5.1-cudnn-runtime-ubuntu22.04"),
+            ("580.65", &["onnxruntime-gpu -"], "13.0.2-cudnn-runtime-ubuntu24.04"),
+            ("560.28", &["onnxruntime-gpu -"], "12.6.3-cudnn-runtime-ubuntu22.04"),
             ("unknown", &["torch 2.3 12.8"], "12.8.1-cudnn-runtime-ubuntu22.04"),
             ("580.65", &["torch 2.1", "tensorflow 2.18"], "12.5.1-cudnn-runtime-ubuntu22.04"),
         ] {
@@ -253,7 +303,13 @@ mod tests {
             unreachable!("CUDA 13 on an old driver")
         };
         assert!(why.starts_with("jax asks for CUDA 13.0, the GPUs' driver 535.129"), "{why}");
-        for (driver, asked) in [("470.42", &["torch 2.1"][..]), ("390.157", &[])] {
+        for (driver, asked) in [
+            ("470.42", &["torch 2.1"][..]),
+            ("390.157", &[]),
+            ("535.54", &["torch 2.11.0"]),
+            ("575.51", &["torch 2.12.1"]),
+            ("575.51", &["onnxruntime-gpu 1.28"]),
+        ] {
             let said = chosen(driver, asked);
             assert!(matches!(said, Err(NoImage::DriverTooOld(_))), "{driver}: {said:?}");
         }
@@ -261,7 +317,7 @@ mod tests {
 
     #[test]
     fn the_systems_python_counts() {
-        let with = |minor: u16| choose("570.26", &[], &|python| python == minor);
+        let with = |minor: u16| choose("570.26", &[], &|python| python == minor, 10);
         assert!(
             with(12).is_ok_and(|(name, ..)| name.ends_with("12.8.1-cudnn-runtime-ubuntu24.04"))
         );
@@ -269,10 +325,41 @@ mod tests {
         assert_eq!(with(11), Err(NoImage::Python("3.10 and 3.12".to_owned())));
     }
 
+    /// The operator's usual Python is taken where an image has it, of the same CUDA version.
+    #[test]
+    fn the_usual_python_comes_first() {
+        for (driver, usual, expected) in [
+            ("570.26", 12, "12.8.1-cudnn-runtime-ubuntu24.04"),
+            ("570.26", 11, "12.8.1-cudnn-runtime-ubuntu22.04"),
+            ("550.54", 12, "12.4.1-cudnn-runtime-ubuntu22.04"),
+        ] {
+            let (name, ..) =
+                choose(driver, &[], &|_| true, usual).unwrap_or_else(|_| unreachable!());
+            assert_eq!(name, format!("nvidia/cuda:{expected}"), "{driver} {usual}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_version_is_bounded_by_the_driver() {
+        for (driver, asked, expected) in [
+            ("535.129", &["torch -"][..], &["torch<2.11"][..]),
+            ("580.65", &["torch -", "onnxruntime-gpu -"], &[]),
+            ("575.51", &["onnxruntime-gpu -", "tensorflow -"], &["onnxruntime-gpu<1.27"]),
+            ("470.42", &["torch -"], &["torch<2.1"]),
+            ("535.129", &["torch 2.12.1"], &[]),
+            ("535.129", &["torch - 12.6"], &[]),
+            ("unknown", &["torch -"], &[]),
+        ] {
+            let asked: Vec<_> = asked.iter().map(|text| framework(text)).collect();
+            assert_eq!(bounds(driver, &asked), expected, "{driver} {asked:?}");
+        }
+    }
+
     #[test]
     fn a_missing_cudnn_is_said() {
         let asked = [framework("onnxruntime-gpu 1.20")];
-        let why = choose("535.54", &asked, &|_| true).map(|(_, _, why)| why).unwrap_or_default();
+        let why =
+            choose("535.54", &asked, &|_| true, 10).map(|(_, _, why)| why).unwrap_or_default();
         assert!(why.ends_with("cuDNN 9 is asked for, which has no image for this driver"), "{why}");
     }
 

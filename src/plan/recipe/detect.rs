@@ -32,6 +32,23 @@ pub(super) enum Kind {
     Node,
 }
 
+impl Kind {
+    /// Whether a tool with rules of its own chooses the versions.
+    pub(super) fn is_by_tool(&self) -> bool {
+        matches!(self, Self::Uv | Self::Poetry { .. } | Self::Pipenv { .. } | Self::Node)
+    }
+
+    /// The lock file that decides what is installed.
+    pub(super) fn lock(&self) -> Option<&'static str> {
+        match self {
+            Self::Uv => Some("uv.lock"),
+            Self::Poetry { is_locked: true } => Some("poetry.lock"),
+            Self::Pipenv { is_locked: true } => Some("Pipfile.lock"),
+            _ => None,
+        }
+    }
+}
+
 /// The manifest's own choice comes first, then these, in this order.
 pub(super) const LOOKED_FOR: &str = "Dockerfile, requirements.txt, pyproject.toml, uv.lock, \
      poetry.lock, Pipfile, environment.yml, setup.py, package.json";

@@ -25,6 +25,8 @@ use crate::state::{BaseImage, Checkout, Policy, World};
 const DOCKERFILE: &str = "Dockerfile";
 /// Goes up when images that were built from generated Dockerfiles must be built anew.
 const GENERATOR: u32 = 2;
+/// The same for those that had the operator's CA bundle.
+const GENERATOR_WITH_CA: u32 = 3;
 
 /// Decides how the image of `app` is built from `checkout`.
 ///
@@ -47,7 +49,13 @@ pub(super) fn recipe(
             "`build.caBundle` is set, and the operator has configured no CA bundle",
         );
     }
-    if let Some((path, why)) = dockerfile_in_source(app, checkout)? {
+    if let Some((path, mut why)) = dockerfile_in_source(app, checkout)? {
+        if app.spec.build.ca_bundle {
+            why.push_str(
+                "; build.caBundle only puts the CA bundle into the context, as .berth/ca.crt: \
+                 what the build trusts is up to the Dockerfile",
+            );
+        }
         let dockerfile = Dockerfile::InSource(path);
         return Ok(bare(app, checkout, rebuilds, policy, dockerfile, why));
     }
@@ -82,6 +90,8 @@ struct Generation {
     python: Option<detect::PythonAsk>,
     /// Whether `PyTorch` is to come without CUDA.
     is_torch_cpu: bool,
+    /// What pip is told beside what the project asks for.
+    bounds: Vec<String>,
     /// The command that the image gets.
     command: Option<Vec<String>>,
 }
@@ -103,6 +113,16 @@ impl Generation {
             && app.spec.build.base.is_none()
             && !has_index
             && frameworks.iter().any(|found| found.name == "torch" && found.cuda.is_none());
+        let is_free = app.spec.build.base.is_none() && !has_index && !kind.is_by_tool();
+        let driver = policy.gpu_driver.as_deref().filter(|_| is_free);
+        let bounds = driver.map_or_else(Vec::new, |driver| cuda::bounds(driver, &frameworks));
+        let why = match (driver.filter(|_| !bounds.is_empty()), kind.lock()) {
+            (Some(driver), _) => format!("{why}; {} for the driver {driver}", bounds.join(", ")),
+            (None, Some(lock)) if is_torch_cpu => {
+                format!("{why}; {lock} decides which PyTorch, with CUDA or without")
+            }
+            _ => why,
+        };
         let command = write::command(&kind, checkout);
         if app.spec.command == Command::Image && command.is_none() && base::is_bare(&base.image) {
             return refuse(
@@ -111,7 +131,7 @@ impl Generation {
                  `web: …` to the repository",
             );
         }
-        Ok(Self { kind, why, base, python, is_torch_cpu, command })
+        Ok(Self { kind, why, base, python, is_torch_cpu, bounds, command })
     }
 
     /// What the base's name means now; none when the engine does not have it.
@@ -161,15 +181,19 @@ impl Generation {
             packages: &'a [String],
             python: Option<(&'a str, &'a str)>,
             is_torch_cpu: bool,
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            bounds: &'a [String],
             command: Option<&'a [String]>,
         }
+        let has_ca = app.spec.build.ca_bundle;
         let python = self.python.as_ref();
         Digest::of_value(&Inputs {
-            generator: GENERATOR,
+            generator: if has_ca { GENERATOR_WITH_CA } else { GENERATOR },
             kind: format!("{:?}", self.kind),
             packages: &app.spec.build.packages,
             python: python.map(|ask| (ask.by.as_str(), ask.text.as_str())),
             is_torch_cpu: self.is_torch_cpu,
+            bounds: &self.bounds,
             command: self.command.as_deref(),
         })
     }

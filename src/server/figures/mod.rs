@@ -24,6 +24,7 @@ use self::scans::Scans;
 use super::{Shared, problem::Problem};
 use crate::engine::escapes::Known;
 use crate::gpu::Cards;
+use crate::notice;
 use crate::scan;
 use crate::telemetry::{
     Exposed,
@@ -56,6 +57,8 @@ pub struct Figures {
     pub escapes: Arc<Known>,
     /// What is known of vulnerabilities in images; none without a database.
     pub scans: Option<Arc<scan::Book>>,
+    /// Who is told when something is wrong; none without targets.
+    pub notices: Option<Arc<notice::Board>>,
 }
 
 impl Default for Figures {
@@ -69,6 +72,7 @@ impl Default for Figures {
             host: host_name(),
             escapes: Arc::default(),
             scans: None,
+            notices: None,
         }
     }
 }
@@ -80,6 +84,13 @@ impl Figures {
         self.sources.push(Arc::clone(&escapes) as Arc<dyn Exposed>);
         self.sources.extend(scans.clone().map(|book| Arc::new(Scans(book)) as Arc<dyn Exposed>));
         Self { escapes, scans, ..self }
+    }
+
+    /// With who is told when something is wrong, in figures too.
+    #[must_use]
+    pub fn telling(mut self, notices: Option<Arc<notice::Board>>) -> Self {
+        self.sources.extend(notices.clone().map(|board| board as Arc<dyn Exposed>));
+        Self { notices, ..self }
     }
 }
 

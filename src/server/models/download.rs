@@ -94,10 +94,21 @@ pub(in super::super) async fn download(
     headers: HeaderMap,
 ) -> Answer {
     let store = store(&shared, Verb::Read).await?;
-    let mut found = find(&store, names, &wish)?;
-    if method == Method::HEAD {
+    let found = find(&store, names, &wish)?;
+    send(store, found, &client, &method, &headers).await
+}
+
+/// Sends what was found: all of it, the parts that are asked for, or why not.
+pub(in super::super) async fn send(
+    store: Arc<Store>,
+    mut found: Resolved,
+    client: &Client,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Answer {
+    if *method == Method::HEAD {
         store.check_served(&found.entry).map_err(|error| Verb::Read.refuse(&error))?;
-        return Ok(match judge(&headers, &found.entry)? {
+        return Ok(match judge(headers, &found.entry)? {
             Some(answer) => with_facts(answer, &found),
             None => with_facts(whole_head(&found.entry), &found),
         });
@@ -109,11 +120,11 @@ pub(in super::super) async fn download(
     if client.is_tls {
         content.way = Way::Read;
     }
-    if let Some(answer) = judge(&headers, &found.entry)? {
+    if let Some(answer) = judge(headers, &found.entry)? {
         return Ok(with_facts(answer, &found));
     }
     let asked =
-        match text(&headers, &header::RANGE).filter(|_| is_range_meant(&headers, &found.entry)) {
+        match text(headers, &header::RANGE).filter(|_| is_range_meant(headers, &found.entry)) {
             Some(text) => range::read(text, content.size),
             None => Ranges::Whole,
         };

@@ -19,16 +19,19 @@ use std::sync::Arc;
 
 pub(super) use aliases::{alias, aliases, freeze, remove_alias, set_alias};
 pub(super) use care::{health, inspected, verify};
-pub(super) use download::{download, info};
+pub(super) use download::{download, info, send};
 pub(super) use list::{all, of_app, of_project, of_version, place};
 pub(super) use own::{gc, restore, trash};
 pub(super) use pull::{Pull, pull, pulls};
-pub(super) use upload::{delete, put, upload};
+pub(super) use refusal::{Refused, Verb};
+pub(super) use upload::{
+    PATIENCE, broken, delete, linger, patient, put, receive_body, seat, upload,
+};
 pub(super) use uploads::{
     abilities, add as add_part, all as all_uploads, begin as begin_upload, end as end_upload,
     look as look_at_upload,
 };
-pub(super) use used::Wish;
+pub(super) use used::{Wish, check_all};
 
 use axum::{
     extract::{FromRequestParts, Path},
@@ -40,22 +43,28 @@ use serde::de::DeserializeOwned;
 use super::{Shared, access, problem::Problem};
 use crate::auth::{Identity, Mode, Needs};
 use crate::store::{Error, Store};
-use refusal::{Refused, Verb};
 
-/// Who asks.
-pub(super) struct Asker(pub(super) Identity);
+/// Who asks, and from where.
+pub(super) struct Asker(pub(super) Identity, pub(super) access::Client);
 
 impl<S: Send + Sync> FromRequestParts<S> for Asker {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        parts.extensions.get::<Identity>().cloned().map(Self).ok_or_else(Problem::failed)
+        let client = access::Client::from_request_parts(parts, &()).await?;
+        let who = parts.extensions.get::<Identity>().cloned();
+        who.map(|who| Self(who, client)).ok_or_else(Problem::failed)
     }
 }
 
 impl Asker {
+    /// Who that is.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.0
+    }
+
     /// Whether this one may do that in a project.
-    fn check(&self, mode: Mode, project: &str) -> Result<(), Refused> {
+    pub(super) fn check(&self, mode: Mode, project: &str) -> Result<(), Refused> {
         let may = self.0.may(Needs::Store(mode), Some(project));
         may.map_err(|denial| Refused::from(access::denied(&self.0, &denial)))
     }
@@ -73,7 +82,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T
     }
 }
 
-type Answer = Result<Response, Refused>;
+pub(super) type Answer = Result<Response, Refused>;
 
 /// The store, for lists of it.
 pub(super) async fn store_of(shared: &Arc<Shared>) -> Result<Arc<Store>, Refused> {

@@ -12,12 +12,14 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::Asker;
 use crate::auth::Secret;
 use crate::forge::{Fetch, Origin, Wanted};
 use crate::model::{Digest, ModelRef};
 use crate::server::{
     Shared,
     dry::{self, Dry},
+    once,
     problem::Problem,
     trail::Note,
 };
@@ -89,6 +91,7 @@ fn document(fetch: &Fetch) -> Value {
 pub(in super::super) async fn pull(
     State(shared): State<Arc<Shared>>,
     Dry(is_dry): Dry,
+    asker: Asker,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
@@ -106,11 +109,16 @@ pub(in super::super) async fn pull(
         let from = wanted.origin.shown();
         return Ok(dry::said(&headers, &format!("would fetch {from}")));
     }
-    let fetch = shared.fetches.start(wanted).map_err(refused)?;
-    let told = (StatusCode::ACCEPTED, Json(document(&fetch)));
-    let mut response = told.into_response();
-    let after = json!({ "from": fetch.from });
-    let object = format!("model/{}", fetch.to);
+    let key = once::key(&headers, asker.identity(), "/api/v1/models/pull")?;
+    let starting = Arc::clone(&shared);
+    let work = async move {
+        let fetch = starting.fetches.start(wanted).map_err(refused)?;
+        Ok((StatusCode::ACCEPTED, document(&fetch)))
+    };
+    let ((status, fetch), is_again) = shared.once.done(key, &bytes, work).await?;
+    let after = json!({ "from": fetch["from"] });
+    let object = format!("model/{}", fetch["as"].as_str().unwrap_or_default());
+    let mut response = once::replayed((status, Json(fetch)).into_response(), is_again);
     response.extensions_mut().insert(Note { object, before: Value::Null, after });
     Ok(response)
 }

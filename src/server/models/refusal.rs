@@ -34,7 +34,7 @@ impl IntoResponse for Refused {
 
 /// What was tried; its failure is called so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
+pub(crate) enum Verb {
     Upload,
     List,
     Read,
@@ -54,14 +54,18 @@ impl Verb {
     }
 
     /// The answer to an error.
-    pub(super) fn refuse(self, error: &Error) -> Refused {
+    pub(crate) fn refuse(self, error: &Error) -> Refused {
         let (status, code) = match error {
             Error::Name(name) => return unprocessable(&[flaw_of_name(name)]),
             Error::NotFound(_) => (StatusCode::NOT_FOUND, "model.not-found"),
+            Error::Revision(_) => (StatusCode::NOT_FOUND, "model.revision"),
+            Error::Repository(_) => (StatusCode::NOT_FOUND, "model.repository"),
+            Error::Bad(_) => (StatusCode::BAD_REQUEST, "request.invalid"),
             Error::Nothing(_) => (StatusCode::NOT_FOUND, "model.nothing"),
             Error::NotAFile => (StatusCode::BAD_REQUEST, "model.no-file"),
             Error::Precondition(_) => (StatusCode::PRECONDITION_FAILED, "model.precondition"),
             Error::Immutable => (StatusCode::CONFLICT, "model.immutable"),
+            Error::InUse(_) => (StatusCode::CONFLICT, "model.in-use"),
             Error::Conflict(_) => (StatusCode::CONFLICT, "model.conflict"),
             Error::Digest(_) => (StatusCode::BAD_REQUEST, "model.digest"),
             Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "model.too-large"),

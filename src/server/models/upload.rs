@@ -20,7 +20,7 @@ use axum::{
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use multer::{Field, Multipart};
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 use super::{
     Answer, Asker, Named, blocking,
@@ -30,7 +30,7 @@ use super::{
     store, used,
 };
 use crate::auth::Mode;
-use crate::server::{Shared, request::Asked, trail::Note};
+use crate::server::{Shared, access::Client, listen::Seat, request::Asked, trail::Note};
 use crate::store::{Entry, Error, Key, Order, Require, Store, Stored, Upload};
 
 /// How much comes before a block is handed on.
@@ -38,7 +38,10 @@ const BLOCK: usize = 256 * 1024;
 /// How many blocks may wait for the disk.
 const BLOCKS_WAITING: usize = 4;
 /// How long a client may send nothing.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(in super::super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How many bytes a second it sends at least, and how long that is not asked of it.
+const RATE_MIN: u64 = 1024;
+const RATE_GRACE: Duration = Duration::from_mins(1);
 /// How much of a form may come without being of any use: heads of parts, and what stands before.
 const USELESS_MAX: u64 = 4 << 20;
 /// How much of a body is still taken after it was refused, so that the client hears why.
@@ -126,7 +129,7 @@ async fn form(
     };
     let require = requirement(headers);
     let store = store(shared, Verb::Upload).await?;
-    let _place = place(shared)?;
+    let _place = seat(shared, &asker.1)?;
     if let Some(key) = said.key() {
         admit(&store, asker, key?, &require, None).await?;
     }
@@ -224,17 +227,10 @@ async fn raw(
     let require = requirement(headers);
     let size = text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let store = store(shared, Verb::Upload).await?;
-    let _place = place(shared)?;
+    let _place = seat(shared, &asker.1)?;
     admit(&store, asker, key.clone(), &require, size).await?;
     let md5 = said.md5(headers)?;
-    let mut pipe = Pipe::begin(&store, size, md5.is_some());
-    let mut stream = Box::pin(patient(body));
-    while let Some(part) = stream.next().await {
-        if !pipe.take(part.map_err(|error| broken(&error))?).await {
-            break;
-        }
-    }
-    let upload = pipe.end().await?;
+    let upload = pour(&store, size, md5.is_some(), body).await?;
     let kind = text(header::CONTENT_TYPE).map(str::to_owned);
     let about = said.about(None, kind);
     let order = Order { about, expected, md5, require, ..Order::new(key) };
@@ -270,6 +266,38 @@ pub(in super::super) async fn delete(
     Ok(response)
 }
 
+/// Takes a body that nobody has a name for yet.
+pub(in super::super) async fn receive_body(
+    shared: &Shared,
+    store: &Arc<Store>,
+    (size, client): (Option<u64>, &Client),
+    body: axum::body::Body,
+) -> Result<Upload, Refused> {
+    let _place = seat(shared, client)?;
+    let mut body = body.into_data_stream();
+    let taken = pour(store, size, false, &mut body).await;
+    if taken.is_err() {
+        linger(&mut body).await;
+    }
+    taken
+}
+
+async fn pour(
+    store: &Arc<Store>,
+    size: Option<u64>,
+    has_md5: bool,
+    body: &mut axum::body::BodyDataStream,
+) -> Result<Upload, Refused> {
+    let mut pipe = Pipe::begin(store, size, has_md5);
+    let mut stream = Box::pin(patient(body));
+    while let Some(part) = stream.next().await {
+        if !pipe.take(part.map_err(|error| broken(&error))?).await {
+            break;
+        }
+    }
+    pipe.end().await
+}
+
 /// Counts what was refused.
 pub(super) fn counted<T>(shared: &Shared, told: Result<T, Refused>) -> Result<T, Refused> {
     told.inspect_err(|_| {
@@ -277,12 +305,24 @@ pub(super) fn counted<T>(shared: &Shared, told: Result<T, Refused>) -> Result<T,
     })
 }
 
-/// A place among the uploads that are under way.
-pub(super) fn place(shared: &Shared) -> Result<tokio::sync::OwnedSemaphorePermit, Refused> {
-    Arc::clone(&shared.uploads).try_acquire_owned().map_err(|_| {
+/// A place among the uploads that are under way, and among those of one client.
+pub(in super::super) type Place = (tokio::sync::OwnedSemaphorePermit, Option<Seat>);
+
+/// A place for one more upload. Who asks by the socket is kept out by nobody.
+pub(in super::super) fn seat(shared: &Shared, client: &Client) -> Result<Place, Refused> {
+    let (crowd, most) = &shared.uploading;
+    let own = most.filter(|_| client.user.is_none()).map(|most| {
+        crowd.seat(client.address, most).ok_or_else(|| {
+            let detail = format!("this client has {most} uploads under way; try again");
+            refuse(StatusCode::TOO_MANY_REQUESTS, "model.busy", detail)
+        })
+    });
+    let own = own.transpose()?;
+    let slot = Arc::clone(&shared.uploads).try_acquire_owned().map_err(|_| {
         let detail = "too many uploads are under way; try again";
         refuse(StatusCode::SERVICE_UNAVAILABLE, "model.busy", detail)
-    })
+    })?;
+    Ok((slot, own))
 }
 
 /// Whether this one may, and what is there lets it, before anything is read.
@@ -366,14 +406,23 @@ fn facts(entry: &Entry) -> Value {
     json!({ "sha256": entry.sha256, "size": entry.size })
 }
 
-/// The parts of a body, as long as they keep coming.
-pub(super) fn patient(
+/// The parts of a body, as long as they keep coming, and not in drops.
+pub(in super::super) fn patient(
     body: &mut axum::body::BodyDataStream,
 ) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
-    futures_util::stream::try_unfold(body, |body| async {
-        let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
-        let next = tokio::time::timeout(PATIENCE, body.try_next()).await.map_err(late)?;
-        Ok(next.map_err(std::io::Error::other)?.map(|part| (part, body)))
+    let state = (body, Duration::ZERO, 0);
+    futures_util::stream::try_unfold(state, |(body, waited, length)| async move {
+        let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);
+        let since = Instant::now();
+        let next = tokio::time::timeout(PATIENCE, body.try_next()).await.map_err(|_| late())?;
+        // What Berth's own disk takes is not the client's fault.
+        let waited: Duration = waited + since.elapsed();
+        let Some(part) = next.map_err(std::io::Error::other)? else { return Ok(None) };
+        let length = u64::try_from(part.len()).unwrap_or(u64::MAX).saturating_add(length);
+        if RATE_GRACE <= waited && length < RATE_MIN.saturating_mul(waited.as_secs()) {
+            return Err(late());
+        }
+        Ok(Some((part, (body, waited, length))))
     })
 }
 
@@ -412,7 +461,7 @@ fn unreadable(error: &multer::Error) -> Refused {
 }
 
 /// The body did not come.
-fn broken(error: &std::io::Error) -> Refused {
+pub(in super::super) fn broken(error: &std::io::Error) -> Refused {
     match error.kind() {
         std::io::ErrorKind::TimedOut => refuse(
             StatusCode::REQUEST_TIMEOUT,
@@ -428,7 +477,7 @@ fn broken(error: &std::io::Error) -> Refused {
 
 /// Takes a bit more of what is not wanted: a client that is cut off while it sends does not hear
 /// the answer.
-pub(super) async fn linger(body: &mut axum::body::BodyDataStream) {
+pub(in super::super) async fn linger(body: &mut axum::body::BodyDataStream) {
     let taking = async {
         let mut taken = 0;
         while let Some(Ok(part)) = body.next().await {
@@ -439,4 +488,35 @@ pub(super) async fn linger(body: &mut axum::body::BodyDataStream) {
         }
     };
     let _ = tokio::time::timeout(LINGER, taking).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fault S12: a body in drops holds its place for a minute, and one that keeps coming as long
+    /// as it takes.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_comes_at_a_rate_or_not_at_all() {
+        let begun = Instant::now();
+        let taken = async |size: usize| {
+            let drops = futures_util::stream::repeat(()).take(30).then(move |()| async move {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                Ok::<_, std::io::Error>(Bytes::from(vec![0; size]))
+            });
+            let mut body = axum::body::Body::from_stream(drops).into_data_stream();
+            let mut stream = Box::pin(patient(&mut body));
+            let mut count = 0;
+            while let Some(part) = stream.next().await {
+                match part {
+                    Ok(_) => count += 1,
+                    Err(error) => return Err((error.kind(), count)),
+                }
+            }
+            Ok(count)
+        };
+        assert_eq!(taken(1).await, Err((std::io::ErrorKind::TimedOut, 2)));
+        assert_eq!(begun.elapsed().as_secs(), 60);
+        assert_eq!(taken(20 * 1024).await, Ok(30));
+    }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::refusal::{Refused, refuse};
 use crate::model::AppName;
 use crate::server::{Shared, request::flag};
-use crate::store::{Key, name_of};
+use crate::store::{Error, Key, name_of};
 
 /// Whether what apps use is deleted all the same.
 #[derive(Debug, Default, Deserialize)]
@@ -38,16 +38,22 @@ pub(super) fn check(shared: &Shared, key: &Key, wish: &Wish) -> Result<(), Refus
     if flag("force", wish.force.as_deref())? {
         return Ok(());
     }
-    let users: Vec<_> = users(shared, key).iter().map(|app| format!("app/{app}")).collect();
-    if users.is_empty() {
-        return Ok(());
-    }
-    let detail = format!(
-        "{}/{}/{} is mounted into {}: delete it with `force=true`; what runs keeps its files",
-        key.project,
-        key.app,
-        key.version,
-        users.join(", ")
-    );
+    let Some(mounted) = mounted(shared, key) else { return Ok(()) };
+    let detail = format!("{mounted}: delete it with `force=true`; what runs keeps its files");
     Err(refuse(StatusCode::CONFLICT, "model.in-use", detail))
+}
+
+/// Refuses to let models go that apps use: for clients that can't say that they mean it.
+pub(in super::super) fn check_all(shared: &Shared, keys: &[Key]) -> Result<(), Error> {
+    let Some(mounted) = keys.iter().find_map(|key| mounted(shared, key)) else { return Ok(()) };
+    let how = "`berth models rm --force` deletes it all the same";
+    Err(Error::InUse(format!("{mounted}: {how}; what runs keeps its files")))
+}
+
+/// A sentence about who mounts a model, if anybody does.
+fn mounted(shared: &Shared, key: &Key) -> Option<String> {
+    let users: Vec<_> = users(shared, key).iter().map(|app| format!("app/{app}")).collect();
+    let Key { project, app, version, .. } = key;
+    let users = (!users.is_empty()).then(|| users.join(", "))?;
+    Some(format!("{project}/{app}/{version} is mounted into {users}"))
 }

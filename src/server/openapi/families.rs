@@ -456,7 +456,8 @@ pub(super) fn aliases() -> Vec<Operation> {
         op(("POST", "/api/v1/models/pull"), (MODELS, "pullModels"), "Fetch models from elsewhere")
             .takes::<Pull>("application/json")
             .json::<PullDocument>(202, "It is under way.")
-            .problems(&[413, 422]),
+            .problems(&[413, 422])
+            .once(),
         op(("GET", "/api/v1/models/pulls"), (MODELS, "listPulls"), "How what is fetched stands")
             .json::<PullList>(200, "Those that are under way, and the last that are over."),
     ]

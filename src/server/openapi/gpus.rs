@@ -21,7 +21,8 @@ pub(super) fn docs() -> Vec<Operation> {
             .says("For a program that Berth does not run, for a time.")
             .takes::<leases::Acquire>(JSON)
             .json::<LeaseDocument>(201, "They are its own; `Location` names the lease.")
-            .problems(&[409, 422]),
+            .problems(&[409, 422])
+            .once(),
         op(
             ("POST", "/api/v1/gpus/leases/{id}/renew"),
             (TAG, "renewLease"),

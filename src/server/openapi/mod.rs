@@ -8,8 +8,12 @@
 mod apps;
 mod documents;
 mod families;
+mod gc;
 mod gpus;
 mod host;
+mod hub;
+mod notices;
+mod oci;
 mod operation;
 mod probes;
 mod scans;
@@ -31,15 +35,20 @@ use crate::manifest;
 use operation::{Body, Operation};
 
 /// The descriptions, by the modules that answer.
-const PARTS: [fn() -> Vec<Operation>; 9] = [
+const PARTS: [fn() -> Vec<Operation>; 14] = [
     apps::docs,
     gpus::docs,
     host::docs,
+    gc::docs,
+    notices::docs,
     scans::docs,
     probes::docs,
     families::containers,
     families::models,
     families::aliases,
+    hub::reading,
+    hub::writing,
+    oci::docs,
     families::uploads,
 ];
 
@@ -63,7 +72,7 @@ pub fn document() -> Value {
     let mut paths = Map::new();
     for (method, path, needs) in routes() {
         let Some(op) = described.get(&(method.as_str(), path)) else { continue };
-        let place = paths.entry(path.to_owned()).or_insert_with(|| json!({}));
+        let place = paths.entry(path.replace("{*", "{")).or_insert_with(|| json!({}));
         place[method.to_ascii_lowercase()] = rendered(op, needs, &mut schemas);
     }
     let tags: BTreeSet<_> = operations.iter().map(|op| op.tag).collect();
@@ -184,6 +193,10 @@ fn rendered(op: &Operation, needs: Needs, schemas: &mut Schemas) -> Value {
     for status in op.problems.iter().copied().chain(usual_problems(needs, op.method)) {
         let (kind, problem) = if family::is_compatible(op.path) {
             ("application/json", schemas.answered(of::<families::DetailDocument>))
+        } else if family::is_registry(op.path) {
+            ("application/json", schemas.answered(of::<oci::RegistryRefusal>))
+        } else if family::is_hub_route(op.path) {
+            ("application/json", schemas.answered(of::<hub::HubRefusal>))
         } else {
             ("application/problem+json", schemas.answered(of::<documents::ProblemDocument>))
         };
@@ -197,10 +210,10 @@ fn rendered(op: &Operation, needs: Needs, schemas: &mut Schemas) -> Value {
         "operationId": op.id,
         "tags": [op.tag],
         "summary": op.summary,
-        "description": format!("{}{}", op.description, role(needs)),
+        "description": format!("{}{}", op.description, role(needs, op.path)),
         "parameters": parameters,
         "responses": responses,
-        "security": security(needs),
+        "security": security(needs, op.path),
         "x-berth-role": role_word(needs),
     });
     if !op.bodies.is_empty() {
@@ -220,6 +233,7 @@ fn content(body: &Body, schemas: &mut Schemas) -> Option<Value> {
         Body::Json(schema) => {
             json!({ "application/json": { "schema": schemas.answered(*schema) } })
         }
+        Body::Kind(schema, kind) => json!({ *kind: { "schema": schemas.answered(*schema) } }),
         Body::Text(kind) => json!({ *kind: { "schema": text } }),
         Body::Either(schema, kind) => json!({
             "application/json": { "schema": schemas.answered(*schema) },
@@ -285,9 +299,10 @@ fn role_word(needs: Needs) -> &'static str {
     }
 }
 
-fn role(needs: Needs) -> String {
+fn role(needs: Needs, path: &str) -> String {
     match needs {
         Needs::Public => " Public.".to_owned(),
+        Needs::Signature if family::is_hub_route(path) => " Signed by Berth.".to_owned(),
         Needs::Signature => " Signed with the operator's secret.".to_owned(),
         Needs::Store(_) | Needs::StorePart(_) => {
             " Takes a token with a scope of the model store, too.".to_owned()
@@ -296,9 +311,11 @@ fn role(needs: Needs) -> String {
     }
 }
 
-fn security(needs: Needs) -> Value {
+fn security(needs: Needs, path: &str) -> Value {
     match needs {
         Needs::Public => json!([]),
+        // The address, or the token for chunks, is the signature.
+        Needs::Signature if family::is_hub_route(path) => json!([{}]),
         Needs::Signature => json!([{ "signature": [] }]),
         // Where nobody signs in, none is needed.
         _ => json!([{ "token": [] }, { "session": [] }, { "proxy": [] }, {}]),

@@ -14,6 +14,8 @@ pub(super) enum Body {
     Json(Make),
     /// Text of this kind.
     Text(&'static str),
+    /// A document of another kind.
+    Kind(Make, &'static str),
     /// A document, or text for who asks for it.
     Either(Make, &'static str),
 }
@@ -88,6 +90,17 @@ impl Operation {
     /// An answer that is a document.
     pub(super) fn json<T: JsonSchema>(mut self, status: u16, description: &'static str) -> Self {
         self.answers.push((status, description, Body::Json(of::<T>)));
+        self
+    }
+
+    /// An answer that is a document of another kind.
+    pub(super) fn kind<T: JsonSchema>(
+        mut self,
+        status: u16,
+        kind: &'static str,
+        description: &'static str,
+    ) -> Self {
+        self.answers.push((status, description, Body::Kind(of::<T>, kind)));
         self
     }
 

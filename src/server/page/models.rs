@@ -159,7 +159,8 @@ async fn told(look: &Look, answer: Response, to: &str) -> Response {
 /// `POST /ui/models/upload`
 pub(in super::super) async fn upload(look: Look, request: Request) -> Response {
     let shared = State(look.shared.clone());
-    let answer = models::upload(shared, models::Asker(look.who.clone()), request).await;
+    let answer =
+        models::upload(shared, models::Asker(look.who.clone(), look.client), request).await;
     told(&look, answer.into_response(), "/ui/models?done=model-upload").await
 }
 

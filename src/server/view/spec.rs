@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::HIDDEN;
 use crate::model::{
     AppSpec, Bind, BuildSecret, BuildSpec, Command, GitSource, GpuAsk, HUB_TOKEN, Health,
-    HealthCheck, Mount, MountSource, PortSpec, PullPolicy, Resources, RestartPolicy, RolloutOrder,
-    Source,
+    HealthCheck, KEY_FILES, Mount, MountSource, PortSpec, PullPolicy, Remote, Resources,
+    RestartPolicy, RolloutOrder, SSH_PORT, Source, SshAccess,
 };
 
 /// An object that leaves out what is not set.
@@ -58,8 +58,13 @@ pub(crate) fn spec(spec: &AppSpec) -> Value {
             fields.put_list("args", args);
         }
     }
-    if !spec.ports.is_empty() {
-        fields.put("ports", spec.ports.iter().map(port).collect::<Vec<_>>());
+    let is_ssh = |port: &&PortSpec| spec.ssh.is_some() && port.container_port == SSH_PORT;
+    let ports: Vec<_> = spec.ports.iter().filter(|port| !is_ssh(port)).map(port).collect();
+    if !ports.is_empty() {
+        fields.put("ports", ports);
+    }
+    if let Some(ssh) = &spec.ssh {
+        fields.put("access", json!({"ssh": self::ssh(spec, ssh)}));
     }
     let mut env = hidden(&spec.env);
     // Its own token is what `models.hub` says.
@@ -70,8 +75,9 @@ pub(crate) fn spec(spec: &AppSpec) -> Value {
     if let Some(profile) = spec.profile {
         fields.put("security", json!({"profile": profile}));
     }
-    if !spec.mounts.is_empty() {
-        fields.put("mounts", spec.mounts.iter().map(mount).collect::<Vec<_>>());
+    let mounts: Vec<_> = spec.mounts.iter().filter(|mount| !is_key(mount)).map(mount).collect();
+    if !mounts.is_empty() {
+        fields.put("mounts", mounts);
     }
     if let Some(gpus) = &spec.gpus {
         fields.put_object("gpus", self::gpus(gpus));
@@ -164,6 +170,24 @@ fn port(port: &PortSpec) -> Value {
     Value::Object(fields.0)
 }
 
+/// Whether a mount is a public key of `access.ssh`, which says it.
+fn is_key(mount: &Mount) -> bool {
+    matches!(mount.source, MountSource::Secret(_)) && mount.path.starts_with(KEY_FILES)
+}
+
+fn ssh(spec: &AppSpec, ssh: &SshAccess) -> Value {
+    let mut fields = Fields::default();
+    fields.put("port", ssh.port.map_or_else(|| json!("auto"), |port| json!(port)));
+    fields.put_some("bind", ssh.bind.map(|bind| json!(bind)));
+    let texts = ssh.keys.iter().map(|key| json!(key));
+    let secrets = spec.mounts.iter().filter(|mount| is_key(mount)).filter_map(|mount| {
+        let MountSource::Secret(wanted) = &mount.source else { return None };
+        serde_json::to_value(wanted).ok()
+    });
+    fields.put("authorizedKeys", texts.chain(secrets).collect::<Vec<_>>());
+    Value::Object(fields.0)
+}
+
 fn mount(mount: &Mount) -> Value {
     let mut fields = Fields::default();
     fields.put("path", mount.path.as_str());
@@ -176,6 +200,12 @@ fn mount(mount: &Mount) -> Value {
         MountSource::Secret(wanted) => {
             fields.put("secret", wanted.secret.as_str());
             fields.put_some("key", wanted.key.clone());
+        }
+        MountSource::Remote(Remote { remote, cache }) => {
+            let mut rclone = Fields::default();
+            rclone.put("remote", remote.as_str());
+            rclone.put_some("cache", cache.clone());
+            fields.put_object("rclone", rclone);
         }
         MountSource::Model(model) => fields.put("model", model.to_string()),
     }
@@ -249,6 +279,7 @@ fn workspace(spec: &AppSpec) -> Fields {
     let mut fields = Fields::default();
     fields.put("path", spec.workspace.path.as_str());
     fields.put_some("uid", spec.workspace.uid);
+    fields.put_some("acl", spec.workspace.acl);
     fields
 }
 

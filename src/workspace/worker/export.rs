@@ -132,7 +132,8 @@ fn read(
             let path = join(&folder.path, name);
             seen += 1;
             if limits.files < seen {
-                return Err(Error::TooLarge(format!("more than {} files", limits.files)).into());
+                let message = format!("more than {} files (git-max-files)", limits.files);
+                return Err(Error::TooLarge(message).into());
             }
             if let Some(problem) = names::problem(name) {
                 return Err(content(&path, problem));
@@ -299,7 +300,8 @@ impl Writing<'_> {
         let (size, _) = odb.read_header(id).map_err(Failure::mirror)?;
         let size = size as u64;
         if self.limits.file_bytes < size {
-            let problem = format!("holds {size} bytes; {} are allowed", self.limits.file_bytes);
+            let limit = self.limits.file_bytes;
+            let problem = format!("holds {size} bytes; {limit} are allowed (git-max-file)");
             return Err(content(path, &problem));
         }
         self.count(size)?;
@@ -330,7 +332,8 @@ impl Writing<'_> {
         let limit = self.limits.tree_bytes;
         let before = self.bytes.fetch_add(size.min(limit.saturating_add(1)), Ordering::Relaxed);
         if limit < before.saturating_add(size) {
-            return Err(Error::TooLarge(format!("its files hold more than {limit} bytes")).into());
+            let message = format!("its files hold more than {limit} bytes (git-max-checkout)");
+            return Err(Error::TooLarge(message).into());
         }
         Ok(())
     }

@@ -59,7 +59,7 @@ pub(super) fn classify(error: &git2::Error, job: &Job, url: &str) -> Failure {
         let message = format!("it leads to another place; write that one ({text})");
         return told(Error::NotAllowed { url: shown(), message });
     }
-    if text.contains("No space left") {
+    if text.contains("No space left") || text.contains("Disk quota exceeded") {
         return told(Error::Disk { path: job.area.display().to_string(), message: text });
     }
     let is_ours = matches!(

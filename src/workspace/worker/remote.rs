@@ -170,9 +170,8 @@ fn attempt(mirror: &Mirror, job: &Job, url: &str, report: &Report) -> Result<Att
     drop(options);
     if is_too_large.get() {
         let limit = job.limits.transfer_bytes;
-        return Err(
-            Error::TooLarge(format!("more than {limit} bytes are to be transferred")).into()
-        );
+        let message = format!("more than {limit} bytes are to be transferred (git-max-transfer)");
+        return Err(Error::TooLarge(message).into());
     }
     done.map_err(|error| match wrong(error) {
         Failure::Told(Error::Failed { message, .. }) if !message.contains("status") => {

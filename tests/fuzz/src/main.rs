@@ -29,6 +29,7 @@ mod composed;
 mod cost;
 #[allow(dead_code, reason = "not all of it is read here")]
 mod engine;
+mod hub;
 #[allow(dead_code, reason = "not all of it is read here")]
 mod models;
 mod mutate;

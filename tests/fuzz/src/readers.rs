@@ -161,6 +161,9 @@ pub(crate) const TARGETS: &[Target] = &[
     models::WEIGHTS,
     models::PICKLE,
     models::TEXT,
+    crate::hub::XORB,
+    crate::hub::SHARD,
+    crate::hub::COMMIT,
 ];
 
 pub(crate) const JSON_WORDS: &[&str] = &[

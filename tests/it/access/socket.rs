@@ -113,7 +113,7 @@ async fn this_machines_users_ask_by_the_socket_whatever_tokens_there_are() {
     assert!(seen.file_type().is_socket() && seen.permissions().mode() & 0o777 == 0o600);
     let (code, token, err) =
         program.run(&["token", "create", "far", "--role", "viewer", "-q"]).await;
-    assert_eq!(code, 0, "{err}");
+    assert!(code == 0 && err.is_empty(), "{err}");
 
     // By HTTP one signs in now; by the socket this user is admin.
     let (code, _, err) = program.run(&["get", "--server", &program.address]).await;
@@ -166,6 +166,22 @@ async fn this_machines_users_ask_by_the_socket_whatever_tokens_there_are() {
     assert!(code == 0 && out.starts_with("whole: "), "{out}{err}");
 
     program.is_recorded_to_end().await;
+}
+
+/// A token that the Berth one has in mind does not know lets nobody in, and turns no sign-in on.
+#[tokio::test]
+async fn a_token_for_another_berth_is_said_to_be_one() {
+    let program = Program::start().await;
+    let other = program.top.path().join("other").display().to_string();
+    let stray = ["token", "create", "far", "--role", "viewer", "--state-dir", other.as_str()];
+    let (code, _, err) = program.run(&stray).await;
+    assert!(code == 0 && err.contains("no Berth runs with its state in"), "{err}");
+    let quiet = ["token", "create", "so", "--role", "viewer", "-q", "--state-dir", other.as_str()];
+    let (code, _, err) = program.run(&quiet).await;
+    assert!(code == 0 && err.is_empty(), "{err}");
+    let named = [&quiet[..2], &["too"], &quiet[3..], &["--server", &program.address]].concat();
+    let (code, _, err) = program.run(&named).await;
+    assert!(code == 0 && err.contains("no Berth runs with its state in"), "{err}");
 }
 
 /// Another user of the machine is nobody, even where the socket lets that one in.

@@ -1,8 +1,9 @@
 //! The audit log, as the interface writes and shows it.
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 
-use super::{Gate, code};
+use super::{Gate, PATIENCE, code};
 use crate::api::stage::MANIFEST;
 
 impl Gate {
@@ -63,6 +64,74 @@ async fn every_change_is_recorded_with_who_what_and_how_it_went() {
     assert!(outcomes.contains(&"app.not-found"), "{outcomes:?}");
     let verdict = berth::audit::verify(gate.state.path()).unwrap();
     assert_eq!(verdict.flaws, []);
+}
+
+impl Gate {
+    /// Waits until something is so.
+    async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let waiting = async {
+            while !is_so(self) {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "never: {what}");
+    }
+
+    fn records(&self) -> u64 {
+        berth::audit::verify(self.state.path()).unwrap().records
+    }
+
+    fn has_open(&self, number: u32) -> bool {
+        let line = format!("berth_http_connections{{kind=\"plain\"}} {number}");
+        self.stage.metrics.render().lines().any(|shown| shown == line)
+    }
+
+    /// Asks for a change, and hangs up once the controller has heard of it. The controller answers
+    /// when what this answers is dropped.
+    async fn ask_and_go(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
+        let held = self.stage.held.write().await;
+        let mut stream = super::connect([127, 6, 0, 1].into(), self.stage.address).await;
+        let head = format!(
+            "POST /api/v1/apps/chat/stop HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-length: 0\r\n\r\n",
+            self.admin
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        self.until("it is asked", |gate| gate.asked().len() == 1).await;
+        assert!(self.has_open(1));
+        drop(stream);
+        held
+    }
+}
+
+#[tokio::test]
+async fn a_change_whose_client_hangs_up_is_recorded_as_it_went() {
+    let gate = Gate::start().await;
+    let held = gate.ask_and_go().await;
+    gate.until("its connection has ended", |gate| gate.has_open(0)).await;
+    assert_eq!(gate.records(), 0);
+    drop(held);
+    gate.until("it is recorded", |gate| gate.records() == 1).await;
+    let page = gate.audit("").await;
+    assert_eq!(page["items"][0]["action"], "POST /api/v1/apps/{name}/stop");
+    assert_eq!(
+        (&page["items"][0]["outcome"], page["items"].as_array().unwrap().len()),
+        (&"done".into(), 1)
+    );
+}
+
+/// Who stops Berth meanwhile loses no record either, known outcome or not.
+#[tokio::test]
+async fn a_change_that_berth_is_stopped_during_is_recorded() {
+    let mut gate = Gate::start().await;
+    let held = gate.ask_and_go().await;
+    gate.stage.stop.cancel();
+    gate.until("it is given up", |gate| gate.records() == 1).await;
+    drop(held);
+    let served = &mut gate.stage.served;
+    tokio::time::timeout(PATIENCE, served).await.expect("it does not end").unwrap();
+    assert_eq!(gate.records(), 1);
+    let (items, _) = berth::audit::page(gate.state.path(), None, 9, |_| true).unwrap();
+    assert_eq!(items[0].deed.outcome, "server.stopping");
 }
 
 #[tokio::test]

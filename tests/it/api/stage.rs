@@ -64,6 +64,8 @@ pub(crate) struct Stage {
     pub(crate) stop: CancellationToken,
     pub(crate) served: JoinHandle<()>,
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    /// While somebody writes here, the controller hears commands and answers none.
+    pub(crate) held: Arc<tokio::sync::RwLock<()>>,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -132,7 +134,8 @@ impl Stage {
         }
         let escapes = Arc::clone(&figures.escapes);
         let scans = figures.scans.take().unwrap_or_else(looked_through);
-        let figures = figures.with(escapes, Some(scans));
+        let notices = figures.notices.take().unwrap_or_else(crate::notice::nobody);
+        let figures = figures.with(escapes, Some(scans)).telling(Some(notices));
         let usual = store::Settings::new(folder.path().join("models"));
         let parts = Parts {
             record: Arc::clone(&record),
@@ -155,8 +158,10 @@ impl Stage {
         let (address, stop) = (server.address(), CancellationToken::new());
         let served = tokio::spawn(server.run(stop.clone()));
         let asked = Arc::new(Mutex::new(Vec::new()));
-        tokio::spawn(answer(inbox, Arc::clone(&record), Arc::clone(&asked)));
-        Self { record, address, stop, served, asked, folder, metrics }
+        let held = Arc::default();
+        let doing = (Arc::clone(&asked), Arc::clone(&held));
+        tokio::spawn(answer(inbox, Arc::clone(&record), doing));
+        Self { record, address, stop, served, asked, held, folder, metrics }
     }
 
     pub(crate) fn manifests(&self) -> PathBuf {
@@ -360,14 +365,27 @@ pub(crate) fn entry(name: &str) -> Entry {
     }
 }
 
+fn left_behind(is_dry: bool, rules: berth::plan::GcRules) -> String {
+    let left = serde_json::json!({
+        "kind": "temporary", "name": "/ws/.leaving-a", "app": null, "size": 7,
+        "since": now(), "why": "it was being removed", "stays": null, "error": null,
+    });
+    let all = serde_json::json!({
+        "dryRun": is_dry, "going": [left], "staying": [], "unread": [], "bytes": 7,
+        "text": format!("- temporary a    # {:?}\n", rules.grace),
+    });
+    all.to_string()
+}
+
 /// A controller that remembers what it was asked.
 async fn answer(
     mut inbox: mpsc::Receiver<CommandEnvelope>,
     record: Arc<Record>,
-    asked: Arc<Mutex<Vec<String>>>,
+    (asked, held): (Arc<Mutex<Vec<String>>>, Arc<tokio::sync::RwLock<()>>),
 ) {
     while let Some((command, reply)) = inbox.recv().await {
         asked.lock().unwrap().push(format!("{command:?}"));
+        drop(held.read().await);
         let said = match command {
             Command::Confirm => Err(CommandError::NothingToConfirm),
             Command::Rescan => Ok("read".to_owned()),
@@ -395,6 +413,7 @@ async fn answer(
                 });
                 Ok(all.to_string())
             }
+            Command::CollectGarbage { is_dry, rules } => Ok(left_behind(is_dry, rules)),
             Command::Lease(order) => lease(order),
             Command::Suppose(supposed, plans) => {
                 let _ = plans.send(Vec::new());

@@ -9,6 +9,7 @@ const FAMILIES: &[&str] = &[
     "app",
     "audit",
     "auth",
+    "backup",
     "build",
     "cli",
     "container",
@@ -25,6 +26,7 @@ const FAMILIES: &[&str] = &[
     "manifest",
     "model",
     "network",
+    "notify",
     "plan",
     "policy",
     "port",
@@ -50,6 +52,8 @@ const OTHER: &[&str] = &[
     "manifest.removed",
     "state.json",
     "secret.key",
+    "secret.removed",
+    "secret.set",
 ];
 const ENDS: &[&str] = &[
     "css",

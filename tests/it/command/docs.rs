@@ -13,6 +13,9 @@ use super::desk::{CHAT, Desk, Ended, ended};
 /// Commands that end otherwise than with 0 on this desk: their beginnings, and with what.
 const OTHERWISE: &[(&str, &[i32])] = &[
     ("berth plan", &[0, 1]),
+    // What it would restore to is not empty, and here none is made by itself.
+    ("berth backup restore", &[6]),
+    ("berth backup schedule", &[1]),
     // Without a terminal there is nobody to say yes.
     ("berth delete chat", &[2]),
     ("berth rollout undo", &[0, 6]),
@@ -27,6 +30,8 @@ const OTHERWISE: &[(&str, &[i32])] = &[
     ("berth scan chat", &[0, 3]),
     ("berth sbom chat", &[3]),
     ("berth exec", &[0, 125]),
+    // Nobody is told anything here.
+    ("berth notify test", &[3]),
 ];
 
 /// Other programs, which these tests do not run: they ask servers and build images, as the tests
@@ -77,6 +82,9 @@ const ELSEWHERE: &[&str] = &[
     "from",
     "jq",
     "llama",
+    "ollama",
+    "oras",
+    "skopeo",
     "uv",
 ];
 
@@ -170,6 +178,7 @@ fn shell(desk: &Desk, script: &str) -> Ended {
     let mut sh = Command::new("timeout");
     sh.env_clear().envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
     sh.env("PATH", format!("{}:/usr/bin:/bin", berth.display()));
+    sh.env("BERTH_MODEL_STORE", desk.path("models"));
     sh.env("GIT_AUTHOR_NAME", "t").env("GIT_AUTHOR_EMAIL", "t@t");
     sh.env("GIT_COMMITTER_NAME", "t").env("GIT_COMMITTER_EMAIL", "t@t");
     sh.current_dir(desk.folder.path()).args(["60", "sh", "-e", "-c", script]);

@@ -155,6 +155,13 @@ fn looking() {
     page.piped(&["get", "nobody"]);
     page.piped(&["get", "-o", "jsonpath={"]);
     page.piped(&["get", "Not_A_Name"]);
+    for kind in ["gpus", "images", "models", "ports"] {
+        page.piped(&["get", kind]);
+    }
+    page.piped(&["get", "apps", "chat", "-o", "name"]);
+    page.piped(&["get", "ports", "chat"]);
+    page.piped(&["get", "things", "chat"]);
+    page.piped(&["get", "gpus", "--watch"]);
     drop(page);
     let mut page = Page::new(&desk, "status");
     page.everywhere(&["status", "chat"]);

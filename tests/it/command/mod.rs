@@ -5,6 +5,7 @@ mod codes;
 mod desk;
 pub(crate) mod docs;
 mod golden;
+mod secrets;
 mod shells;
 mod terminal;
 mod verbs;

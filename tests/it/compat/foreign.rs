@@ -105,6 +105,7 @@ async fn made_by_another_berth(fake: &Fake) -> String {
         secrets: BTreeMap::new(),
         restricted: None,
         models: BTreeMap::new(),
+        services: None,
     };
     let (app, spec_hash) = (AppName::new("chat").unwrap(), SpecHash::of(&shape));
     let name = container_name(&app, &spec_hash);

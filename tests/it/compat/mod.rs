@@ -63,6 +63,10 @@ impl Hands for NoHands {
         none()
     }
 
+    fn pause<'a>(&'a self, _: &'a ContainerId, _: bool) -> BoxFuture<'a, Result<Applied, Error>> {
+        none()
+    }
+
     fn load<'a>(&'a self, _: &'a ContainerId) -> BoxFuture<'a, Result<Option<Load>, Error>> {
         none()
     }

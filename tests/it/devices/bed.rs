@@ -162,6 +162,7 @@ fn spec(app: &str, gpus: Option<(GpuGrant, GpuRoute)>) -> ContainerSpec {
         secrets: BTreeMap::new(),
         restricted: None,
         models: BTreeMap::new(),
+        services: None,
     };
     let (app, spec_hash) = (AppName::new(app).unwrap(), SpecHash::of(&shape));
     ContainerSpec {

@@ -7,4 +7,5 @@ mod newer;
 mod older;
 mod plan;
 mod program;
+mod real;
 mod whole;

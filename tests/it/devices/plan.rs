@@ -2,8 +2,8 @@
 
 use berth::{
     model::{GpuRoute, GpuWay, Reason},
-    plan::{Plan, render, render_step},
-    state::{GpuLoss, Obstacle},
+    plan::{Plan, Verb, render, render_step},
+    state::{GpuLoss, Obstacle, Request},
 };
 
 use crate::sim::{Sim, image_app};
@@ -129,6 +129,38 @@ fn with_a_driver_that_starts_nothing_new_what_runs_goes_on() {
     let plan = sim.plan();
     assert!(plan.is_empty());
     assert!(plan.says(Reason::GpuDriver).is_some() && plan.says(Reason::GpuLost).is_some());
+}
+
+/// Fault U02: neither for the same container.
+#[test]
+fn a_restart_with_a_changed_driver_stops_nothing() {
+    let mut sim = running(GpuWay::DeviceRequest);
+    sim.state.obstacles = vec![obstacle()];
+    sim.ask(Request::Restart);
+    let plan = sim.plan();
+    assert!(plan.is_empty(), "{}", render(&plan));
+    assert_eq!(plan.says(Reason::GpuDriver), Some("the GPUs' driver was changed"));
+    // Without GPUs that is none of its business, and once it is mended it is done.
+    sim.state.obstacles.clear();
+    assert_eq!(verbs(&sim.plan()), ["stop", "start"]);
+}
+
+/// Fault U02: what is started again has the new driver, and says so.
+#[test]
+fn a_restart_brings_the_new_driver() {
+    let mut sim = running(GpuWay::DeviceRequest);
+    sim.state.devices.driver = Some("560.35.03".to_owned());
+    let mut new = route(GpuWay::DeviceRequest);
+    new.driver = Some("560.35.03".to_owned());
+    sim.state.devices.route = Some(new);
+    assert!(sim.plan().is_empty(), "nothing stops for it by itself");
+    sim.ask(Request::Restart);
+    let plan = sim.plan();
+    assert_eq!(verbs(&plan), ["stop", "remove", "ensure", "create", "start"]);
+    assert_eq!(plan.verb, Verb::Restart);
+    sim.settle();
+    let plan = sim.plan();
+    assert!(plan.is_empty() && !render(&plan).contains("550.54.15"), "{}", render(&plan));
 }
 
 /// Fault U02.

@@ -7,6 +7,7 @@ use berth::{
     gpu::nodes::Roots,
     health::gpu::Check,
     model::{GpuWay, Phase, Reason},
+    record::Command,
     state::{GpuHold, GpuWays},
     status::Status,
 };
@@ -170,6 +171,25 @@ async fn with_the_check_off_nothing_is_looked_at() {
     assert_eq!((rig.count("create", "chat"), calls(&rig.fake, "exec")), (1, 0));
 }
 
+/// Fault U01: a list of devices says nothing of cards whose numbers nobody knows, as with
+/// `nvidia-smi` in place of the library.
+#[tokio::test(start_paused = true)]
+async fn where_the_list_says_nothing_the_command_is_asked() {
+    let rig = rig("chat", "gpus: 1");
+    let mut seen = inventory();
+    seen.gpus.iter_mut().for_each(|gpu| gpu.minor = None);
+    rig.cards.put(seen);
+    let berth = rig.start();
+    berth.until("it is started", |_| rig.count("start", "chat") == 1).await;
+    let id = rig.fake.container_of(&name("chat")).unwrap();
+    let group = rig.folder.path().join("cgroup/devices/docker").join(id.as_str());
+    fs::create_dir_all(&group).unwrap();
+    fs::write(group.join("devices.list"), "a *:* rwm\n").unwrap();
+    berth.until_running("chat").await;
+    assert!(rig.fake.lose_gpus(&name("chat")));
+    berth.until("it is made anew", |_| rig.count("create", "chat") == 2).await;
+}
+
 /// Fault U02.
 #[tokio::test(start_paused = true)]
 async fn with_a_changed_driver_what_runs_goes_on() {
@@ -193,6 +213,14 @@ async fn with_a_changed_driver_what_runs_goes_on() {
     assert_eq!(status.image.as_deref(), Some("shop/app:1"));
     assert!(status.message.contains("module is of 550.54.15"), "{}", status.message);
     assert_eq!((rig.count("stop", "chat"), rig.count("create", "chat")), (0, 1));
+    // A restart would end what runs just as well.
+    berth.manifests.put("chat.yaml", &manifest("chat", "shop/app:1", "gpus: 1"));
+    berth.until_running("chat").await;
+    berth.command(Command::Restart(name("chat"))).await.unwrap();
+    until(&berth, "it is not stopped", |status| status.reason == Reason::GpuDriver).await;
+    tokio::time::sleep(RESYNC * 3).await;
+    assert_eq!((rig.count("stop", "chat"), rig.count("start", "chat")), (0, 1));
+    berth.manifests.put("chat.yaml", &manifest("chat", "shop/app:2", "gpus: 1"));
     // Nobody can read them: nobody knows whether a new one would start.
     module("560.35.03");
     seen.is_stale = true;
@@ -202,6 +230,31 @@ async fn with_a_changed_driver_what_runs_goes_on() {
     assert_eq!(rig.count("stop", "chat"), 0);
     seen.is_stale = false;
     rig.cards.put(seen);
+    until(&berth, "the new version runs", |status| {
+        status.phase == Phase::Running && status.image.as_deref() == Some("shop/app:2")
+    })
+    .await;
+}
+
+/// Fault U02: what has its cards by a way that is gone would get none after a stop.
+#[tokio::test(start_paused = true)]
+async fn a_way_that_is_gone_stops_nothing() {
+    let rig = rig("chat", "gpus: 1");
+    let mut ways = GpuWays::default();
+    ways.cdi_devices.extend(CARDS.map(|card| format!("nvidia.com/gpu={card}")));
+    rig.fake.set_gpu_ways(ways.clone());
+    rig.fake.set_gpu_hook(false);
+    let berth = rig.start();
+    berth.until_running("chat").await;
+    assert_eq!(berth.status("chat").unwrap().gpu_way, Some(GpuWay::Cdi));
+    rig.fake.set_gpu_ways(GpuWays::default());
+    tokio::time::sleep(RESYNC * 3).await;
+    berth.manifests.put("chat.yaml", &manifest("chat", "shop/app:2", "gpus: 1"));
+    let status = until(&berth, "it waits", |status| status.reason == Reason::GpuDriver).await;
+    assert!(status.message.contains("by CDI any more"), "{}", status.message);
+    tokio::time::sleep(RESYNC * 3).await;
+    assert_eq!(rig.count("stop", "chat"), 0);
+    rig.fake.set_gpu_ways(ways);
     until(&berth, "the new version runs", |status| {
         status.phase == Phase::Running && status.image.as_deref() == Some("shop/app:2")
     })

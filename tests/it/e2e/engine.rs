@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Images that the tests are made of; `make tiny-image base-image` makes them.
+/// Images that the tests are made of; `make tiny-image offline-image` makes them.
 pub(super) const TINY: &str = "berth/tiny:offline";
 pub(super) const BASE: &str = "berth/base:offline";
 
@@ -44,7 +44,7 @@ pub(super) fn must_be_ready() {
     if let Err(complaint) = try_docker(&["version", "--format", "{{.Server.Version}}"]) {
         panic!("no Docker Engine at {}: run `make engine` ({complaint})", host());
     }
-    for (image, target) in [(TINY, "tiny-image"), (BASE, "base-image")] {
+    for (image, target) in [(TINY, "tiny-image"), (BASE, "offline-image")] {
         let is_here = try_docker(&["image", "inspect", "--format", "{{.Id}}", image]).is_ok();
         assert!(is_here, "the engine has no image {image}: run `make {target}`");
     }

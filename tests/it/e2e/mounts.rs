@@ -1,7 +1,7 @@
 //! A stored model in a real container: read where it lies, rolled when its alias moves, kept while
 //! it is used.
 
-use std::{fs, os::unix::fs::MetadataExt as _, process::Command};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, process::Command};
 
 use serde_json::Value as Json;
 
@@ -52,6 +52,37 @@ fn manifest() -> String {
     )
 }
 
+/// What an app that runs as root could try on a model that others read, too (fault S16).
+const WAYS_TO_WRITE: [&str; 12] = [
+    "echo x >> weights.txt",
+    "truncate -s 0 weights.txt",
+    "dd if=/dev/zero of=weights.txt conv=notrunc bs=1 count=1",
+    "touch weights.txt",
+    "touch new",
+    "rm weights.txt",
+    "mv weights.txt other",
+    "chmod 666 weights.txt",
+    "chown 1:1 weights.txt",
+    "ln weights.txt /tmp/w",
+    "mount -o remount,rw /models/llm",
+    "umount /models/llm",
+];
+
+fn nothing_is_written(container: &str, stored: &Path) {
+    let looks = || {
+        let seen = fs::metadata(stored).unwrap();
+        let time = (seen.mtime(), seen.mtime_nsec());
+        (seen.len(), seen.mode(), seen.uid(), seen.nlink(), time, fs::read(stored).unwrap())
+    };
+    let before = looks();
+    for way in WAYS_TO_WRITE {
+        let line = format!("cd /models/llm && {way} && echo changed || echo refused");
+        let told = docker(&["exec", container, "sh", "-c", &line]);
+        assert_eq!(told.trim(), "refused", "{way}");
+        assert_eq!(looks(), before, "{way}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_reads_its_model_where_it_lies_and_rolls_when_the_alias_moves() {
     let stage = Stage::new();
@@ -81,12 +112,10 @@ async fn an_app_reads_its_model_where_it_lies_and_rolls_when_the_alias_moves() {
     let digest = first["models"][0]["sha256"].as_str().unwrap();
     let mounted = stage.path("models/.store/mounts").join(digest).join("weights.txt");
     let stored = stage.path("models/demo/llm/1.0.0/weights.txt/model");
-    assert_eq!(fs::metadata(mounted).unwrap().ino(), fs::metadata(stored).unwrap().ino());
-    let container = stage.container("reader");
-    let id = container.id();
-    let line = "echo x >> /models/llm/weights.txt || touch /models/llm/new || echo refused";
-    let told = try_docker(&["exec", &id, "sh", "-c", line]).unwrap_or_default();
-    assert_eq!(told.trim(), "refused");
+    assert_eq!(fs::metadata(&mounted).unwrap().ino(), fs::metadata(&stored).unwrap().ino());
+    let id = stage.container("reader").id();
+    nothing_is_written(&id, &stored);
+    assert_eq!(fs::read_dir(mounted.parent().unwrap()).unwrap().count(), 1, "nothing is new");
     let label =
         docker(&["inspect", "--format", "{{index .Config.Labels \"dev.berth.models\"}}", &id]);
     assert!(label.contains("\"version\":\"1.0.0\"") && label.contains(digest), "{label}");

@@ -1,6 +1,8 @@
 //! The `berth` program as a process that can be killed.
 
-use std::{os::unix::process::ExitStatusExt as _, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    os::unix::process::ExitStatusExt as _, path::Path, process::Stdio, sync::Arc, time::Duration,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -45,8 +47,23 @@ impl Program {
         builder: &str,
         more: impl FnOnce(&mut Command),
     ) -> Self {
+        let own = Command::new(env!("CARGO_BIN_EXE_berth"));
+        Self::start_command(own, stage, engine, builder, more)
+    }
+
+    /// Starts a program that may be of another version.
+    pub(super) fn start_other(program: &Path, stage: &Stage) -> Self {
+        Self::start_command(Command::new(program), stage, &engine::host(), "auto", |_| {})
+    }
+
+    fn start_command(
+        mut command: Command,
+        stage: &Stage,
+        engine: &str,
+        builder: &str,
+        more: impl FnOnce(&mut Command),
+    ) -> Self {
         let folder = |part: &str| stage.path(part).display().to_string();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
         command
             .args(["run", "--manifests", &folder("manifests"), "--state-dir", &folder("state")])
             .args(["--workspaces", &folder("workspaces"), "--model-store", &folder("models")])
@@ -105,6 +122,12 @@ impl Program {
         let Some(status) = self.child.try_wait().unwrap() else { return false };
         assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "it ended by itself: {status}");
         true
+    }
+
+    /// Has it stand still, as one that hangs.
+    pub(super) fn freeze(&self) {
+        let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
     }
 
     /// Ends it, unless it has ended.

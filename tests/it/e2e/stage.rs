@@ -13,9 +13,9 @@ use std::{
 use berth::{
     clock::Clock,
     daemon::{Daemon, Plant},
-    engine::docker::{Docker, Gate, Settings as DockerSettings},
+    engine::docker::{Builder, Docker, Gate, Settings as DockerSettings},
     execute::JobSettings,
-    model::{AppName, ImageRef, Phase, PortRange, Reason},
+    model::{AppName, Digest, ImageRef, Phase, PortRange, Reason},
     record::{Command, CommandSender, Record, file::Kept, ledger::Ledger},
     source::{Directory, directory::Options},
     state::Policy,
@@ -49,6 +49,10 @@ pub(super) struct Stage {
     pub(super) network: String,
     pub(super) ports: PortRange,
     pub(super) resync: Duration,
+    pub(super) builder: Builder,
+    pub(super) ca_bundle: Option<Arc<[u8]>>,
+    /// What is different about fetches.
+    pub(super) tune: Box<dyn Fn(&mut Settings) + Send + Sync>,
     folder: TempDir,
 }
 
@@ -99,6 +103,9 @@ impl Stage {
             network: format!("berth-t-{pid}-{nth}"),
             ports: PortRange { first, last: first + PORTS - 1 },
             resync: Duration::from_secs(30),
+            builder: Builder::Auto,
+            ca_bundle: None,
+            tune: Box::new(|_| {}),
             folder,
         }
     }
@@ -134,20 +141,23 @@ impl Stage {
         let ledger = Arc::new(Ledger::new(kept));
         let stop = CancellationToken::new();
         let manifests = self.path("manifests");
-        let settings = Settings {
+        let mut settings = Settings {
             program: PathBuf::from(env!("CARGO_BIN_EXE_berth")),
             env: network_environment(),
             is_local_allowed: true,
             ..Settings::default()
         };
+        (self.tune)(&mut settings);
         let workspaces = self.path("workspaces");
+        let mut jobs = JobSettings::new(&self.instance, &manifests);
+        jobs.ca_bundle.clone_from(&self.ca_bundle);
         let daemon = Daemon::new(Plant {
             engine: Arc::new(docker.clone()),
             source: Box::new(Directory::new(&manifests, Options::default())),
             ledger: Arc::clone(&ledger),
             workspace: Arc::new(Workspace::new(workspaces.clone(), settings)),
             policy: self.policy(),
-            jobs: JobSettings::new(&self.instance, &manifests),
+            jobs,
             clock: Clock::System,
             metrics: Arc::new(Metrics::new("test").unwrap()),
             resync: self.resync,
@@ -166,6 +176,7 @@ impl Stage {
     pub(super) fn settings(&self) -> DockerSettings {
         DockerSettings {
             gate: Gate::of(&self.policy()),
+            builder: self.builder,
             ..DockerSettings::new(engine::host(), &self.instance)
         }
     }
@@ -177,6 +188,7 @@ impl Stage {
             ports: self.ports,
             base_image: ImageRef::parse(engine::BASE).unwrap(),
             is_local_git_allowed: true,
+            ca_bundle: self.ca_bundle.as_deref().map(Digest::of_bytes),
             workspaces: self.path("workspaces").display().to_string(),
             ..Policy::default()
         }

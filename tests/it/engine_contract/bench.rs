@@ -138,6 +138,7 @@ impl Bench {
             secrets: BTreeMap::new(),
             restricted: None,
             models: BTreeMap::new(),
+            services: None,
         };
         let spec_hash = SpecHash::of(&shape);
         let app = self.app(app);

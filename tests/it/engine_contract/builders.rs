@@ -58,18 +58,80 @@ async fn both_builders_keep_the_contract() {
 #[tokio::test]
 async fn both_builders_make_the_same_image() {
     let mut configs = Vec::new();
+    let mut files = Vec::new();
     for builder in BUILDERS {
         let bench = with(builder).await;
-        let lines = "ARG A=1\nENV B=$A\nWORKDIR /w\nRUN echo x >x\nLABEL l=m\nCMD [\"cat\", \"x\"]";
+        let lines = "ARG A=1\nENV B=$A\nWORKDIR /w\nRUN echo x >x; chmod 4751 x; ln -s x y; \
+                     mkdir -m 700 d; echo $A >d/z; chown 12:34 d/z; rm -f /etc/none\n\
+                     LABEL l=m\nUSER 12:34\nCMD [\"cat\", \"x\"]";
         let recipe = bench.recipe("chat", lines);
         let id = bench.build(&recipe).await.0.unwrap();
         let client = bollard::Docker::connect_with_host(&bench.host().unwrap()).unwrap();
         let config = client.inspect_image(&id).await.unwrap().config.unwrap();
         let mut labels = config.labels.unwrap();
         labels.retain(|key, _| !key.starts_with("dev.berth.image"));
-        configs.push((config.env, config.cmd, config.working_dir, config.entrypoint, labels));
+        configs.push((
+            (config.env, config.cmd, config.working_dir, config.entrypoint),
+            (config.user, labels),
+        ));
+        files.push(files_of(&client, &id).await);
     }
     assert_eq!(configs[0], configs[1]);
+    let written = |name: &str| files[0].iter().find(|line| line.starts_with(name)).unwrap();
+    assert!(written("w/x ").starts_with("w/x Regular 4751 0:0"), "{}", written("w/x "));
+    assert!(written("w/d/z ").starts_with("w/d/z Regular 644 12:34"), "{}", written("w/d/z "));
+    assert_eq!(files[0], files[1]);
+}
+
+/// All files of an image, a line for each: path, kind, mode, owner, target and a hash of what is
+/// in it. What the engine puts into each container itself is left out.
+async fn files_of(client: &bollard::Docker, image: &str) -> Vec<String> {
+    let body = bollard::models::ContainerCreateBody {
+        image: Some(image.to_owned()),
+        ..Default::default()
+    };
+    let made = client.create_container(None, body).await.unwrap();
+    let tar = all_of(client.export_container(&made.id)).await;
+    client.remove_container(&made.id, None).await.unwrap();
+    let mut lines = Vec::new();
+    for entry in tar::Archive::new(&tar[..]).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+        let path = entry.path().unwrap().display().to_string();
+        let header = entry.header();
+        let (mode, kind) = (header.mode().unwrap() & 0o7777, header.entry_type());
+        let owner = (header.uid().unwrap(), header.gid().unwrap());
+        let target = entry.link_name().unwrap().unwrap_or_default().display().to_string();
+        let digest = berth::model::Digest::of_bytes(&bytes);
+        lines.push(format!("{path} {kind:?} {mode:o} {}:{} {target} {digest}", owner.0, owner.1));
+    }
+    let is_engines = |line: &String| {
+        let path = line.split(' ').next().unwrap_or_default();
+        path == ".dockerenv"
+            || ["dev/", "etc/hostname", "etc/hosts", "etc/resolv.conf", "etc/mtab", "proc/", "sys/"]
+                .iter()
+                .any(|start| path.starts_with(start))
+    };
+    lines.retain(|line| !is_engines(line));
+    lines.sort();
+    lines
+}
+
+/// A stream, as a whole.
+async fn all_of<E: std::fmt::Debug>(
+    stream: impl futures_util::Stream<Item = Result<Bytes, E>>,
+) -> Vec<u8> {
+    let mut stream = std::pin::pin!(stream);
+    let mut all = Vec::new();
+    while let Some(part) = stream.next().await {
+        all.extend_from_slice(&part.unwrap());
+    }
+    all
+}
+
+fn has(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
 /// A build that nobody waits for any more is ended by the engine.
@@ -129,7 +191,8 @@ async fn a_secret_reaches_its_step_and_no_layer() {
     let recipe = bench.recipe(
         "chat",
         &format!(
-            "RUN : {0}\nRUN --mount=type=secret,id=token wc -c </run/secrets/token\n\
+            "RUN echo in-a-layer-{0} >/planted\n\
+             RUN --mount=type=secret,id=token wc -c </run/secrets/token\n\
              RUN ls /run/secrets/token 2>/dev/null || echo gone",
             bench.instance
         ),
@@ -143,6 +206,11 @@ async fn a_secret_reaches_its_step_and_no_layer() {
     assert!(log.iter().any(|line| line == &secret.len().to_string()), "{log:?}");
     assert!(log.iter().any(|line| line == "gone"), "{log:?}");
     assert!(!told(&bench, &id).await.contains(&secret), "the secret is in the image");
+    // Nor is it in any layer, where a plain file is found.
+    let client = bollard::Docker::connect_with_host(&bench.host().unwrap()).unwrap();
+    let layers = all_of(client.export_image(&id)).await;
+    assert!(has(&layers, &format!("in-a-layer-{}", bench.instance)), "{} bytes", layers.len());
+    assert!(!has(&layers, &secret), "the secret is in a layer");
     // Without it the build fails, and says so.
     let recipe = bench.recipe(
         "other",

@@ -1,8 +1,12 @@
 //! The dashboard contract: a real Prometheus scrapes Berth, and no query of our dashboard, of our
 //! alerts, or of the public dashboards that people use is without data.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
+use berth::{
+    auth::{New, Role, Tokens},
+    server::Access,
+};
 use serde_json::Value;
 
 use super::{
@@ -116,7 +120,11 @@ async fn watched(scene: &Scene) -> Prometheus {
 async fn a_real_prometheus_finds_data_for_every_query() {
     let app = prometheus::app().await;
     let shop = crate::usage::shop();
-    let scene = Scene::start(|figures| figures.sources.push(shop), app.port()).await;
+    let day = std::time::Duration::from_hours(24);
+    let backups = berth::daemon::backups::Figures::new(day);
+    backups.note(berth::clock::Clock::System.now(), day / 1000, (2, 1), false);
+    let more: [Arc<dyn berth::telemetry::Exposed>; 2] = [shop, Arc::new(backups)];
+    let scene = Scene::start(|figures| figures.sources.extend(more), app.port()).await;
     let prometheus = watched(&scene).await;
     count_again(&scene.stage);
     prometheus
@@ -184,6 +192,44 @@ async fn types_are_right(prometheus: &Prometheus) {
     ] {
         assert_eq!(prometheus.value(query).await, Some(value), "{query}");
     }
+}
+
+/// Where people sign in the shipped configuration needs its commented lines, and nothing else.
+#[tokio::test]
+async fn the_shipped_configuration_signs_in() {
+    let app = prometheus::app().await;
+    let state = tempfile::tempdir().unwrap();
+    let tokens = Arc::new(Tokens::new(state.path()));
+    let name = "prometheus".to_owned();
+    let new = New { name, role: Role::Viewer, expires: None, scopes: Vec::new() };
+    let token = tokens.create(new, crate::api::stage::now()).unwrap();
+    let file = state.path().join("berth.token");
+    fs::write(&file, format!("{}\n", token.secret.reveal())).unwrap();
+    let access =
+        Access { tokens: Some(tokens), state_dir: state.path().to_owned(), ..Access::default() };
+    let scene = Scene::of(|_| (), |settings| settings.access = access, app.port()).await;
+    let shipped = project("compose/monitoring/prometheus/prometheus.yaml")
+        .replace("rule_files:\n  - alerts.yaml\n", "")
+        .replace("15s", "250ms")
+        .replace("30s", "1s")
+        .replace("127.0.0.1:8000", &scene.stage.address.to_string());
+    let shut_out = Prometheus::start(&shipped).await;
+    shut_out
+        .until("it is not let in", async || {
+            matches!(&shut_out.targets("berth").await[..], [(health, why)] if health == "down" && why.contains("401"))
+        })
+        .await;
+    assert!(shut_out.targets("berth-apps").await.is_empty());
+    let with = shipped
+        .replace("# authorization:", "authorization:")
+        .replace("/etc/prometheus/berth.token", file.to_str().unwrap());
+    assert_eq!(with.matches(file.to_str().unwrap()).count(), 2, "{with}");
+    let prometheus = Prometheus::start(&with).await;
+    prometheus
+        .until("Berth and its app are scraped", async || {
+            !prometheus.query("count(up == 1) == 2").await.unwrap().is_empty()
+        })
+        .await;
 }
 
 /// `promtool check metrics` is the judge of names, units and helps of Berth's own families.

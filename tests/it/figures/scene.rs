@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use berth::{
+    forge::Repositories,
     gpu::Cards,
     model::{
         AppName, Condition, ConditionStatus, ConditionType, Digest, GpuGrant, GpuShare, GpuVendor,
         MetricsSpec, Phase, PortBinding, Protocol, Reason, SpecHash, Timestamp,
     },
     scan::Book,
-    server::Figures,
+    server::{Figures, Settings},
     state::{
         Container, ContainerId, ContainerState, Gpu, GpuHealth, GpuHold, GpuMemory, GpuProcess,
         GpuTelemetry, Inventory, OwnImage, Owner, Ownership, World,
@@ -29,6 +30,15 @@ pub(super) struct Scene {
 impl Scene {
     /// One whose app `chat` tells figures of its own at this port of 127.0.0.1.
     pub(super) async fn start(change: impl FnOnce(&mut Figures), app_port: u16) -> Self {
+        Self::of(change, |_| (), app_port).await
+    }
+
+    /// The same with other settings of the server.
+    pub(super) async fn of(
+        change: impl FnOnce(&mut Figures),
+        settings: impl FnOnce(&mut Settings),
+        app_port: u16,
+    ) -> Self {
         let cards = Arc::new(Cards::default());
         cards.put(inventory());
         let scans = looked_through();
@@ -40,7 +50,7 @@ impl Scene {
             ..Figures::default()
         };
         change(&mut figures);
-        let stage = Stage::with_figures(figures).await;
+        let stage = Stage::of(settings, Repositories::default(), figures).await;
         stage.settle();
         apps(&stage, app_port);
         stage.record.see(&Arc::new(world()));
@@ -75,6 +85,7 @@ pub(super) fn count(stage: &Stage) {
     metrics.rolled_out("succeeded", ms(5000));
     metrics.rolled_out("failed", ms(60_000));
     metrics.drifted(&AppName::new("chat").unwrap());
+    metrics.gpus_lost(&AppName::new("chat").unwrap());
     metrics.hook("taken");
     metrics.commit_status("sent");
     metrics.queue(&Load { depth: 1, oldest: ms(20), adds: 9, running: 1, longest: ms(10) });

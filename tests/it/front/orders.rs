@@ -68,6 +68,7 @@ pub(super) fn spec(name: String, body: &Value) -> Result<ContainerSpec, Error> {
             secrets: BTreeMap::new(),
             restricted: None,
             models: BTreeMap::new(),
+            services: None,
         },
     })
 }

@@ -6,7 +6,7 @@ pub(crate) mod lfs_server;
 mod private;
 mod secrets;
 mod ssh;
-mod sshd;
+pub(crate) mod sshd;
 mod web;
 pub(crate) mod wire;
 

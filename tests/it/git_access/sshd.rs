@@ -9,15 +9,15 @@ use std::{
 };
 
 /// The server, until it is dropped.
-pub(super) struct Sshd {
+pub(crate) struct Sshd {
     folder: PathBuf,
-    pub(super) port: u16,
+    pub(crate) port: u16,
     child: Child,
 }
 
 impl Sshd {
     /// Starts a server with a host key of its own; `client.pub` in `folder` may log in.
-    pub(super) fn start(folder: &Path, served: &Path) -> Self {
+    pub(crate) fn start(folder: &Path, served: &Path) -> Self {
         let program = "/usr/sbin/sshd";
         assert!(Path::new(program).exists(), "sshd is missing: run compose/setup/sshd.sh");
         if is_root() {
@@ -90,22 +90,22 @@ impl Sshd {
         is_up.then_some(server)
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("ssh://{}@127.0.0.1:{}/app.git", user(), self.port)
     }
 
     /// The line of `known_hosts` for this server.
-    pub(super) fn known(&self) -> String {
+    pub(crate) fn known(&self) -> String {
         let public = fs::read_to_string(self.folder.join("host.pub")).unwrap();
         format!("[127.0.0.1]:{} {public}", self.port)
     }
 
     /// The key that may log in.
-    pub(super) fn client_key(&self) -> String {
+    pub(crate) fn client_key(&self) -> String {
         fs::read_to_string(self.folder.join("client")).unwrap()
     }
 
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 }
@@ -117,11 +117,11 @@ impl Drop for Sshd {
     }
 }
 
-pub(super) fn make_key(path: &Path, passphrase: &str) {
+pub(crate) fn make_key(path: &Path, passphrase: &str) {
     make_key_of("ed25519", path, passphrase);
 }
 
-pub(super) fn make_key_of(kind: &str, path: &Path, passphrase: &str) {
+pub(crate) fn make_key_of(kind: &str, path: &Path, passphrase: &str) {
     let done = Command::new("ssh-keygen")
         .args(["-q", "-t", kind, "-C", "", "-N", passphrase, "-f"])
         .arg(path)

@@ -126,6 +126,27 @@ async fn each_forge_s_signature_is_known() {
     assert!(figure(&stage, "queued").await);
 }
 
+/// A signed one that is only tried says what would be looked at, and is none of the deliveries.
+#[tokio::test]
+async fn a_hook_that_is_only_tried_has_nothing_looked_at() {
+    let stage = stage().await;
+    let body = github("refs/heads/main");
+    let signature = format!("sha256={}", digest(SECRET, &body));
+    let headers = [
+        ("host", "berth.example.com"),
+        ("content-type", "application/json"),
+        ("x-hub-signature-256", signature.as_str()),
+        ("x-github-event", "push"),
+        ("x-github-delivery", "tried"),
+    ];
+    let tried = stage.ask("POST", &format!("{PATH}?dryRun=true"), &headers, &body).await;
+    assert_eq!((tried.status, &tried.json()["dryRun"]), (200, &json!(true)), "{tried:?}");
+    assert_eq!(tried.json()["queued"], json!(["chat"]));
+    assert_eq!(asked(&stage), Vec::<String>::new());
+    assert_eq!(push(&stage, "refs/heads/main", "tried").await.json()["queued"], json!(["chat"]));
+    assert_eq!(asked(&stage), ["Pushed([\"chat\"])"]);
+}
+
 #[tokio::test]
 async fn only_those_that_follow_what_was_pushed_are_looked_at() {
     let stage = stage().await;

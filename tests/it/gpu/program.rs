@@ -125,6 +125,14 @@ async fn cards_are_listed_with_units_holders_and_health() {
     for part in ["GPU-a", "NVIDIA H200", "10Gi", "87%", "61°C", "312W", "process 4711", "well"] {
         assert!(lines[1].contains(part), "{part} is not in:\n{table}");
     }
+    // Who waits is said below the cards.
+    let queued = manifest("queued").replace("none:1", "none:1, gpus: {ids: [GPU-a]}");
+    fake.write("manifests/queued.yaml", &queued);
+    program.until_gpus("one waits", |all| all["queue"][0]["message"].is_string()).await;
+    let (code, _, told) = program.run(&["gpu", "ls"]).await;
+    assert_eq!((code, told.lines().count()), (0, 1), "{told}");
+    let words = ["queued waits: needs 1 GPU", "(10 GiB)"];
+    assert!(words.iter().all(|word| told.contains(word)), "{told}");
     // One falls off the bus: told once, listed as what it was, and well again later.
     let lost = THREE.replace("gpu 1 uuid=GPU-b", "gpu 1 error=15 uuid=GPU-b");
     fake.say(&lost);

@@ -15,6 +15,11 @@ const MIB: u64 = 1 << 20;
 /// Reads by a program with this text, where the library can't be loaded.
 fn read(script: &str) -> Result<Inventory, Error> {
     let fake = Fake::new("");
+    for (place, minor) in [("0000:3b:00.0", 2), ("0000:5e:00.0", 0)] {
+        let text =
+            format!("Model: \t\t NVIDIA\nBus Location: \t {place}\nDevice Minor: \t {minor}\n");
+        fake.write(&format!("proc/driver/nvidia/gpus/{place}/information"), &text);
+    }
     let program = fake.path("nvidia-smi");
     std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -61,6 +66,8 @@ fn the_program_tells_where_there_is_no_library() {
         ..GpuTelemetry::default()
     };
     assert_eq!(first.telemetry, telemetry);
+    // Fault U05: it does not tell the numbers of their nodes, the driver's files do.
+    assert_eq!((first.minor, second.minor, lost.minor), (Some(2), Some(0), None));
     let processes: Vec<_> =
         [first, second].iter().map(|gpu| (gpu.processes[0].pid, gpu.processes[0].memory)).collect();
     assert_eq!(processes, [(4711, Some(9000 * MIB)), (4712, None)]);

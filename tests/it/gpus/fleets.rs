@@ -14,6 +14,10 @@ use super::{GIB, card, inventory, link, split};
 use crate::plan_props::cases;
 
 const MINUTE: i64 = 60_000;
+/// The programs of holders have numbers above this one.
+const PIDS: u32 = 1000;
+/// Who of the six is a program outside.
+const LEASE: usize = 1;
 
 /// A card of a random fleet: memory, what strangers use, whether it is split, whether it is sick,
 /// and with which other one it is linked.
@@ -29,6 +33,11 @@ enum Event {
     StrangerEnds,
     Sick(usize),
     Stale(bool),
+    /// A program of the holder of this number uses so much of its cards; some drivers do not say
+    /// how much that is.
+    Uses(usize, u64, bool),
+    /// Nobody shares a card in this mode, or uses it.
+    Mode(usize, &'static str),
     Time(i64),
 }
 
@@ -58,8 +67,14 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::StrangerEnds),
         1 => (0..5_usize).prop_map(Event::Sick),
         1 => any::<bool>().prop_map(Event::Stale),
+        3 => (0..6_usize, 1..20_u64, any::<bool>()).prop_map(|(n, gib, told)| Event::Uses(n, gib, told)),
+        1 => (0..5_usize, mode()).prop_map(|(card, mode)| Event::Mode(card, mode)),
         2 => (0..30_i64).prop_map(|minutes| Event::Time(minutes * MINUTE)),
     ]
+}
+
+fn mode() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just("Default"), Just("ExclusiveProcess"), Just("Prohibited")]
 }
 
 fn slots() -> impl Strategy<Value = Vec<Slot>> {
@@ -101,13 +116,27 @@ struct Life {
     held: BTreeMap<usize, GpuGrant>,
     queue: BTreeMap<usize, (GpuAsk, i64)>,
     stranger: Option<GpuHold>,
+    /// What programs use: whose, on which card, how much.
+    uses: Vec<(usize, String, u64)>,
 }
 
+/// The holder of this number: one is a program outside, by a lease.
 fn app(number: usize) -> Who {
+    if number == LEASE {
+        return Who::Lease { id: "gpu-1".to_owned(), holder: "train.py".to_owned() };
+    }
     Who::App(AppName::new(&format!("app-{number}")).unwrap())
 }
 
+/// The container of that holder. A program outside is in none.
+fn container(number: usize) -> Option<ContainerId> {
+    (number != LEASE).then(|| ContainerId::new(format!("c{number}")))
+}
+
 fn number(who: &Who) -> usize {
+    if matches!(who, Who::Lease { .. }) {
+        return LEASE;
+    }
     who.to_string().trim_start_matches("app app-").parse().unwrap()
 }
 
@@ -117,7 +146,7 @@ impl Life {
         let label = |(number, grant): (&usize, &GpuGrant)| Holding {
             who: app(*number),
             hold: GpuHold::Granted(GpuGrant::parse(&grant.to_string()).unwrap()),
-            container: Some(ContainerId::new(format!("c{number}"))),
+            container: container(*number),
             is_obscure: false,
         };
         let mut all: Vec<_> = self.held.iter().map(label).collect();
@@ -156,6 +185,7 @@ impl Life {
             Event::Ask(..) => {}
             Event::Leave(number) => {
                 self.held.remove(number);
+                self.end_use(*number);
                 self.queue.remove(number);
             }
             Event::Stranger(None) => self.stranger = Some(GpuHold::All),
@@ -171,9 +201,40 @@ impl Life {
                     }
                 }
             }
+            Event::Uses(number, gib, is_told) => self.use_cards(*number, *gib, *is_told),
+            Event::Mode(at, mode) => {
+                if let Some(card) = self.host.gpus.get_mut(*at) {
+                    card.compute_mode = Some((*mode).to_owned());
+                }
+            }
             Event::Stale(is_stale) => self.host.is_stale = *is_stale,
             Event::Time(ms) => self.now += ms,
         }
+    }
+
+    /// A program of a holder begins on each card that it has.
+    fn use_cards(&mut self, number: usize, gib: u64, is_told: bool) {
+        let Some(grant) = self.held.get(&number) else { return };
+        for card in self.host.gpus.iter_mut().filter(|card| grant.devices.contains(&card.uuid)) {
+            let bytes = (gib * GIB).min(card.memory.usable().saturating_sub(card.memory.used));
+            card.memory.used += bytes;
+            card.processes.push(GpuProcess {
+                pid: PIDS + u32::try_from(number).unwrap(),
+                memory: is_told.then_some(bytes),
+                container: container(number),
+                ..GpuProcess::default()
+            });
+            self.uses.push((number, card.uuid.clone(), bytes));
+        }
+    }
+
+    fn end_use(&mut self, number: usize) {
+        for card in &mut self.host.gpus {
+            card.processes.retain(|process| process.pid != PIDS + u32::try_from(number).unwrap());
+            let ended = self.uses.iter().filter(|(n, id, _)| *n == number && *id == card.uuid);
+            card.memory.used -= ended.map(|(_, _, bytes)| bytes).sum::<u64>();
+        }
+        self.uses.retain(|(user, _, _)| *user != number);
     }
 
     /// Serves everybody at once, and checks that one by one it would come to the same, as each app
@@ -205,6 +266,10 @@ impl Life {
             prop_assert!(card.health.problems.is_empty(), "{} is sick", id);
             prop_assert_eq!(card.is_mig, id.starts_with("MIG-"));
             prop_assert!(ask.memory_bytes.unwrap_or(0) <= usable - card.memory.used);
+            let mode = card.compute_mode.as_deref().unwrap_or("Default");
+            prop_assert!(mode != "Prohibited", "{} is for nobody", id);
+            let is_shared = ask.share == GpuShare::Memory;
+            prop_assert!(!(is_shared && mode == "ExclusiveProcess"), "{} is not shared", id);
             if ask.share == GpuShare::Exclusive {
                 prop_assert!(card.memory.used <= GIB, "strangers use {}", id);
                 let is_strangers = match &self.stranger {
@@ -257,6 +322,7 @@ proptest! {
             held: BTreeMap::new(),
             queue: BTreeMap::new(),
             stranger: None,
+            uses: Vec::new(),
         };
         for event in &events {
             life.happen(event);
@@ -287,6 +353,7 @@ proptest! {
                     held: BTreeMap::new(),
                     queue: queue.map(|(number, asked)| (*number, asked.clone())).collect(),
                     stranger: None,
+                    uses: Vec::new(),
                 };
                 let answers = alone.answers(&alone.host, false);
                 prop_assert!(matches!(answers[0].1, Answer::Granted(_)), "{:?}", answers);
@@ -312,16 +379,18 @@ impl Dice {
 #[test]
 fn nobody_starves() {
     let seed = std::env::var("BERTH_GPU_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    for nth in 0..60 {
+    for nth in 0..120 {
         let mut dice = Dice(seed * 1_000 + nth);
         let count = 1 + dice.roll(4);
-        let cards = (0..count).map(|index| card(u32::try_from(index).unwrap(), 24)).collect();
+        let mut gib = || [8, 16, 24, 40, 80][usize::try_from(dice.roll(5)).unwrap()];
+        let cards = (0..count).map(|index| card(u32::try_from(index).unwrap(), gib())).collect();
         let mut life = Life {
             host: inventory(cards),
             now: 1_800_000_000_000,
             held: BTreeMap::new(),
             queue: BTreeMap::new(),
             stranger: None,
+            uses: Vec::new(),
         };
         let wish = u32::try_from(count).unwrap();
         let victim = GpuAsk { priority: -100, ..GpuAsk::whole(wish) };
@@ -337,7 +406,7 @@ fn nobody_starves() {
                 let number = (2..10_000).find(is_new).unwrap();
                 let priority = i32::try_from(dice.roll(201)).unwrap() - 100;
                 let share = if dice.roll(2) == 0 { GpuShare::Exclusive } else { GpuShare::Memory };
-                let memory_bytes = (share == GpuShare::Memory).then(|| (1 + dice.roll(12)) * GIB);
+                let memory_bytes = (share == GpuShare::Memory).then(|| (1 + dice.roll(7)) * GIB);
                 let ask = GpuAsk { share, memory_bytes, priority, ..GpuAsk::whole(1) };
                 life.queue.insert(number, (ask, life.now));
             }

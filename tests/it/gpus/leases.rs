@@ -5,6 +5,7 @@ use std::time::Duration;
 use berth::{
     model::{GpuAsk, GpuShare},
     record::{Command, CommandError, LeaseOrder},
+    state::GpuLease,
 };
 use serde_json::Value;
 use tokio::time::Instant;
@@ -85,6 +86,27 @@ async fn a_lease_ends_by_itself_unless_it_is_renewed() {
     berth.until_gone("chat").await;
     let next = acquire(&berth, GpuAsk::whole(1)).await.unwrap();
     assert!(token < next.1);
+}
+
+/// However many programs forget to give theirs back, Berth keeps so many and no more.
+#[tokio::test(start_paused = true)]
+async fn there_is_an_end_of_leases() {
+    let mut rig = host(1);
+    let berth = rig.start();
+    let share = GpuAsk { share: GpuShare::Memory, memory_bytes: Some(1), ..GpuAsk::whole(1) };
+    let first = acquire(&berth, share.clone()).await.unwrap();
+    rig.kept = berth.stop().await;
+    let lease = rig.kept.leases.list[&first.0].clone();
+    for nth in 1..1000 {
+        let id = format!("gpu-{nth}");
+        rig.kept.leases.list.insert(id.clone(), GpuLease { id, ..lease.clone() });
+    }
+    let berth = rig.start();
+    let listed = order(&berth, LeaseOrder::List).await.unwrap();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1000);
+    assert_eq!(acquire(&berth, share.clone()).await, Err("gpu.too-many-leases"));
+    release(&berth, first).await.unwrap();
+    acquire(&berth, share).await.unwrap();
 }
 
 /// A lease is on the disk before it is given, so a restart of Berth knows it; shares lie beside

@@ -126,6 +126,41 @@ fn the_own_and_the_ended_are_not_strangers() {
     assert!(matches!(answers[0].1, Answer::Waits(_)), "{answers:?}");
 }
 
+/// Some drivers do not say how much of a card a process uses: what its app was promised explains
+/// it, and is not counted a second time.
+#[test]
+fn what_is_promised_explains_what_nobody_measures() {
+    let mut host = inventory(vec![card(0, 24)]);
+    let process = |id: &str, memory| GpuProcess {
+        memory,
+        container: Some(ContainerId::new(id)),
+        ..GpuProcess::default()
+    };
+    host.gpus[0].memory.used = 10 * GIB;
+    host.gpus[0].processes = vec![process("mine", None)];
+    let grant =
+        GpuGrant { share: GpuShare::Memory, memory_bytes: Some(12 * GIB), ..alone(&["GPU-a"]) };
+    let held = [holding("mine", GpuHold::Granted(grant))];
+    assert_eq!(given(&place(&[("other", shared(12))], &host, &held)[0].1), ["GPU-a"]);
+    // What it uses beyond is in the way, and so is what is known of it to be beyond.
+    host.gpus[0].memory.used = 15 * GIB;
+    let answers = place(&[("other", shared(12))], &host, &held);
+    assert!(said(&answers[0].1).contains("largest free 8.7 GiB on GPU-a"), "{answers:?}");
+    host.gpus[0].processes.push(process("mine", Some(15 * GIB)));
+    let answers = place(&[("other", shared(12))], &host, &held);
+    assert!(said(&answers[0].1).contains("largest free 8.7 GiB on GPU-a"), "{answers:?}");
+    // Whoever has a card alone may have it again.
+    let held = [holding("mine", GpuHold::Granted(alone(&["GPU-a"])))];
+    host.gpus[0].processes = vec![process("mine", None)];
+    assert_eq!(given(&place(&[("mine", GpuAsk::whole(1))], &host, &held)[0].1), ["GPU-a"]);
+    // A container that is nobody's app was promised nothing.
+    let mut bystander = holding("x", GpuHold::All);
+    bystander.who = Who::Container("trainer".to_owned());
+    host.gpus[0].processes = vec![process("x", None)];
+    let answers = place(&[("other", shared(12))], &host, &[bystander]);
+    assert!(said(&answers[0].1).contains("largest free 8.7 GiB on GPU-a"), "{answers:?}");
+}
+
 /// Fault U05: whatever number a card has, those without accounting hold it by number.
 #[test]
 fn containers_of_others_hold_what_they_name() {

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use berth::server::{self, openapi};
+use berth::{
+    model::Digest,
+    server::{self, openapi},
+};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
@@ -14,7 +17,7 @@ fn every_route_is_described_and_nothing_else() {
     let document = openapi::document();
     let mut ids = BTreeSet::new();
     for (method, path, _) in server::routes().filter(|(_, path, _)| !path.starts_with("/ui/")) {
-        let op = &document["paths"][path][method.to_ascii_lowercase()];
+        let op = &document["paths"][path.replace("{*", "{")][method.to_ascii_lowercase()];
         let route = format!("{method} {path}");
         for word in ["operationId", "summary", "description", "x-berth-role"] {
             assert!(
@@ -91,6 +94,15 @@ fn check(document: &Value, (method, path): (&str, &str), answer: &Answer) {
 /// A request: method, path in the table, query or name in its place, content type, body.
 const MODEL_INSPECTION: &str = "/api/v1/models/inspections/{project}/{app}/{version}/{model}";
 
+const REGISTRY: [&str; 6] = [
+    "/v2",
+    "/v2/_catalog",
+    "/v2/{project}/{app}/tags/list",
+    "/v2/{project}/{app}/manifests/{reference}",
+    "/v2/{project}/{app}/blobs/{digest}",
+    "/v2/{project}/{app}/referrers/{digest}",
+];
+
 type Asked = (&'static str, &'static str, &'static str, &'static str, String);
 
 /// Requests that meet every route at least once with success, and many that fail.
@@ -122,6 +134,7 @@ fn requests() -> Vec<Asked> {
         "/api/v1/gpus/leases",
         "/api/v1/capacity",
         "/api/v1/images",
+        "/api/v1/notifications",
         "/api/v1/models/trash",
         "/api/v1/models/health",
         MODEL_INSPECTION,
@@ -159,6 +172,7 @@ fn requests() -> Vec<Asked> {
     ask("DELETE", ONE, "?dryRun=true", "", "");
     ask("DELETE", ONE, "", "", "");
     ask("DELETE", ONE, "", "", "");
+    all.extend(REGISTRY.map(|path| ("GET", path, "", "", String::new())));
     all.extend(actions());
     all
 }
@@ -199,6 +213,12 @@ fn actions() -> Vec<Asked> {
     ask("/api/v1/models/pull", "", JSON, "{}");
     ask("/api/v1/models/gc", "", "", "");
     ask("/api/v1/models/gc", "?dryRun=true", "", "");
+    ask("/api/v1/gc", "", "", "");
+    ask("/api/v1/gc", "?dryRun=true&grace=1h&withData=true", "", "");
+    ask("/api/v1/gc", "?grace=soon", "", "");
+    ask("/api/v1/notifications/test", "", "", "");
+    ask("/api/v1/notifications/test", "?dryRun=true&target=ops", "", "");
+    ask("/api/v1/notifications/test", "?target=nobody", "", "");
     ask("/api/v1/images/gc", "", "", "");
     ask("/api/v1/images/gc", "?dryRun=true", "", "");
     ask("/api/v1/confirm", "", "", "");
@@ -229,6 +249,9 @@ async fn live_answers_are_as_the_document_says() {
     for (method, path, more, kind, body) in requests() {
         let at = path.replace("{name}", "chat").replace("{id}", "gpu-1") + more;
         let at = at.replace("{project}/{app}/{version}/{model}", "p/a/1/m");
+        let digest = format!("sha256:{}", Digest::of_bytes(b"content"));
+        let at = at.replace("{project}/{app}", "p/a").replace("{reference}", "1");
+        let at = at.replace("{digest}", &digest);
         let headers: &[(&str, &str)] =
             if kind.is_empty() { &[] } else { &[("content-type", kind)] };
         let answer = stage.ask(method, &at, headers, &body).await;
@@ -251,7 +274,20 @@ async fn live_answers_are_as_the_document_says() {
         "DELETE /uploads/{id}",
     ];
     let native = |path: &str| {
-        let families = ["/containers", "/models", "/ports", "/system", "/hf", "/ui"];
+        let families = [
+            "/containers",
+            "/models",
+            "/ports",
+            "/system",
+            "/ui",
+            "/{ns}",
+            "/_lfs",
+            "/xet",
+            "/api/models",
+            "/api/repos",
+            "/api/whoami",
+            "/api/validate",
+        ];
         !families.iter().any(|family| path.starts_with(family))
     };
     for (method, path, _) in server::routes().filter(|(_, path, _)| native(path)) {

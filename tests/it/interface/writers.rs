@@ -308,6 +308,22 @@ async fn an_action_with_a_key_is_done_once() {
     let other = restart(undo, "k-1", "{\"revision\": 2}").await;
     assert_eq!((other.status, code(&other).as_str()), (422, "request.key-reused"));
     assert_eq!(restart("/api/v1/apps/nobody/stop", "k-9", "").await.status, 404);
+    // A lease, and a fetch, are begun once, too.
+    let leases = || stage.asked.lock().unwrap().iter().filter(|a| a.starts_with("Lease(")).count();
+    let (path, body) = ("/api/v1/gpus/leases", r#"{"holder": "t", "ttl": "5m"}"#);
+    for is_again in [false, true] {
+        let lease = restart(path, "k-1", body).await;
+        assert_eq!((lease.status, lease.has("idempotency-replayed: true")), (201, is_again));
+        assert!(lease.has("location: /api/v1/gpus/leases/gpu-1"), "{lease:?}");
+    }
+    assert_eq!(leases(), 1);
+    let other = restart(path, "k-1", r#"{"holder": "u", "ttl": "5m"}"#).await;
+    assert_eq!((other.status, code(&other).as_str()), (422, "request.key-reused"));
+    let pull = r#"{"from": "https://192.0.2.1/m", "as": "p/a@1/m"}"#;
+    let first = restart("/api/v1/models/pull", "k-1", pull).await;
+    let again = restart("/api/v1/models/pull", "k-1", pull).await;
+    assert_eq!((first.status, first.json()["id"].clone()), (202, again.json()["id"].clone()));
+    assert!(!first.has("idempotency-replayed: true") && again.has("idempotency-replayed: true"));
     assert_eq!(restart(path, "", "").await.status, 400);
     let asked = stage.asked.lock().unwrap().clone();
     assert_eq!(asked.iter().filter(|asked| asked.starts_with("Restart")).count(), 2, "{asked:?}");

@@ -42,6 +42,22 @@ async fn until_version(berth: &Berth, wanted: &str) {
         .await;
 }
 
+/// An app whose alias was moved from 1.0.0 to 2.0.0, and that follows.
+async fn moved() -> (Rig, Arc<Depot>, tempfile::TempDir, Berth) {
+    let (rig, depot, folder) = rig(AT);
+    let store = Arc::clone(depot.store().unwrap());
+    for version in ["1.0.0", "2.0.0"] {
+        put(&depot, &format!("demo/llm/{version}/m"), version);
+    }
+    stable(&store, "1.0.0");
+    let berth = rig.start();
+    until_version(&berth, "1.0.0").await;
+    stable(&store, "2.0.0");
+    until_version(&berth, "2.0.0").await;
+    berth.until("the old one is gone", |_| rig.count("remove", "chat") == 1).await;
+    (rig, depot, folder, berth)
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_app_waits_for_its_model_and_starts_as_soon_as_that_is_there() {
     let (rig, depot, _folder) = rig(AT);
@@ -65,17 +81,7 @@ async fn an_app_waits_for_its_model_and_starts_as_soon_as_that_is_there() {
 
 #[tokio::test(start_paused = true)]
 async fn a_moved_alias_and_a_changed_version_roll_the_app_and_equal_words_do_not() {
-    let (rig, depot, _folder) = rig(AT);
-    let store = Arc::clone(depot.store().unwrap());
-    for version in ["1.0.0", "2.0.0"] {
-        put(&depot, &format!("demo/llm/{version}/m"), version);
-    }
-    stable(&store, "1.0.0");
-    let berth = rig.start();
-    until_version(&berth, "1.0.0").await;
-    stable(&store, "2.0.0");
-    until_version(&berth, "2.0.0").await;
-    berth.until("the old one is gone", |_| rig.count("remove", "chat") == 1).await;
+    let (rig, depot, _folder, berth) = moved().await;
     // The version by its own name is the same thing.
     let exact = AT.replace("@stable", "@2.0.0");
     berth.manifests.put("chat.yaml", &manifest("chat", "shop/app:1", &exact));
@@ -137,17 +143,7 @@ async fn an_app_that_does_not_follow_keeps_what_it_runs_and_says_what_is_newer()
 
 #[tokio::test(start_paused = true)]
 async fn an_undo_brings_back_the_model_that_ran_whatever_the_alias_means_now() {
-    let (rig, depot, _folder) = rig(AT);
-    let store = Arc::clone(depot.store().unwrap());
-    for version in ["1.0.0", "2.0.0"] {
-        put(&depot, &format!("demo/llm/{version}/m"), version);
-    }
-    stable(&store, "1.0.0");
-    let berth = rig.start();
-    until_version(&berth, "1.0.0").await;
-    stable(&store, "2.0.0");
-    until_version(&berth, "2.0.0").await;
-    berth.until("the old one is gone", |_| rig.count("remove", "chat") == 1).await;
+    let (_rig, _depot, _folder, berth) = moved().await;
     berth.command(berth::record::Command::Undo(name("chat"), None)).await.unwrap();
     until_version(&berth, "1.0.0").await;
     tokio::time::sleep(RESYNC * 2).await;

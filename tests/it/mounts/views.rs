@@ -32,6 +32,13 @@ fn found(depot: &Depot, text: &str) -> Result<MountedModel, String> {
     })
 }
 
+/// The store as the next start finds it, once nobody looks into a model of the one before.
+fn reopened(folder: &tempfile::TempDir) -> Depot {
+    let models = folder.path().join("models");
+    fs::File::open(models.join(".store/lock")).unwrap().lock().unwrap();
+    Depot::new(Settings::new(models))
+}
+
 #[test]
 fn a_reference_means_a_version_an_alias_the_latest_or_the_highest_of_a_range() {
     let (depot, _folder) = depot();
@@ -143,9 +150,8 @@ fn half_a_folder_is_never_mounted() {
     let mounts = folder.path().join("models/.store/mounts");
     fs::create_dir(mounts.join("new-7")).unwrap();
     fs::write(mounts.join("new-7/m"), "half").unwrap();
-    let root = folder.path().join("models");
     drop(depot);
-    let again = Depot::new(Settings::new(root));
+    let again = reopened(&folder);
     let store = again.store().unwrap();
     assert!(!mounts.join("new-7").exists());
     assert_eq!(fs::read_to_string(store.view_path(&mounted).join("m")).unwrap(), "one");
@@ -174,14 +180,13 @@ fn names_that_stand_for_paths_become_folders_again() {
 #[test]
 fn a_version_of_which_only_a_part_came_is_not_mounted() {
     let (depot, folder) = depot();
-    let root = folder.path().join("models");
     let one = put(&depot, "demo/llm/1.0.0/one", "one");
     let two = Digest::of_bytes(b"two");
     let all = BTreeMap::from([("one".to_owned(), one), ("two".to_owned(), two)]);
     let of = ("demo", "llm", "1.0.0");
     depot.store().unwrap().expect_whole(of, all.clone()).unwrap();
     drop(depot);
-    let depot = Arc::new(Depot::new(Settings::new(&root)));
+    let depot = reopened(&folder);
     for text in ["demo/llm@1.0.0", "demo/llm@latest", "demo/llm@^1"] {
         let told = found(&depot, text).unwrap_err();
         assert!(told.contains("only a part of demo/llm@1.0.0 came"), "{told}");
@@ -204,7 +209,7 @@ fn a_version_of_which_only_a_part_came_is_not_mounted() {
     }
     put(&depot, "demo/llm/1.0.0/mine", "mine");
     found(&depot, "demo/llm@1.0.0").unwrap();
-    assert_eq!(fs::read_dir(root.join(".store/coming")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(folder.path().join("models/.store/coming")).unwrap().count(), 0);
 }
 
 /// A view that was just asked for is there until its container is, however old it is.

@@ -123,6 +123,56 @@ fn a_host_with_gpus_has_a_base_for_them() {
     assert_eq!(refusal("run: x", new, gpu).0, Reason::DriverTooOld);
 }
 
+/// What has no version is one that the driver can run; a lock file decides for itself.
+#[test]
+fn a_framework_without_a_version_is_bounded_by_the_driver() {
+    let on = |driver: Option<&str>, rest: &str, files: Files<'_>| {
+        let gpu_driver = driver.map(ToOwned::to_owned);
+        let recipe = recipe(rest, files, Policy { gpu_driver, ..Policy::default() });
+        (text_of(&recipe).to_owned(), recipe.why.clone())
+    };
+    let torch: Files<'_> = &[("requirements.txt", "accelerate\n")];
+    let (text, why) = on(Some("570.26"), "run: x", torch);
+    assert!(text.contains(" 'torch<2.11' -r '/app/requirements.txt'"), "{text}");
+    assert!(why.contains("; torch<2.11 for the driver 570.26"), "{why}");
+    for (driver, rest, text) in [
+        (Some("580.65"), "run: x", "torch\n"),
+        (Some("570.26"), "run: x", "torch==2.9.1\n"),
+        (Some("570.26"), "run: x", "--index-url https://h.example/x\ntorch\n"),
+        (Some("570.26"), "run: x\nbuild: {base: 'own/base:1'}", "torch\n"),
+        (None, "run: x", "torch\n"),
+    ] {
+        let (text, why) = on(driver, rest, &[("requirements.txt", text)]);
+        assert!(!text.contains("torch<") && !why.contains("torch<"), "{driver:?} {rest}: {text}");
+    }
+    let project = "[project]\nname = 'x'\nversion = '0'\ndependencies = ['torch']\n";
+    let locked: Files<'_> = &[("pyproject.toml", project), ("uv.lock", "")];
+    let (text, why) = on(Some("570.26"), "run: x", locked);
+    assert!(!text.contains("torch<") && !why.contains("decides which"), "{why}");
+    let (_, why) = on(None, "run: x", locked);
+    assert!(why.contains("; uv.lock decides which PyTorch, with CUDA or without"), "{why}");
+}
+
+/// Packages that bring `PyTorch` along get the one for CPUs where there are no GPUs.
+#[test]
+fn what_brings_torch_gets_the_one_for_this_host() {
+    for text in ["ultralytics\n", "sentence-transformers==3.4.1\n", "openai-whisper\n"] {
+        let recipe = recipe("run: x", &[("requirements.txt", text)], Policy::default());
+        assert!(text_of(&recipe).contains("whl/cpu"), "{text}");
+    }
+}
+
+/// A Dockerfile of the repository decides itself what it trusts, and that is said.
+#[test]
+fn a_ca_bundle_beside_a_dockerfile_is_said_to_be_up_to_it() {
+    let digest = Some(berth::model::Digest::of_bytes(b"ca"));
+    let policy = Policy { ca_bundle: digest, ..Policy::default() };
+    let files: Files<'_> = &[("Dockerfile", "FROM scratch")];
+    let with = recipe("run: x\nbuild: {caBundle: true}", files, policy.clone());
+    assert!(with.why.contains("as .berth/ca.crt: what the build trusts is up to"), "{}", with.why);
+    assert!(!recipe("run: x", files, policy).why.contains("ca.crt"));
+}
+
 /// A base with a fixed Python checks it first of all, and says what to do.
 #[test]
 fn the_python_of_a_base_is_checked_before_anything_is_installed() {

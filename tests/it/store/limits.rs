@@ -102,6 +102,54 @@ async fn a_disk_that_is_full_or_fails_is_told_apart() {
     }
 }
 
+/// Fault S12: one client has so many uploads at once, and others have theirs.
+#[tokio::test]
+async fn one_client_does_not_take_the_places_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let depot = Depot::new(Settings::new(folder.path().join("models")));
+    let stage =
+        Stage::kept_in(Arc::new(depot), |server| server.uploads_per_address = Some(2)).await;
+    let connect = async |from: [u8; 4]| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((std::net::IpAddr::from(from), 0).into()).unwrap();
+        socket.connect(stage.address).await.unwrap()
+    };
+    let put = async |from: [u8; 4], name: &str| {
+        let mut stream = connect(from).await;
+        let head = format!(
+            "PUT /models/p/a/1/{name} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut said = String::new();
+        let reading = stream.read_to_string(&mut said);
+        tokio::time::timeout(PATIENCE, reading).await.unwrap().unwrap();
+        said.to_ascii_lowercase()
+    };
+    let (greedy, modest) = ([127, 7, 0, 1], [127, 7, 0, 2]);
+    // Berth asks for the content only once the upload has its place.
+    let mut open = Vec::new();
+    for name in ["one", "two"] {
+        let mut stream = connect(greedy).await;
+        let head = format!(
+            "PUT /models/p/a/1/{name} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut asked = [0; 12];
+        let reading = stream.read_exact(&mut asked);
+        tokio::time::timeout(PATIENCE, reading).await.unwrap().unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100");
+        open.push(stream);
+    }
+    let refused = put(greedy, "more").await;
+    assert!(refused.starts_with("http/1.1 429"), "{refused}");
+    assert!(refused.contains("\r\nretry-after: "), "{refused}");
+    assert!(put(modest, "other").await.starts_with("http/1.1 201"));
+    drop(open);
+    // Berth hears of the end of the others in its own time.
+    let stored = async { while !put(greedy, "more").await.starts_with("http/1.1 201") {} };
+    tokio::time::timeout(PATIENCE, stored).await.expect("no place was given back");
+}
+
 /// Fault S01.
 #[tokio::test]
 async fn half_an_upload_is_none() {

@@ -2,11 +2,11 @@
 
 mod clients;
 mod crash;
-mod faulty;
+pub(crate) mod faulty;
 mod hooks;
 mod inspection;
 mod limits;
-mod memory;
+pub(crate) mod memory;
 mod parts;
 mod parts_crash;
 mod places;

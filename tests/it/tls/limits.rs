@@ -77,6 +77,41 @@ async fn streams_of_a_connection_that_ended_are_free_again() {
     tokio::time::timeout(PATIENCE, again).await.expect("the places of a lost client are lost");
 }
 
+/// A change that was begun is recorded, though the client takes its request back.
+#[tokio::test]
+async fn a_change_that_is_taken_back_is_recorded_as_it_went() {
+    let state = tempfile::tempdir().unwrap();
+    let harbour = Harbour::with(USUAL, |settings| {
+        settings.access.audit = Some(std::sync::Arc::new(berth::audit::Log::new(state.path())));
+    })
+    .await;
+    let held = harbour.stage.held.write().await;
+    let mut wire = Wire::open(&harbour, &[]).await;
+    let head = wire.head_of("POST", "/api/v1/apps/chat/stop");
+    wire.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &head)).await.unwrap();
+    let waiting = async {
+        while harbour.stage.asked.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it was never asked");
+    wire.send(&frame(RST_STREAM, 0, 1, &CANCEL.to_be_bytes())).await.unwrap();
+    // What is answered now was read after that.
+    for stream in [3, 5] {
+        wire.get(stream, "/livez").await.unwrap();
+        wire.until(|frame| frame.stream == stream).await.unwrap();
+    }
+    drop(held);
+    let records = || berth::audit::verify(state.path()).unwrap().records;
+    let waiting = async {
+        while records() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it was not recorded");
+    assert_eq!(records(), 1);
+}
+
 #[tokio::test]
 async fn an_address_has_so_many_requests_under_way() {
     let harbour =

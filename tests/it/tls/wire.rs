@@ -79,8 +79,12 @@ impl Wire {
     }
 
     pub(super) fn head(&self, path: &str) -> Vec<u8> {
+        self.head_of("GET", path)
+    }
+
+    pub(super) fn head_of(&self, method: &str, path: &str) -> Vec<u8> {
         block(&[
-            (":method", "GET"),
+            (":method", method),
             (":scheme", "https"),
             (":authority", &self.authority),
             (":path", path),

@@ -8,7 +8,7 @@ use super::super::convert::create_body;
 use super::*;
 use crate::model::{
     AppName, Command, Digest, GpuGrant, GpuRoute, GpuShare, GpuVendor, GpuWay, Mount, MountSource,
-    MountedModel, Resources, RestartPolicy, SecretRef, SpecHash,
+    MountedModel, Resources, RestartPolicy, SecretRef, Services, SpecHash,
 };
 use crate::plan::Shape;
 use crate::secret::Value as Secret;
@@ -43,6 +43,7 @@ fn spec() -> ContainerSpec {
         ]
         .into(),
         restricted: None,
+        services: None,
         models: [("/models/llm".to_owned(), stored())].into(),
     };
     ContainerSpec {
@@ -160,6 +161,31 @@ fn whatever_is_more_is_refused_by_its_field() {
         ("", "Volumes", json!({"/x": {}})),
         ("", "Healthcheck", json!({"Test": ["CMD", "x"]})),
     ];
+    each_is_refused(cases);
+}
+
+/// What it may use up, who it is on the network, and what it says of GPUs.
+#[test]
+fn limits_the_network_and_the_environment_are_held_too() {
+    let host = "/HostConfig";
+    each_is_refused(vec![
+        (host, "PidsLimit", json!(-1)),
+        (host, "MemorySwap", json!(-1)),
+        (host, "LogConfig/Type", json!("syslog")),
+        (host, "LogConfig/Config", json!({"max-size": "10m", "max-file": "3", "tag": "x"})),
+        (host, "LogConfig/Config", json!({})),
+        (host, "GroupAdd", json!(["0"])),
+        ("", "NetworkingConfig/EndpointsConfig/host", json!({})),
+        ("", "NetworkingConfig/EndpointsConfig/berth/Aliases", json!(["chat", "db"])),
+        ("", "NetworkingConfig/EndpointsConfig/berth/IPAddress", json!("10.0.0.9")),
+        ("", "NetworkingConfig/EndpointsConfig/berth/Links", json!(["db"])),
+        ("", "Env", json!(["NVIDIA_VISIBLE_DEVICES=all"])),
+        ("", "Env", json!(["NVIDIA_VISIBLE_DEVICES=void", "NVIDIA_VISIBLE_DEVICES=0"])),
+        ("", "Env", json!(["A=1"])),
+    ]);
+}
+
+fn each_is_refused(cases: Vec<(&str, &str, Value)>) {
     for (at, field, value) in cases {
         let mut body = body(&spec());
         let (below, last) = field.rsplit_once('/').unwrap_or(("", field));
@@ -195,6 +221,44 @@ fn a_stored_model_is_mounted_from_its_own_place_only() {
         mount[field] = value.clone();
         let told = refused(&gate(), &spec(), &body).unwrap_or_default();
         assert!(told.contains(field), "{field} = {value}: {told}");
+    }
+}
+
+/// Fault S16: who may mount a folder of the host does not write models that all share, neither in
+/// the store nor by a folder above it nor by a link to one.
+#[test]
+fn stored_models_are_not_written_by_way_of_a_folder_of_the_host() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(folder.path()).unwrap();
+    let (store, other) = (root.join("models"), root.join("other"));
+    std::fs::create_dir_all(store.join("demo/llm")).unwrap();
+    std::fs::create_dir(&other).unwrap();
+    std::os::unix::fs::symlink(&store, root.join("link")).unwrap();
+    let of = |models: &Path| {
+        let policy = Policy {
+            workspaces: "/srv/berth".to_owned(),
+            host_mounts: vec![root.display().to_string()],
+            models: models.display().to_string(),
+            ..Policy::default()
+        };
+        let gate = Gate::of(&policy);
+        move |path: &Path, is_read_only: bool| {
+            let mut spec = spec();
+            let path = path.display().to_string();
+            spec.shape.mounts[1] = mount("/more", MountSource::Host(path), is_read_only);
+            spec.shape.models.clear();
+            refused(&gate, &spec, &body(&spec))
+        }
+    };
+    for told in [of(&store), of(&root.join("link"))] {
+        assert_eq!(told(&other, false), None);
+        for path in
+            [&root, &store, &store.join("demo/llm"), &root.join("link"), &root.join("link/demo")]
+        {
+            let named = told(path, false).unwrap_or_default();
+            assert!(named.contains("ReadOnly"), "{}: {named}", path.display());
+            assert_eq!(told(path, true), None, "{}", path.display());
+        }
     }
 }
 
@@ -246,11 +310,17 @@ fn devices_are_the_granted_gpus_and_no_others() {
         ("DeviceRequests", json!([{"Driver": "nvidia", "Count": -1}])),
         ("DeviceRequests", json!([{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=all"]}])),
         ("Runtime", json!("runc-privileged")),
+        ("GroupAdd", json!(["0"])),
     ] {
         let mut body = body(&spec);
         body["HostConfig"][field] = value.clone();
         let told = refused(&gate(), &spec, &body);
         assert_eq!(told, Some(format!("HostConfig.{field}")), "{value}");
+    }
+    for value in ["all", "GPU-a,GPU-b", "0"] {
+        let mut body = body(&spec);
+        body["Env"] = json!([format!("NVIDIA_VISIBLE_DEVICES={value}")]);
+        assert_eq!(refused(&gate(), &spec, &body).as_deref(), Some("Env"), "{value}");
     }
 }
 
@@ -283,4 +353,59 @@ fn a_container_without_its_secrets_is_not_made() {
     body["HostConfig"]["Privileged"] = json!(true);
     let told = pass(&gate(), &spec(), &given(), &body).unwrap_err();
     assert!(!format!("{told} {told:?} {:?}", given()).contains("s3cret"));
+}
+
+/// Who mounts by FUSE is given the one device, the one capability and the one profile, if the
+/// operator names the app, and nothing besides.
+#[test]
+fn mounts_by_fuse_are_for_named_apps_alone() {
+    let mut spec = spec();
+    spec.shape.services = Some(Services { fuse: true });
+    let allow = |apps: &[&str]| Gate {
+        fuse_apps: apps.iter().map(|app| (*app).to_owned()).collect(),
+        ..gate()
+    };
+    let asked = body(&spec);
+    assert_eq!(asked["HostConfig"]["CapAdd"], json!(["SYS_ADMIN"]));
+    assert_eq!(asked["HostConfig"]["Devices"][0]["PathOnHost"], "/dev/fuse");
+    for (apps, refusal) in [
+        (&["chat"][..], None),
+        (&["*"], None),
+        (&["other"], Some("HostConfig.CapAdd".to_owned())),
+        (&[], Some("HostConfig.CapAdd".to_owned())),
+    ] {
+        assert_eq!(refused(&allow(apps), &spec, &asked), refusal, "{apps:?}");
+    }
+    for (field, value, refusal) in [
+        ("CapAdd", json!(["SYS_ADMIN", "NET_ADMIN"]), "HostConfig.CapAdd"),
+        ("CapAdd", json!(["ALL"]), "HostConfig.CapAdd"),
+        (
+            "SecurityOpt",
+            json!(["no-new-privileges", "seccomp=unconfined"]),
+            "HostConfig.SecurityOpt",
+        ),
+        ("SecurityOpt", json!(["apparmor=unconfined"]), "HostConfig.SecurityOpt"),
+        ("Privileged", json!(true), "HostConfig.Privileged"),
+        (
+            "Devices",
+            json!([{"PathOnHost": "/dev/sda", "PathInContainer": "/dev/fuse"}]),
+            "HostConfig.Devices",
+        ),
+        (
+            "Devices",
+            json!([{"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/sda"}]),
+            "HostConfig.Devices",
+        ),
+        ("DeviceRequests", json!([{"Count": -1}]), "HostConfig.DeviceRequests"),
+    ] {
+        let mut more = asked.clone();
+        more["HostConfig"][field] = value.clone();
+        assert_eq!(refused(&allow(&["chat"]), &spec, &more).as_deref(), Some(refusal), "{value}");
+    }
+    // An app that mounts nothing gets none of it, whoever is named.
+    spec.shape.services = Some(Services { fuse: false });
+    assert_eq!(refused(&allow(&["*"]), &spec, &body(&spec)), None);
+    let refusal = refused(&allow(&["*"]), &spec, &asked);
+    let fields = ["HostConfig.CapAdd", "HostConfig.Devices", "HostConfig.SecurityOpt"];
+    assert!(refusal.is_some_and(|field| fields.contains(&field.as_str())));
 }

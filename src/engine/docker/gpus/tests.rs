@@ -41,6 +41,7 @@ fn spec(vendor: GpuVendor, way: Option<GpuWay>, capabilities: &[&str]) -> Contai
         gpus: Some(grant),
         secrets: BTreeMap::new(),
         restricted: None,
+        services: None,
         models: BTreeMap::new(),
     };
     ContainerSpec {
@@ -138,6 +139,7 @@ fn who_asked_for_none_sees_none_and_who_asked_sees_his_own() {
     assert_eq!(seen(&body(&with), "NVIDIA_VISIBLE_DEVICES").as_deref(), Some("GPU-a,GPU-b"));
     let mut without = spec(GpuVendor::Nvidia, None, &[]);
     without.shape.gpus = None;
+    without.shape.env.insert("NVIDIA_VISIBLE_DEVICES".to_owned(), "all".to_owned());
     assert_eq!(seen(&body(&without), "NVIDIA_VISIBLE_DEVICES").as_deref(), Some("void"));
     assert_eq!(seen(&body(&without), "GPU_DEVICES"), None);
 }

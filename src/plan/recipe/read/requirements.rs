@@ -16,6 +16,31 @@ const FRAMEWORKS: &[(&str, &str)] = &[
     ("onnxruntime-gpu", "onnxruntime-gpu"),
 ];
 
+/// Packages that can't be without `PyTorch`: who asks for one of them asks for it too.
+const BRING_TORCH: &[&str] = &[
+    "accelerate",
+    "bitsandbytes",
+    "coqui-tts",
+    "demucs",
+    "easyocr",
+    "facenet-pytorch",
+    "fastai",
+    "kornia",
+    "lightning",
+    "open-clip-torch",
+    "openai-whisper",
+    "peft",
+    "pytorch-lightning",
+    "sentence-transformers",
+    "stable-baselines3",
+    "timm",
+    "torchmetrics",
+    "trl",
+    "ultralytics",
+    "whisperx",
+    "xformers",
+];
+
 /// What a requirements file says.
 pub(super) fn file(text: &str) -> FileFacts {
     let joined = text.replace("\\\r\n", " ").replace("\\\n", " ");
@@ -106,7 +131,9 @@ pub(super) fn frameworks<'a>(entries: impl Iterator<Item = &'a str>) -> Vec<Fram
 fn framework(entry: &str) -> Option<Framework> {
     let entry = entry.split(';').next().unwrap_or_default().trim();
     let package = name_of(entry)?;
-    let (_, name) = FRAMEWORKS.iter().find(|(known, _)| *known == package)?;
+    let known = FRAMEWORKS.iter().find(|(known, _)| *known == package).map(|(_, name)| name);
+    let brings_torch = || BRING_TORCH.contains(&package.as_str());
+    let name = known.or_else(|| brings_torch().then_some(&"torch"))?;
     let version = entry.split_once("==").map(|(_, rest)| rest.trim());
     let version = version.map(|rest| rest.split([',', ' ', '*']).next().unwrap_or_default());
     let (version, local) = match version.and_then(|version| version.split_once('+')) {
@@ -177,13 +204,19 @@ mod tests {
             ("jax[cuda12]", "jax", None, Some((12, 1))),
             ("jax[cuda13]==0.7.0; python_version>'3'", "jax", Some("0.7.0"), Some((13, 0))),
             ("jax", "jax-cpu", None, None),
+            // These ask for it without naming it; their versions are not its.
+            ("accelerate==1.2.0", "torch", None, None),
+            ("sentence_transformers>=3", "torch", None, None),
+            ("torchmetrics", "torch", None, None),
+            ("ultralytics\ntorch==2.3.0", "torch", Some("2.3.0"), None),
+            ("timm\n--index-url https://h.example/whl/cu126", "torch", None, Some((12, 6))),
             ("onnxruntime_gpu==1.18.0", "onnxruntime-gpu", Some("1.18.0"), None),
         ] {
             let seen = one(text);
             let found = (seen.name.as_str(), seen.version.as_deref(), seen.cuda);
             assert_eq!(found, (name, version, cuda), "{text}");
         }
-        assert!(file("torchmetrics\n# torch\nonnxruntime\nsix\n").frameworks.is_empty());
+        assert!(file("torchx\n# torch\nonnxruntime\nsix\n").frameworks.is_empty());
     }
 
     #[test]

@@ -17,6 +17,13 @@ use crate::state::{Checkout, Policy};
 const CA_IN_CONTEXT: &str = ".berth/ca.crt";
 /// Where the CA bundle lies in the image.
 const CA_IN_IMAGE: &str = "/usr/local/share/ca-certificates/berth.crt";
+/// Where it lies there together with the public authorities: tools that are told of a file trust
+/// nothing else.
+const CA_WITH_PUBLIC: &str = "/usr/local/share/berth-ca.pem";
+/// The system's own bundle, and what it was before: a base image may have more in it than its
+/// packages say.
+const CA_OF_SYSTEM: &str = "/etc/ssl/certs/ca-certificates.crt";
+const CA_BEFORE: &str = "/usr/local/share/berth-ca.before";
 /// The variables by which tools find a CA bundle.
 const CA_VARIABLES: [&str; 5] =
     ["PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"];
@@ -52,6 +59,9 @@ pub(super) fn dockerfile(
         _ => python::body(&part)?,
     };
     text.push_str(&body);
+    if build.ca_bundle {
+        text.push_str(&without_ca_bundle());
+    }
     if let Some(command) = &generation.command {
         let _ = writeln!(text, "CMD {}", list(command));
     }
@@ -93,7 +103,8 @@ impl Part<'_> {
         } else {
             ""
         };
-        format!("python3 -m pip install{cache}{index}")
+        let bounds = self.generation.bounds.iter().map(|bound| format!(" {}", shell_word(bound)));
+        format!("python3 -m pip install{cache}{index}{}", bounds.collect::<String>())
     }
 }
 
@@ -140,11 +151,32 @@ fn arguments(args: &BTreeMap<String, String>) -> Result<String, Refusal> {
 /// The CA bundle, for the tools that the build runs; what runs later does not see the variables.
 fn ca_bundle() -> String {
     let variables: Vec<_> =
-        CA_VARIABLES.iter().map(|name| format!("ARG {name}={CA_IN_IMAGE}\n")).collect();
+        CA_VARIABLES.iter().map(|name| format!("ARG {name}={CA_WITH_PUBLIC}\n")).collect();
     format!(
         "COPY {CA_IN_CONTEXT} {CA_IN_IMAGE}\n\
-         RUN if command -v update-ca-certificates >/dev/null; then update-ca-certificates; fi\n{}",
+         RUN if [ -f {CA_OF_SYSTEM} ]; then cp -p {CA_OF_SYSTEM} {CA_BEFORE}; fi; \\\n    \
+         if command -v update-ca-certificates >/dev/null; then update-ca-certificates; fi\n{}{}",
+        joined_ca(),
         variables.concat()
+    )
+}
+
+/// Joins the CA bundle with the public authorities that the image has by now: the system's, else
+/// pip's.
+fn joined_ca() -> String {
+    format!(
+        "RUN {{ cat {CA_OF_SYSTEM} {CA_BEFORE} 2>/dev/null || \\\n    \
+         cat \"$(python3 -c 'import pip._vendor.certifi as c; print(c.where())' 2>/dev/null)\" 2>/dev/null || :; \\\n    \
+         echo; cat {CA_IN_IMAGE}; }} >{CA_WITH_PUBLIC}\n"
+    )
+}
+
+/// Takes the CA bundle out of what runs later: it is for the build alone.
+fn without_ca_bundle() -> String {
+    format!(
+        "RUN rm -f {CA_IN_IMAGE} {CA_WITH_PUBLIC} /app/{CA_IN_CONTEXT} && \\\n    \
+         if command -v update-ca-certificates >/dev/null; then update-ca-certificates --fresh; fi && \\\n    \
+         if [ -f {CA_BEFORE} ]; then mv -f {CA_BEFORE} {CA_OF_SYSTEM}; fi\n"
     )
 }
 

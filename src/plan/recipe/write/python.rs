@@ -9,7 +9,7 @@ use super::{
         read::is_requirements,
         refuse,
     },
-    Part, apt, copy, copy_word, shell_word,
+    Part, apt, copy, copy_word, joined_ca, shell_word,
 };
 use crate::model::Reason;
 use crate::plan::Refusal;
@@ -29,6 +29,10 @@ pub(super) fn body(part: &Part<'_>) -> Result<String, Refusal> {
         return conda(part, path);
     }
     let mut text = python();
+    if part.app.spec.build.ca_bundle {
+        // With Python came the public authorities, where the base had none.
+        text.push_str(&joined_ca());
+    }
     if let Some(ask) = &part.generation.python {
         text.push_str(&check(ask, part.generation.base.image.as_str()));
     }

@@ -23,7 +23,7 @@ use super::{
     fields::Said as Fields,
     refusal::{Refused, Verb, refuse},
     store,
-    upload::{counted, created, linger, place},
+    upload::{counted, created, linger, seat},
 };
 use crate::auth::Mode;
 use crate::server::{Shared, problem::Problem};
@@ -139,7 +139,7 @@ async fn begun(
     let order = Order { about, expected, require, ..Order::new(key) };
     let append = Append { offset: 0, content: coming, length: said.length, ends };
     let store = store(shared, Verb::Upload).await?;
-    let _place = place(shared)?;
+    let _place = seat(shared, &asker.1)?;
     let course = machine::begin(Stand::default(), append, store.settings().file_max);
     let course = course.map_err(|_| {
         let detail = "the file is larger than one may be, or than it was said to be";
@@ -382,7 +382,7 @@ async fn added(
     let Some(offset) = said.offset else {
         return Err(bad("upload.offset", "say `Upload-Offset`"));
     };
-    let _place = place(shared)?;
+    let _place = seat(shared, &asker.1)?;
     let claim = claim(shared, &store, &partial).await?;
     let kept = partial.kept();
     let coming = content(headers);

@@ -319,7 +319,7 @@ impl Fetch<'_> {
         let received = self.received.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let limit = self.job.limits.transfer_bytes;
         if limit < received {
-            let message = format!("more than {limit} bytes are transferred");
+            let message = format!("more than {limit} bytes are transferred (git-max-transfer)");
             return Err(Trouble::Final(Error::TooLarge(message)));
         }
         self.report.progress(|| {

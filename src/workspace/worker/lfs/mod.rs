@@ -119,8 +119,10 @@ fn check_size(shares: &[Share<'_>]) -> Result<(), Error> {
     let missing = shares.iter().flat_map(|share| &share.missing);
     let total = missing.fold(0, |sum: u64, object| sum.saturating_add(object.pointer.size));
     if limit < total {
-        let message =
-            format!("its files in Git LFS hold {total} bytes, and {limit} may be transferred");
+        let message = format!(
+            "its files in Git LFS hold {total} bytes, and {limit} may be transferred \
+             (git-max-transfer)"
+        );
         return Err(Error::TooLarge(message));
     }
     Ok(())

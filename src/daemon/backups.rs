@@ -1,0 +1,347 @@
+//! What backups are made of here, and who makes them by the clock.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, engine};
+use crate::auth::random_text;
+use crate::backup::{
+    self, About, Archive, Data, Key, Made, Opening, Order, Root, Roots, SPOOL, Target, UNFINISHED,
+    disk::Machine,
+};
+use crate::clock::Clock;
+use crate::config::{Config, Origin};
+use crate::engine::{Engine, Hands};
+use crate::model::{AppName, Reason, Timestamp, format_bytes};
+use crate::record::{Event, Record, file::Folder};
+use crate::state::ContainerState;
+use crate::store::lower_priority;
+use crate::telemetry::{
+    Exposed, Metrics,
+    text::{Family, moment, whole},
+};
+
+/// How long it is waited before what failed is tried again: at first, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(1));
+/// How often it is looked whether a backup is due: the machine may have slept.
+const LOOK: Duration = Duration::from_secs(30);
+/// How long the id of an archive is.
+const ID: usize = 20;
+
+/// Opens the state folder; refuses one that is half restored.
+pub(super) fn folder(config: &Config) -> Result<Folder, Error> {
+    if config.state_dir.join(UNFINISHED).is_dir() {
+        return Err(Error::Unfinished(config.state_dir.clone()));
+    }
+    Ok(Folder::open(&config.state_dir)?)
+}
+
+/// The folders that are backed up, and restored.
+pub fn roots(config: &Config) -> Roots {
+    let folders = [
+        (Root::State, &config.state_dir),
+        (Root::Secrets, &config.git.secrets),
+        (Root::Models, &config.model_store),
+        (Root::Workspaces, &config.workspaces),
+        (Root::Manifests, &config.manifests),
+    ];
+    let has = |root: Root| root != Root::Manifests || config.gitops.has_folder;
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let folders = folders.into_iter().filter(|(root, _)| has(*root));
+    Roots(folders.map(|(root, path)| (root, absolute(path))).collect())
+}
+
+/// What is backed up of what is configured so.
+pub fn order(config: &Config, data: Data) -> Order {
+    // An address may hold a password.
+    let is_plain = |value: &String| !(value.contains("://") && value.contains('@'));
+    let settings = config.settings.iter().filter(|it| it.origin != Origin::Default);
+    let settings = settings.filter(|it| it.values.iter().all(is_plain));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Order {
+        roots: roots(config),
+        data,
+        pause: BTreeSet::new(),
+        is_thorough: false,
+        about: About {
+            berth: env!("CARGO_PKG_VERSION").to_owned(),
+            host: host.trim().to_owned(),
+            instance: config.instance.clone(),
+            settings: settings.map(|it| (it.name.to_owned(), it.values.clone())).collect(),
+        },
+    }
+}
+
+/// Opens the archive; where none is, it is begun if it may be.
+pub fn open(
+    config: &Config,
+    target: &Target,
+    key: Option<Key>,
+    may_begin: bool,
+) -> Result<Archive, backup::Error> {
+    let id = may_begin.then(|| random_text(ID)).transpose();
+    let id = id.map_err(|error| backup::Error::Refused(error.to_string()))?;
+    let opening = Opening {
+        disk: Arc::new(Machine),
+        key,
+        spool: config.state_dir.join(SPOOL),
+        id,
+        now: Clock::System.now(),
+    };
+    Archive::open(target, opening)
+}
+
+/// Who has apps stand still while their data is read.
+pub struct Stillness {
+    engine: Arc<dyn Engine>,
+    hands: Arc<dyn Hands>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Stillness {
+    /// By the engine that is configured. Only for threads that may wait.
+    pub fn new(config: &Config, runtime: tokio::runtime::Handle) -> Result<Self, String> {
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|it| it.to_string())?;
+        let (engine, hands) =
+            engine(config, &Clock::System, Arc::new(metrics)).map_err(|it| it.to_string())?;
+        Ok(Self { engine, hands, runtime })
+    }
+
+    /// Has an app stand still, or go on. An app that does not run needs neither.
+    pub fn set(&self, app: &AppName, is_paused: bool) -> Result<(), String> {
+        let (from, word) = if is_paused {
+            (ContainerState::Running, "pause")
+        } else {
+            (ContainerState::Paused, "unpause")
+        };
+        self.runtime.block_on(async {
+            let world = self.engine.observe().await.map_err(|error| error.to_string())?;
+            for container in world.containers_of(app) {
+                if container.state == from {
+                    let done = self.hands.pause(&container.id, is_paused).await;
+                    done.map_err(|error| format!("could not {word} {}: {error}", container.name))?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// What is known of the backups that are made by themselves.
+#[derive(Debug, Default)]
+pub struct Figures {
+    every: Duration,
+    inner: Mutex<Known>,
+    made: AtomicU64,
+    failed: AtomicU64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    last: Option<Timestamp>,
+    seconds: Option<Duration>,
+    bytes: u64,
+    new_bytes: u64,
+    is_incomplete: bool,
+}
+
+impl Figures {
+    /// Those of backups that are made so often.
+    pub fn new(every: Duration) -> Self {
+        Self { every, ..Self::default() }
+    }
+
+    /// One was made, from then on, in so long; with so many bytes, so many of them new.
+    pub fn note(&self, at: Timestamp, took: Duration, made: (u64, u64), is_incomplete: bool) {
+        self.made.fetch_add(1, Ordering::Relaxed);
+        let (bytes, new_bytes) = made;
+        let (last, seconds) = (Some(at), Some(took));
+        self.change(|known| *known = Known { last, seconds, bytes, new_bytes, is_incomplete });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Known)) {
+        change(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Exposed for Figures {
+    fn write(&self, out: &mut String) {
+        let known = self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let help = "How often a backup is made.";
+        Family::gauge(out, "berth_backup_interval_seconds", help)
+            .sample(&[], self.every.as_secs_f64());
+        if let Some(last) = known.last {
+            let help = "When the newest backup was begun.";
+            Family::gauge(out, "berth_backup_last_success_timestamp_seconds", help)
+                .sample(&[], moment(last));
+        }
+        let help = "Backups that were tried since the start, by how they went.";
+        let mut family = Family::counter(out, "berth_backups_total", help);
+        family.sample(&[("outcome", "made")], whole(self.made.load(Ordering::Relaxed)));
+        family.sample(&[("outcome", "failed")], whole(self.failed.load(Ordering::Relaxed)));
+        let Some(seconds) = known.seconds else { return };
+        let help = "How long the newest backup took.";
+        Family::gauge(out, "berth_backup_duration_seconds", help)
+            .sample(&[], seconds.as_secs_f64());
+        let help = "How much the newest backup holds.";
+        Family::gauge(out, "berth_backup_bytes", help).sample(&[], whole(known.bytes));
+        let help = "How much of the newest backup was not in one before.";
+        Family::gauge(out, "berth_backup_new_bytes", help).sample(&[], whole(known.new_bytes));
+        let help = "1 when something could not be read for the newest backup.";
+        Family::gauge(out, "berth_backup_incomplete", help)
+            .sample(&[], f64::from(u8::from(known.is_incomplete)));
+    }
+}
+
+/// Begins to make backups, where somebody said where to.
+pub(super) fn make(
+    config: &Config,
+    (record, exposed): (&Arc<Record>, &mut Vec<Arc<dyn Exposed>>),
+    clock: &Clock,
+    stop: &CancellationToken,
+) {
+    let (Some(target), Some(every)) = (config.backups.to.clone(), config.backups.every) else {
+        return;
+    };
+    let figures = Arc::new(Figures::new(every));
+    let keeper = Backups {
+        config: config.clone(),
+        target,
+        every,
+        record: Arc::clone(record),
+        clock: clock.clone(),
+        figures: Arc::clone(&figures),
+    };
+    tokio::spawn(keeper.run(stop.clone()));
+    exposed.push(figures);
+}
+
+struct Backups {
+    config: Config,
+    target: Target,
+    every: Duration,
+    record: Arc<Record>,
+    clock: Clock,
+    figures: Arc<Figures>,
+}
+
+impl Backups {
+    async fn run(self, stop: CancellationToken) {
+        let mut due = self.due().await;
+        let mut pause = PAUSES.0;
+        loop {
+            while self.clock.now() < due {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(LOOK.min(due.since(self.clock.now()))) => {}
+                }
+            }
+            let began = self.clock.now();
+            let work = self.once(began);
+            let made = tokio::select! {
+                // What is half made is of no harm, and is taken away by the next one.
+                () = stop.cancelled() => return,
+                made = work => made,
+            };
+            match made {
+                Ok(made) => {
+                    self.note(&made);
+                    pause = PAUSES.0;
+                    due = began + self.every;
+                }
+                Err(why) => {
+                    self.figures.failed.fetch_add(1, Ordering::Relaxed);
+                    let wait = pause.min(self.every);
+                    tracing::error!(to = %self.target, why, "no backup was made; it is tried again");
+                    self.tell(true, format!("no backup was made to {}: {why}", self.target));
+                    due = self.clock.now() + wait;
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+            }
+        }
+    }
+
+    /// When the next one is due: so long after the newest that is there.
+    async fn due(&self) -> Timestamp {
+        let (config, target) = (self.config.clone(), self.target.clone());
+        let newest = aside(move || {
+            let archive = open(&config, &target, key(&config)?, false).ok();
+            let vault = archive.as_ref().map(Archive::vault);
+            let name = vault.and_then(|vault| vault.find("latest").ok());
+            Ok(name.and_then(|name| vault?.snapshot(&name).ok()).map(|it| it.made))
+        });
+        let last = newest.await.ok().flatten();
+        self.figures.change(|known| known.last = last);
+        last.map_or_else(|| self.clock.now(), |last| last + self.every)
+    }
+
+    async fn once(&self, now: Timestamp) -> Result<Made, String> {
+        let (config, target) = (self.config.clone(), self.target.clone());
+        let began = self.clock.now();
+        let made = aside(move || {
+            let mut archive =
+                open(&config, &target, key(&config)?, true).map_err(|it| it.to_string())?;
+            let order = order(&config, config.backups.data.clone());
+            let made = archive.create(&order, now, &mut ()).map_err(|it| it.to_string())?;
+            archive.prune(config.backups.keep).map_err(|error| {
+                format!("it was made, but older ones could not be removed: {error}")
+            })?;
+            Ok(made)
+        });
+        let made = made.await?;
+        let took = self.clock.now().since(began);
+        self.figures.note(began, took, (made.bytes, made.new_bytes), made.is_incomplete);
+        Ok(made)
+    }
+
+    fn note(&self, made: &Made) {
+        let (bytes, new) = (format_bytes(made.bytes), format_bytes(made.new_bytes));
+        let mut text = format!("{} is at {}: {bytes}, {new} of it new", made.name, self.target);
+        if made.is_incomplete {
+            text = format!("{text}; it lacks something: {}", made.remarks.join("; "));
+            tracing::warn!(to = %self.target, lacks = ?made.remarks, "a backup is incomplete");
+        } else {
+            tracing::info!(snapshot = %made.name, to = %self.target, bytes, new, "backed up");
+        }
+        self.tell(made.is_incomplete, text);
+    }
+
+    fn tell(&self, is_warning: bool, message: String) {
+        let reason = if is_warning { Reason::BackupFailed } else { Reason::BackupMade };
+        let at = self.clock.now();
+        self.record.tell(Event { id: 0, at, app: None, is_warning, reason, message });
+    }
+}
+
+fn key(config: &Config) -> Result<Option<Key>, String> {
+    config.backups.key.as_ref().map(crate::config::KeyFile::read).transpose()
+}
+
+/// Does it on a thread that gives way to others.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let (answer, answered) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("backup".to_owned()).spawn(move || {
+        lower_priority();
+        let _ = answer.send(work());
+    });
+    thread.map_err(|error| error.to_string())?;
+    answered.await.unwrap_or_else(|_| Err("it broke off".to_owned()))
+}
+
+/// The options that a person would set for backups as they are configured now.
+pub fn lines(config: &Config) -> BTreeMap<&'static str, String> {
+    let names = config.settings.iter().filter(|it| it.name.starts_with("backup-"));
+    names.map(|it| (it.name, it.values.join(", "))).collect()
+}

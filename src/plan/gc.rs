@@ -1,0 +1,200 @@
+//! What goes of what was left behind: the one decision about it, made of what was found.
+//!
+//! # Guarantees
+//! Never what is not ours, nothing that anybody uses or wants, nothing of an app on which work is
+//! under way, nothing younger than the grace period or of an unknown age, no data of a user unless a
+//! person said so, and nothing that rests on manifests or on an engine that could not be read.
+
+use std::{collections::BTreeSet, fmt, fmt::Write as _, time::Duration};
+
+use serde::Serialize;
+
+use crate::model::{AppName, Timestamp, format_bytes, format_duration};
+
+/// What kind of thing was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeftKind {
+    /// The folder of an app that no manifest names.
+    Workspace,
+    /// The checkout and the build log of such an app, whose data stays.
+    Code,
+    /// A compose file of such an app.
+    Compose,
+    /// Host ports and GPUs that such an app was given.
+    Reservation,
+    /// An image that nothing needs.
+    Image,
+    /// A container that a build left behind.
+    Container,
+    /// A mirror of a repository that no app has fetched from for long.
+    Mirror,
+    /// What interrupted work left behind.
+    Temporary,
+}
+
+impl LeftKind {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Workspace => "workspace",
+            Self::Code => "code",
+            Self::Compose => "compose",
+            Self::Reservation => "reservation",
+            Self::Image => "image",
+            Self::Container => "container",
+            Self::Mirror => "mirror",
+            Self::Temporary => "temporary",
+        }
+    }
+
+    /// Whether it goes only when its app is gone.
+    fn needs_no_app(self) -> bool {
+        matches!(self, Self::Workspace | Self::Code | Self::Compose | Self::Reservation)
+    }
+}
+
+impl fmt::Display for LeftKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Something that may have been left behind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Left {
+    /// What it is.
+    pub kind: LeftKind,
+    /// What it is called: a path, an image, a container, ports.
+    pub name: String,
+    /// The app that it is of, when that is known.
+    pub app: Option<AppName>,
+    /// Whether it is known to be of this Berth.
+    pub is_ours: bool,
+    /// Who uses it.
+    pub used_by: Option<String>,
+    /// Whether it holds what an app or a person keeps.
+    pub holds_data: bool,
+    /// How much it takes, in bytes.
+    pub size: u64,
+    /// Since when nothing was done with it, when that is known.
+    pub since: Option<Timestamp>,
+    /// Why it is thought to be left behind.
+    pub why: String,
+}
+
+/// What is known about everything else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftFacts {
+    /// Why the manifests are not known completely at present, when they are not.
+    pub manifests: Option<String>,
+    /// The apps that manifests name, or that are on their way out.
+    pub wanted: BTreeSet<AppName>,
+    /// The apps that have a container.
+    pub running: BTreeSet<AppName>,
+    /// The apps on which long work is under way.
+    pub busy: BTreeSet<AppName>,
+    /// Whether an image is being built: it may rest on any other.
+    pub is_building: bool,
+}
+
+/// How it is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GcRules {
+    /// How old something has to be.
+    pub grace: Duration,
+    /// Whether what apps kept goes with them.
+    pub with_data: bool,
+}
+
+impl GcRules {
+    /// What is usual.
+    pub const GRACE: Duration = Duration::from_hours(24);
+}
+
+/// What goes, what stays and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GcPlan {
+    /// What goes, by kind and name.
+    pub going: Vec<Left>,
+    /// What stays, with the reason.
+    pub staying: Vec<(Left, String)>,
+}
+
+/// Decides. Nothing is left out: what was found goes or stays.
+pub fn gc(found: &[Left], facts: &LeftFacts, rules: GcRules, now: Timestamp) -> GcPlan {
+    let mut plan = GcPlan::default();
+    for left in found {
+        match stays(left, facts, rules, now) {
+            None => plan.going.push(left.clone()),
+            Some(why) => plan.staying.push((left.clone(), why)),
+        }
+    }
+    plan.going.sort();
+    plan.staying.sort();
+    plan
+}
+
+/// Why something stays; none is that it goes.
+fn stays(left: &Left, facts: &LeftFacts, rules: GcRules, now: Timestamp) -> Option<String> {
+    if !left.is_ours {
+        return Some("it is not known to be of this Berth".to_owned());
+    }
+    if let Some(user) = &left.used_by {
+        return Some(format!("{user} uses it"));
+    }
+    if left.kind.needs_no_app() {
+        if let Some(why) = &facts.manifests {
+            return Some(format!("it is not known which apps there are: {why}"));
+        }
+        let Some(app) = &left.app else { return Some("it is not known whose it is".to_owned()) };
+        if facts.wanted.contains(app) {
+            return Some(format!("a manifest names app/{app}, or it is on its way out"));
+        }
+        if facts.running.contains(app) {
+            return Some(format!("app/{app} has a container"));
+        }
+    }
+    if let Some(app) = left.app.as_ref().filter(|app| facts.busy.contains(*app)) {
+        return Some(format!("work for app/{app} is under way"));
+    }
+    if facts.is_building && matches!(left.kind, LeftKind::Image | LeftKind::Container) {
+        return Some("an image is being built, and may rest on it".to_owned());
+    }
+    let Some(since) = left.since else { return Some("its age is not known".to_owned()) };
+    let age = now.since(since);
+    if age < rules.grace {
+        let (age, grace) = (seconds(age), seconds(rules.grace));
+        return Some(format!(
+            "it is {} old, and goes after {}",
+            format_duration(age),
+            format_duration(grace)
+        ));
+    }
+    if left.holds_data && !rules.with_data {
+        return Some("it holds data: say `--with-data` to have that go too".to_owned());
+    }
+    None
+}
+
+fn seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs())
+}
+
+/// The plan as text: the same in tests, on the command line and in the log.
+pub fn render_gc(plan: &GcPlan) -> String {
+    let mut text = String::new();
+    for left in &plan.going {
+        let _ = writeln!(text, "- {}    # {}", shown(left), left.why);
+    }
+    for (left, why) in &plan.staying {
+        let _ = writeln!(text, "= {}    # stays: {why}", shown(left));
+    }
+    let bytes = plan.going.iter().map(|left| left.size).sum();
+    let _ = writeln!(text, "{} to go, {}", plan.going.len(), format_bytes(bytes));
+    text
+}
+
+fn shown(left: &Left) -> String {
+    format!("{} {} ({})", left.kind, left.name, format_bytes(left.size))
+}

@@ -1,0 +1,152 @@
+//! Contents for commits: how they come before anything names them, and how they are read.
+
+use std::{
+    io,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use serde_json::Map;
+
+use super::super::{Content, Entry, Error, Figures, Key, Query, Store, Upload, make};
+use super::lock;
+use super::tree::File;
+use crate::model::{Digest, Timestamp};
+
+/// How long a content may wait for its commit.
+const WAIT: Duration = Duration::from_hours(24);
+
+impl Store {
+    /// Keeps a content that a commit of this project is going to name. Whether it is new.
+    pub fn keep_content(
+        &self,
+        upload: Upload,
+        project: &str,
+        expected: Option<&Digest>,
+        now: Timestamp,
+    ) -> Result<(Digest, u64), Error> {
+        let (mut temp, size, digest) = upload.close();
+        if let Some(other) = expected.filter(|expected| **expected != digest) {
+            return Err(Error::Digest(format!(
+                "the content is not what was announced: its sha256 is {digest}, not {other}"
+            )));
+        }
+        let is_new = {
+            let _no_sweep = self.sweeping.read().unwrap_or_else(PoisonError::into_inner);
+            let kept = temp.sync().and_then(|()| {
+                let blob = self.blob(&digest);
+                let folder = blob.parent().unwrap_or(&blob);
+                make(&*self.disk, folder)?;
+                let is_new = match temp.link(&blob) {
+                    Ok(()) => true,
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+                    Err(error) => return Err(error),
+                };
+                self.disk.sync_dir(folder)?;
+                self.disk.sync_dir(&self.own("blobs/sha256"))?;
+                Ok(is_new)
+            });
+            let is_new = kept.map_err(Error::disk("the content can't be kept"))?;
+            lock(&self.hub.fresh).insert((project.to_owned(), digest.clone()), now);
+            is_new
+        };
+        Figures::add(&self.figures.received, size);
+        if !is_new {
+            Figures::add(&self.figures.saved, size);
+        }
+        Ok((digest, size))
+    }
+
+    /// How long a content is that is there and may be used: for this project, by who may read these.
+    pub fn holds(
+        &self,
+        digest: &Digest,
+        project: &str,
+        projects: Option<&[String]>,
+    ) -> Option<u64> {
+        let stat = self.disk.stat(&self.blob(digest)).ok().filter(|stat| stat.is_file)?;
+        let is_seen = projects.is_none_or(|projects| {
+            lock(&self.hub.fresh).contains_key(&(project.to_owned(), digest.clone()))
+                || self.hub.kept().has_in(digest, projects)
+                || projects.iter().any(|project| {
+                    let all = self.index.of_project(project);
+                    all.iter().any(|entry| entry.sha256.as_ref() == Some(digest))
+                })
+        });
+        is_seen.then_some(stat.size)
+    }
+
+    /// The same; what is there is kept until the commit comes.
+    pub fn hold(
+        &self,
+        digest: &Digest,
+        project: &str,
+        projects: Option<&[String]>,
+        now: Timestamp,
+    ) -> Option<u64> {
+        let _no_sweep = self.sweeping.read().unwrap_or_else(PoisonError::into_inner);
+        let size = self.holds(digest, project, projects)?;
+        lock(&self.hub.fresh).insert((project.to_owned(), digest.clone()), now);
+        Some(size)
+    }
+
+    /// Whether a content without a model is needed all the same.
+    pub(in super::super) fn is_needed(&self, digest: &Digest, now: Option<Timestamp>) -> bool {
+        if self.hub.kept().pins(digest) {
+            return true;
+        }
+        let mut fresh = lock(&self.hub.fresh);
+        if let Some(now) = now {
+            fresh.retain(|_, came| now.since(*came) < WAIT);
+        }
+        fresh.keys().any(|(_, known)| known == digest)
+    }
+
+    /// A file of a commit, so that it can be opened and sent as models are.
+    pub fn hub_file(
+        &self,
+        (project, app): (&str, &str),
+        (revision, path): (&str, &str),
+        file: &File,
+    ) -> Result<Arc<Entry>, Error> {
+        let blob = self.blob(&file.sha256);
+        let [project, app, version, model] = [project, app, revision, path].map(str::to_owned);
+        let key = Key { project, app, version, model };
+        match self.disk.stat(&blob) {
+            Ok(stat) if stat.is_file && stat.size == file.size => {
+                let folder = blob.parent().map(std::path::Path::to_owned).unwrap_or_default();
+                let sha256 = Some(file.sha256.clone());
+                let mut entry = Entry::new(key, (folder, blob), &stat, sha256, Map::new());
+                entry.is_ours = true;
+                entry.rotten = self.rotten(entry.inode);
+                entry.inspected =
+                    self.inspected(&file.sha256, super::super::reports::hint_of(&entry));
+                Ok(Arc::new(entry))
+            }
+            // What others put there has no name among the contents.
+            _ => {
+                let (project, app) = (Some(key.project.clone()), Some(key.app.clone()));
+                let all = self.list(&Query { project, app, ..Query::default() }).entries;
+                let found = all.into_iter().find(|e| e.sha256.as_ref() == Some(&file.sha256));
+                found.ok_or_else(|| Error::not_found(&key))
+            }
+        }
+    }
+
+    /// A short file of a commit.
+    pub fn hub_bytes(&self, digest: &Digest, most: u64) -> Option<Vec<u8>> {
+        let blob = self.blob(digest);
+        let size = self.disk.stat(&blob).ok()?.size;
+        if most < size {
+            return None;
+        }
+        self.disk.read(&blob).ok()
+    }
+
+    /// Opens a content.
+    pub(super) fn open_blob(&self, digest: &Digest) -> io::Result<Content> {
+        let blob = self.blob(digest);
+        let size = self.disk.stat(&blob)?.size;
+        Ok(Content::of(self.disk.open(&blob)?, size, super::super::Way::Read))
+    }
+}
