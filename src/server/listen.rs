@@ -18,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Settings,
+    direct::Direct,
     patience::Patient,
     protocol,
     tls::{self, DENIED, End},
@@ -133,7 +134,7 @@ impl Hall {
         let patience = self.settings.write_patience;
         let Some(tls) = self.tls.clone() else {
             let _open = self.metrics.door().open("plain");
-            return protocol::http1(Patient::new(stream, patience), peer, self).await;
+            return protocol::http1(Patient::new(Direct::new(stream), patience), peer, self).await;
         };
         let _open = self.metrics.door().open("tls");
         let stop = self.stop.clone();

@@ -19,6 +19,7 @@ mod actions;
 mod apps;
 pub mod client;
 mod containers;
+mod direct;
 mod dry;
 mod etag;
 mod family;

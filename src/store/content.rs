@@ -1,17 +1,23 @@
 //! The content of a model, as it is read.
 //!
-//! A slice of one of our own files is a mapping of its pages: nothing is copied before the kernel
-//! sends it. Nobody may write to these files, and none is ever made shorter. Should somebody do so
+//! Where the kernel sends files well by itself, a slice of one of our own files only says which
+//! part is meant. Else it is a mapping of its pages: nothing is copied before the kernel sends it. Nobody may write to these files, and none is ever made shorter. Should somebody do so
 //! all the same, the slices that are mapped afterwards fail, and a send of those that were mapped
 //! already fails in the kernel, as long as nothing of Berth looks into them. What is not ours, and
 //! what is encrypted on its way, is therefore read into memory instead.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt as _,
+    sync::{Arc, LazyLock},
+};
 
 use bytes::Bytes;
+use rustix::io::ReadWriteFlags;
 use sha2::{Digest as _, Sha256};
 
-use super::{Entry, Error, Figures, Key, Store, disk::stat_of};
+use super::{Entry, Error, Figures, Key, Store, disk::stat_of, lent::lend};
 use crate::model::Digest;
 
 /// How long a slice is, at most.
@@ -19,9 +25,17 @@ pub const SLICE: usize = 1 << 20;
 /// Shorter slices are read: a mapping of them costs more.
 const MAPPED_MIN: usize = 64 << 10;
 
+/// What the kernel reads ahead at least, of a file that is read from front to back.
+const READ_AHEAD: usize = 128 << 10;
+/// The first kernel whose `sendfile` hands whole pages to the network: before, it costs more than
+/// to send from a mapping.
+const SENDS_WELL: (u32, u32) = (6, 5);
+
 /// How slices are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
+    /// Left to the kernel, where it sends files well by itself; else mapped.
+    Send,
     /// Mapped.
     Map,
     /// Read into memory.
@@ -44,16 +58,64 @@ impl Content {
         Self { file: Arc::new(file), size, way }
     }
 
+    /// All of it as the kernel may send it, where it does so well and it is worth it.
+    pub fn lent(&self) -> Option<Bytes> {
+        if self.way != Way::Send || !sends_well() {
+            return None;
+        }
+        map_all(&self.file, self.size).ok().map(|map| lend(map, Arc::clone(&self.file)))
+    }
+
+    /// Whether a slice can be sent without waiting for the disk, as far as a few of its pages tell.
+    pub fn is_cached(&self, from: u64, length: usize) -> bool {
+        let end = from + u64::try_from(length).unwrap_or(u64::MAX);
+        let starts = (from..end).step_by(READ_AHEAD);
+        starts.chain(end.checked_sub(1)).all(|at| {
+            let mut one = [0];
+            let parts = &mut [io::IoSliceMut::new(&mut one)];
+            rustix::io::preadv2(&self.file, parts, at, ReadWriteFlags::NOWAIT).is_ok_and(|n| n == 1)
+        })
+    }
+
+    /// Has the disk bring a slice. It waits for it.
+    pub fn fetch(&self, from: u64, length: usize) -> io::Result<()> {
+        let (mut at, end) = (from, from + u64::try_from(length).unwrap_or(u64::MAX));
+        let mut bytes = vec![0; READ_AHEAD];
+        while at < end {
+            let length = usize::try_from(end - at).unwrap_or(READ_AHEAD).min(READ_AHEAD);
+            self.file.read_exact_at(&mut bytes[..length], at)?;
+            at += u64::try_from(length).unwrap_or(u64::MAX);
+        }
+        Ok(())
+    }
+
     /// A slice, at most [`SLICE`] long, all of it in memory. It may wait for the disk.
     pub fn slice(&self, from: u64, length: usize) -> io::Result<Bytes> {
         let length = length.min(SLICE);
-        if self.way == Way::Map && MAPPED_MIN <= length {
+        if self.way != Way::Read && MAPPED_MIN <= length {
             return map(&self.file, from, length);
         }
         let mut bytes = vec![0; length];
         self.file.read_exact_at(&mut bytes, from)?;
         Ok(bytes.into())
     }
+}
+
+/// Whether this kernel sends files well by itself.
+fn sends_well() -> bool {
+    static SENDS: LazyLock<bool> = LazyLock::new(|| {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+        matches!((parts.next(), parts.next()), (Some(Ok(major)), Some(Ok(minor))) if SENDS_WELL <= (major, minor))
+    });
+    *SENDS
+}
+
+#[expect(unsafe_code, reason = "a mapping is sound as long as nobody writes to the file")]
+fn map_all(file: &File, size: u64) -> io::Result<memmap2::Mmap> {
+    let length = usize::try_from(size).map_err(io::Error::other)?;
+    // SAFETY: as below.
+    unsafe { memmap2::MmapOptions::new().len(length).map(file) }
 }
 
 #[expect(unsafe_code, reason = "a mapping is sound as long as nobody writes to the file")]
@@ -92,7 +154,7 @@ impl Store {
             match opened {
                 Ok((stat, _)) if !stat.is_file => return Err(Error::NotAFile),
                 Ok((stat, file)) if (stat.inode, stat.size) == (entry.inode, entry.size) => {
-                    let way = if entry.is_ours { Way::Map } else { Way::Read };
+                    let way = if entry.is_ours { Way::Send } else { Way::Read };
                     let content = Content::of(file, stat.size, way);
                     return Ok((entry, content));
                 }

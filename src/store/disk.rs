@@ -15,6 +15,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use super::flusher::Flusher;
 use crate::inspect::Source;
 use rustix::fs::{
     AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags, RenameFlags, fallocate, fchmod,
@@ -106,7 +107,7 @@ impl Disk for Machine {
     fn temp(&self, folder: &Path, size: Option<u64>) -> io::Result<Box<dyn Temp>> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let temp = match open(folder, flags, Mode::from_raw_mode(0o600)) {
-            Ok(file) => Draft { file: File::from(file), named: None },
+            Ok(file) => Draft::of(File::from(file), None),
             // Not every file system has files without a name.
             Err(_) => Draft::named(folder)?,
         };
@@ -226,24 +227,30 @@ pub(super) fn stat_of(meta: &fs::Metadata) -> Stat {
 /// A file that is being written.
 struct Draft {
     file: File,
+    flusher: Flusher,
     /// Its name, where it must have one.
     named: Option<PathBuf>,
 }
 
 impl Draft {
+    fn of(file: File, named: Option<PathBuf>) -> Self {
+        Self { file, flusher: Flusher::default(), named }
+    }
+
     fn named(folder: &Path) -> io::Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("draft-{}-{number}", std::process::id()));
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { file, named: Some(path) })
+        Ok(Self::of(file, Some(path)))
     }
 }
 
 impl Temp for Draft {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
+        self.file.write_all(bytes)?;
+        self.flusher.note(&self.file, bytes.len())
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
@@ -251,10 +258,12 @@ impl Temp for Draft {
     }
 
     fn keep(&mut self) -> io::Result<()> {
+        self.flusher.end()?;
         self.file.sync_data()
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        self.flusher.end()?;
         fchmod(&self.file, Mode::from_raw_mode(STORED))?;
         self.file.sync_all()
     }

@@ -17,6 +17,8 @@ use crate::store::{Content, SLICE, Store};
 
 /// How many slices are made ready ahead.
 const AHEAD: usize = 2;
+/// Less than that is not left to the kernel: to say what is meant costs more.
+const LENT_MIN: u64 = 256 << 10;
 
 /// What is sent: text, or bytes of the content, from a first one up to before a last one.
 #[derive(Debug)]
@@ -34,6 +36,19 @@ impl Piece {
     }
 }
 
+/// Gets a slice ready. Who sends it must not wait for the disk.
+fn take(content: Content, lent: Option<&Bytes>, at: u64, length: usize) -> Ahead {
+    let from = usize::try_from(at).unwrap_or(usize::MAX);
+    let Some(slice) = lent.map(|whole| whole.slice(from..from + length)) else {
+        return Ahead::Coming(tokio::task::spawn_blocking(move || content.slice(at, length)));
+    };
+    if content.is_cached(at, length) {
+        return Ahead::Ready(slice);
+    }
+    let fetching = move || content.fetch(at, length).map(|()| slice);
+    Ahead::Coming(tokio::task::spawn_blocking(fetching))
+}
+
 enum Ahead {
     Ready(Bytes),
     Coming(JoinHandle<io::Result<Bytes>>),
@@ -43,6 +58,8 @@ enum Ahead {
 pub(super) struct Sending {
     store: Arc<Store>,
     content: Content,
+    /// All of it, where slices are left to the kernel.
+    lent: Option<Bytes>,
     pieces: VecDeque<Piece>,
     ahead: VecDeque<Ahead>,
     left: u64,
@@ -51,7 +68,8 @@ pub(super) struct Sending {
 impl Sending {
     pub(super) fn new(store: Arc<Store>, content: Content, pieces: VecDeque<Piece>) -> Self {
         let left = pieces.iter().map(Piece::length).sum();
-        Self { store, content, pieces, ahead: VecDeque::with_capacity(AHEAD), left }
+        let lent = if LENT_MIN <= left { content.lent() } else { None };
+        Self { store, content, lent, pieces, ahead: VecDeque::with_capacity(AHEAD), left }
     }
 
     /// How many bytes it has.
@@ -72,12 +90,11 @@ impl Sending {
                     let length = usize::try_from(*to - *from).unwrap_or(SLICE).min(SLICE);
                     let (content, at) = (self.content.clone(), *from);
                     *from += u64::try_from(length).unwrap_or(u64::MAX);
-                    let is_over = from == to;
-                    let work = move || content.slice(at, length);
-                    self.ahead.push_back(Ahead::Coming(tokio::task::spawn_blocking(work)));
-                    if is_over {
+                    if from == to {
                         self.pieces.pop_front();
                     }
+                    let next = take(content, self.lent.as_ref(), at, length);
+                    self.ahead.push_back(next);
                     continue;
                 }
             };
