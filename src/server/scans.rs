@@ -34,25 +34,19 @@ pub(super) async fn one(
     Named(name): Named,
 ) -> Result<Json<Value>, Problem> {
     shared.parts.record.entry(&name).ok_or_else(|| Problem::no_app(name.as_str()))?;
-    let book = shared.parts.figures.scans.as_deref();
-    let mut document = book.map_or_else(|| off(&name), |book| short(book, &name));
+    Ok(Json(whole(shared.parts.figures.scans.as_deref(), &name)))
+}
+
+/// How an app's image stands, at length.
+fn whole(book: Option<&Book>, name: &AppName) -> Value {
+    let mut document = book.map_or_else(|| off(name), |book| short(book, name));
     let about = [("apiVersion", json!(view::API_VERSION)), ("kind", json!("Scan"))];
     document.extend(about.map(|(key, value)| (key.to_owned(), value)));
     document.insert("database".to_owned(), book.map_or(Value::Null, database));
-    if let Some((_, Some(Ok(scanned)))) = book.and_then(|book| book.of_app(&name)) {
-        let Scanned { report, verdict, inventory, .. } = &*scanned;
-        let more = json!({
-            "distribution": inventory.distribution,
-            "packages": inventory.packages.len(),
-            "findings": report.findings,
-            "blocked": verdict.blocked.iter().map(|one| &one.id).collect::<Vec<_>>(),
-            "accepted": verdict.accepted,
-            "expired": verdict.expired,
-            "unread": report.unread,
-        });
-        document.extend(more.as_object().cloned().unwrap_or_default());
-    }
-    Ok(Json(Value::Object(document)))
+    let found = book.and_then(|book| book.of_app(name)).and_then(|(_, found)| found?.ok());
+    let more = found.as_deref().map_or_else(unseen, details);
+    document.extend(more.as_object().cloned().unwrap_or_default());
+    Value::Object(document)
 }
 
 /// `GET /api/v1/apps/{name}/sbom`
@@ -70,6 +64,33 @@ pub(super) async fn parts(
         ));
     };
     Ok(Json(sbom(&image, &scanned.inventory)))
+}
+
+/// What was found, at length.
+fn details(scanned: &Scanned) -> Value {
+    let Scanned { report, verdict, inventory, .. } = scanned;
+    json!({
+        "distribution": inventory.distribution,
+        "packages": inventory.packages.len(),
+        "findings": report.findings,
+        "blocked": verdict.blocked.iter().map(|one| &one.id).collect::<Vec<_>>(),
+        "accepted": verdict.accepted,
+        "expired": verdict.expired,
+        "unread": report.unread,
+    })
+}
+
+/// The same of what was not looked through.
+fn unseen() -> Value {
+    json!({
+        "distribution": null,
+        "packages": null,
+        "findings": null,
+        "blocked": null,
+        "accepted": null,
+        "expired": null,
+        "unread": null,
+    })
 }
 
 /// An app of which nobody asks.
@@ -128,4 +149,19 @@ fn short(book: &Book, app: &AppName) -> Map<String, Value> {
         "scannedAt": scanned.map(|scanned| scanned.at),
     });
     document.as_object().cloned().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_database_the_document_has_all_its_fields() {
+        let document = whole(None, &AppName::new("web").unwrap());
+        let described = super::super::openapi::document();
+        let wanted = &described["components"]["schemas"]["ScanDocument"]["required"];
+        let wanted: Vec<_> = wanted.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let missing: Vec<_> = wanted.iter().filter(|key| document.get(**key).is_none()).collect();
+        assert!(missing.is_empty() && 10 < wanted.len(), "{missing:?}");
+    }
 }
