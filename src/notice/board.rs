@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -103,13 +103,23 @@ pub struct Board {
     pub(super) writer: Writer,
     courier: Courier,
     clock: Clock,
+    settled: AtomicBool,
 }
 
 impl Board {
     /// The targets, told of by nobody yet.
     pub fn new(targets: Vec<Target>, writer: Writer, courier: Courier, clock: Clock) -> Self {
         let posts = targets.into_iter().map(|target| Arc::new(Post::new(target)));
-        Self { posts: posts.collect(), writer, courier, clock }
+        Self { posts: posts.collect(), writer, courier, clock, settled: AtomicBool::new(false) }
+    }
+
+    /// Whether all was looked at for long enough: what goes wrong from now on is news.
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
     }
 
     /// Sends a test to a target.

@@ -159,6 +159,7 @@ impl Notifier {
         let is_time = desks.looked.is_some_and(|looked| looked + self.pace.settling <= at);
         if is_time || self.pace.settling_max <= at {
             desks.is_settled = true;
+            self.board.settle();
             let apps: BTreeSet<_> =
                 self.record.entries().iter().map(|entry| entry.name.clone()).collect();
             let known = desks.looked.is_some();

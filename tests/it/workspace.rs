@@ -321,7 +321,15 @@ async fn a_silent_server_is_given_up_and_blocks_nobody() {
     let error = bench.fetch(&source(&address)).await.unwrap_err();
     assert!(matches!(&error, Error::Timeout { seconds: 1, .. }), "{error}");
     assert!(!error.is_permanent());
-    bench.fetch(&local()).await.unwrap();
+    // Who else uses the folder has more patience.
+    let settings = Settings {
+        program: PathBuf::from(env!("CARGO_BIN_EXE_berth")),
+        is_local_allowed: true,
+        ..Settings::default()
+    };
+    let patient = Workspace::new(bench.folder.path().join("workspaces"), settings);
+    let (sender, _said) = mpsc::channel(1000);
+    patient.fetch(&bench.app, &local(), bench.folder.path(), &[], sender).await.unwrap();
 }
 
 /// Faults G06, G12, G14: what a repository may not put on the disk.

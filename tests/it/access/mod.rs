@@ -29,7 +29,7 @@ use tokio::{
 
 use crate::api::stage::{Answer, Stage, now};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that asks for tokens, with one of each kind.
 struct Gate {

@@ -1,5 +1,7 @@
 //! Every route, asked in every way in which it must refuse (fault H05).
 
+use std::time::Duration;
+
 use berth::{
     auth::{Mode, Needs, Role},
     server,
@@ -183,7 +185,8 @@ async fn nothing_changes_by_get_and_no_other_method_is_known() {
 
 #[tokio::test]
 async fn heads_that_are_too_large_or_too_slow_are_cut_off() {
-    let gate = Gate::start().await;
+    // Time enough for all of them to send what they have.
+    let gate = Gate::with(|settings| settings.header_timeout = Duration::from_secs(5)).await;
     let long = "x".repeat(128 * 1024);
     for (method, path, _) in routes() {
         let answer = gate.ask(&method, &path, &[("x-long", &long)], "").await;
@@ -309,7 +312,11 @@ async fn figures_are_public_when_the_operator_says_so() {
 
 #[tokio::test]
 async fn one_address_has_so_many_connections_and_others_have_theirs() {
-    let gate = Gate::with(|settings| settings.connections_per_address = Some(2)).await;
+    let gate = Gate::with(|settings| {
+        settings.connections_per_address = Some(2);
+        settings.header_timeout = Duration::from_secs(60);
+    })
+    .await;
     let from = [127, 4, 0, 1];
     let one = super::connect(from.into(), gate.stage.address).await;
     let two = super::connect(from.into(), gate.stage.address).await;

@@ -126,7 +126,6 @@ impl Stage {
         let (commands, inbox) = mpsc::channel(4);
         let record = Arc::new(Record::default());
         let mut settings = Settings::new("127.0.0.1:0".parse().unwrap());
-        settings.header_timeout = Duration::from_millis(300);
         change(&mut settings);
         let collector = crate::usage::of(&record);
         if figures.sources.is_empty() {

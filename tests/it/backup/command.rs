@@ -102,7 +102,9 @@ struct Running(Child);
 impl Running {
     fn start(yard: &Yard, args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
-        command.args(["run", "--engine", "fake", "--listen", "127.0.0.1:0", "--instance", "b"]);
+        command.args(["run", "--engine", "fake", "--listen", "127.0.0.1:0", "--instance"]);
+        // The machine has one of each name.
+        command.arg(format!("b-{}", std::process::id()));
         for (option, part) in [
             ("--state-dir", "state"),
             ("--manifests", "manifests"),

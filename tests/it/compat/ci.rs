@@ -24,7 +24,7 @@ async fn an_app_is_registered_waited_for_and_reached_by_the_documented_commands(
         let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{nth}: {said}{complaint}");
         let url = said.lines().last().unwrap();
-        assert!(url.starts_with("http://127.0.0.1:290"), "{nth}: {said}{complaint}");
+        assert!(url.starts_with("http://127.0.0.1:190"), "{nth}: {said}{complaint}");
     }
     stage.end().await;
 }

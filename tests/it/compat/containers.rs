@@ -258,7 +258,7 @@ async fn no_port_left_is_said_and_nothing_stays_behind() {
     let second = r#"{"name": "two", "image": "wide:1"}"#;
     let (status, detail) = stage.refused("POST", "/containers/create", second).await;
     assert_eq!(status, 503, "{detail}");
-    assert!(detail.contains("no host port of 29001-29020 is free"), "{detail}");
+    assert!(detail.contains("no host port of 19001-19020 is free"), "{detail}");
     assert_eq!(stage.files(), ["one.yaml"]);
     stage.good("POST", "/containers/create", r#"{"name": "three"}"#).await;
     stage.end().await;

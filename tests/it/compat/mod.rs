@@ -44,7 +44,7 @@ use crate::api::stage::Answer;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The image that a client gets who names none.
 const USUAL: &str = "base-api-server:latest";
-const RANGE: PortRange = PortRange { first: 29_001, last: 29_020 };
+const RANGE: PortRange = PortRange { first: 19_001, last: 19_020 };
 
 /// Hands that no engine has.
 struct NoHands;

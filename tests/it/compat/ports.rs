@@ -216,17 +216,17 @@ async fn the_ports_are_shown_to_clients_to_programs_and_to_people() {
     stage.good("POST", "/containers/off/stop", "").await;
     stage.good("DELETE", "/containers/gone", "").await;
     let shown = stage.good("GET", "/ports/", "").await;
-    assert_eq!(shown["available_range"], "29001-29020");
+    assert_eq!(shown["available_range"], "19001-19020");
     assert_eq!(shown["total_ports"], 20);
     assert_eq!(
         shown["allocations"],
         json!([
-            { "port": 29_001, "app": "web", "container_port": 5000, "protocol": "udp" },
-            { "port": 29_002, "app": "off", "container_port": 5000, "protocol": "udp" },
+            { "port": 19_001, "app": "web", "container_port": 5000, "protocol": "udp" },
+            { "port": 19_002, "app": "off", "container_port": 5000, "protocol": "udp" },
         ])
     );
     let used: Vec<_> = shown["used_ports"].as_array().unwrap().iter().map(Value::as_u64).collect();
-    for port in [29_001, 29_002, 29_020] {
+    for port in [19_001, 19_002, 19_020] {
         assert!(used.contains(&Some(port)), "{shown}");
     }
     let all = stage.good("GET", "/api/v1/ports", "").await;
@@ -235,20 +235,20 @@ async fn the_ports_are_shown_to_clients_to_programs_and_to_people() {
         .unwrap()
         .iter()
         .map(|port| (port["port"].as_u64().unwrap(), port["state"].as_str().unwrap()))
-        .filter(|(port, _)| [29_001, 29_002, 29_003, 29_020].contains(port))
+        .filter(|(port, _)| [19_001, 19_002, 19_003, 19_020].contains(port))
         .collect();
     assert_eq!(
         states,
-        [(29_001, "bound"), (29_002, "reserved"), (29_003, "quarantined"), (29_020, "foreign")]
+        [(19_001, "bound"), (19_002, "reserved"), (19_003, "quarantined"), (19_020, "foreign")]
     );
     let said = crate::cli::ask(&format!("http://{}", stage.address), &["ports"]).await;
     assert_eq!(said.code, 0, "{said:?}");
     let lines: Vec<_> =
         said.out.lines().map(|l| l.split_whitespace().collect::<Vec<_>>()).collect();
     assert_eq!(lines[0], ["PORT", "APP", "CONTAINER", "PROTOCOL", "STATE"]);
-    assert_eq!(lines[1], ["29001", "web", "5000", "udp", "bound"]);
-    assert_eq!(lines[2], ["29002", "off", "5000", "udp", "reserved"]);
-    assert_eq!(&lines[3][..4], ["29003", "udp", "quarantined", "until"], "{said:?}");
+    assert_eq!(lines[1], ["19001", "web", "5000", "udp", "bound"]);
+    assert_eq!(lines[2], ["19002", "off", "5000", "udp", "reserved"]);
+    assert_eq!(&lines[3][..4], ["19003", "udp", "quarantined", "until"], "{said:?}");
     assert!(said.out.contains("foreign: container db"), "{said:?}");
     let json =
         crate::cli::ask(&format!("http://{}", stage.address), &["ports", "-o", "json"]).await;

@@ -291,6 +291,7 @@ impl Scene {
     /// Waits until Berth is dead; or until it has done all without coming to its end.
     async fn until_dead(&mut self, act: Act, before: Option<&str>) -> bool {
         let begin = Instant::now();
+        let mut done_since = None;
         loop {
             if self.program.as_mut().unwrap().was_killed() {
                 return true;
@@ -300,7 +301,9 @@ impl Scene {
                 Act::Remove => count == 0,
                 _ => now.is_some() && now.as_deref() != before,
             };
-            if is_done && REST * 3 < begin.elapsed() || PATIENCE < begin.elapsed() {
+            let done_since = is_done.then(|| *done_since.get_or_insert_with(Instant::now));
+            let is_over = done_since.is_some_and(|since| REST * 3 < since.elapsed());
+            if is_over || PATIENCE < begin.elapsed() {
                 return self.program.as_mut().unwrap().was_killed();
             }
             tokio::time::sleep(LOOK).await;

@@ -12,13 +12,15 @@ use futures_util::StreamExt as _;
 use super::{
     engine::{self, docker, inspect},
     repository::Repository,
-    stage::{Stage, get, httpd, tiny},
+    stage::{PATIENCE, Stage, get, httpd, tiny},
 };
 
 /// Faults D30, D31, P01.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_killed_or_removed_by_hand_is_back_with_its_port() {
-    let stage = Stage::new();
+    let mut stage = Stage::new();
+    // Nobody looks at everything meanwhile: the engine's word brings it back.
+    stage.resync = Duration::from_secs(3600);
     stage.write("web.yaml", &httpd("web", ""));
     let berth = stage.start();
     let port = berth.until_running("web").await.ports[0].host_port;
@@ -26,13 +28,11 @@ async fn what_is_killed_or_removed_by_hand_is_back_with_its_port() {
     for verb in [["kill", "--signal=KILL"], ["stop", "--time=1"], ["rm", "--force"]] {
         let before = stage.container("web").life();
         docker(&[verb[0], verb[1], &before.0]);
-        let start = tokio::time::Instant::now();
         let is_back = || {
             let all = stage.containers("web");
             all.iter().any(|seen| seen.is_running() && seen.life() != before)
         };
         berth.until("it runs again", is_back).await;
-        assert!(start.elapsed() < Duration::from_secs(10), "{verb:?}: {:?}", start.elapsed());
         berth.until_status("web", "has its port", |s| s.url.is_some()).await;
         assert_eq!(berth.until_running("web").await.ports[0].host_port, port);
         // The status may still be that of before for a moment.
@@ -41,7 +41,7 @@ async fn what_is_killed_or_removed_by_hand_is_back_with_its_port() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), serves).await.expect("it serves again");
+        tokio::time::timeout(PATIENCE, serves).await.expect("it serves again");
         let is_same = stage.container("web").id() == before.0;
         assert_eq!(is_same, verb[0] != "rm", "{verb:?}");
     }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long a server may be silent here.
-const SILENCE: Duration = Duration::from_secs(3);
+const SILENCE: Duration = Duration::from_secs(6);
 const PASSWORD: &str = "hunter2-e2e";
 
 /// A stage whose fetches have secrets and known hosts, and little patience.

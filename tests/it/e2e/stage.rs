@@ -2,6 +2,10 @@
 
 use std::{
     fs,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixListener},
+    },
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -54,6 +58,19 @@ pub(super) struct Stage {
     /// What is different about fetches.
     pub(super) tune: Box<dyn Fn(&mut Settings) + Send + Sync>,
     folder: TempDir,
+    /// Held for the ports; the kernel frees it however this process ends.
+    _claim: UnixListener,
+}
+
+/// Ports that no other stage on this machine has: their number, and what says that they are taken.
+fn claim(pid: u32) -> (u16, UnixListener) {
+    let wanted = u16::try_from(pid % 500).unwrap();
+    let claimed = (0..500).find_map(|nth| {
+        let slot = (wanted + nth) % 500;
+        let name = SocketAddr::from_abstract_name(format!("berth-e2e-{slot}")).ok()?;
+        Some((slot, UnixListener::bind_addr(&name).ok()?))
+    });
+    claimed.expect("all ports for tests are taken")
 }
 
 /// A Berth that runs.
@@ -92,8 +109,8 @@ impl Stage {
         engine::must_be_ready();
         let nth = STAGES.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
-        let slot = u16::try_from(pid % 500).unwrap();
-        let first = 20_000 + (slot * PORTS + u16::try_from(nth).unwrap() * PORTS) % 10_000;
+        let (slot, claim) = claim(pid);
+        let first = 20_000 + slot * PORTS;
         let folder = tempfile::tempdir().unwrap();
         for part in ["manifests", "workspaces", "state", "served", "drafts"] {
             fs::create_dir(folder.path().join(part)).unwrap();
@@ -107,6 +124,7 @@ impl Stage {
             ca_bundle: None,
             tune: Box::new(|_| {}),
             folder,
+            _claim: claim,
         }
     }
 
@@ -358,7 +376,7 @@ pub(super) async fn get(port: u16, path: &str) -> Option<String> {
         stream.read_to_end(&mut answer).await.ok()?;
         Some(String::from_utf8_lossy(&answer).into_owned())
     };
-    tokio::time::timeout(Duration::from_secs(5), talk).await.ok()?.filter(|text| !text.is_empty())
+    tokio::time::timeout(PATIENCE, talk).await.ok()?.filter(|text| !text.is_empty())
 }
 
 /// The text of a file of this project.

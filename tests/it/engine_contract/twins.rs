@@ -16,7 +16,7 @@ use super::bench::{Bench, tar_of};
 /// How many apps may get the image until one did so in time: slow moments of the machine are not
 /// what is measured.
 const APPS: usize = 10;
-const IN_TIME: Duration = Duration::from_secs(1);
+const IN_TIME: Duration = Duration::from_secs(3);
 
 async fn look(bench: &Bench, image: &str) -> ImageInspect {
     let client = bollard::Docker::connect_with_host(&bench.host().unwrap()).unwrap();

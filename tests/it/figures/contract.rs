@@ -144,22 +144,21 @@ async fn a_real_prometheus_finds_data_for_every_query() {
     for query in own {
         asked.push(("ours", Of::Shown, query));
     }
-    let mut empty = Vec::new();
+    // One late scrape leaves all of them without data until the next.
     for (board, of, query) in &asked {
-        let must_be = *of != Of::Profiling;
-        let found = prometheus.query(query).await;
-        if found.as_ref().map_or(true, |all| must_be && all.is_empty()) {
-            empty.push(format!("{board}: {query}: {found:?}"));
-        }
+        let holds = async || {
+            let found = prometheus.query(query).await;
+            found.is_ok_and(|all| *of == Of::Profiling || !all.is_empty())
+        };
+        prometheus.until(&format!("{board}: {query}"), holds).await;
     }
-    assert!(empty.is_empty(), "without data:\n{}", empty.join("\n"));
     assert_eq!(asked.iter().filter(|(_, of, _)| *of == Of::Profiling).count(), 1);
 
     alerts_have_data(&prometheus).await;
     types_are_right(&prometheus).await;
     assert_eq!(prometheus.targets("berth-apps").await, [("up".to_owned(), String::new())]);
     let figure = "chat_answers_total{app=\"chat\",job=\"berth-apps\"}";
-    assert_eq!(prometheus.value(figure).await, Some(5.0));
+    prometheus.until(figure, async || prometheus.value(figure).await == Some(5.0)).await;
 }
 
 /// An alert about a metric that does not exist never fires.
@@ -169,8 +168,9 @@ async fn alerts_have_data(prometheus: &Prometheus) {
     let named: Vec<_> = named.iter().filter(|name| !name.starts_with("berth_alert")).collect();
     assert!(12 <= named.len(), "{named:?}");
     for name in named {
-        let found = prometheus.query(&format!("count({name})")).await.unwrap();
-        assert!(!found.is_empty(), "alerts name {name}, which is not there");
+        let query = format!("count({name})");
+        let holds = async || !prometheus.query(&query).await.unwrap().is_empty();
+        prometheus.until(&format!("alerts name {name}"), holds).await;
     }
 }
 
@@ -190,7 +190,7 @@ async fn types_are_right(prometheus: &Prometheus) {
         ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{gpu=\"0\"}", 9_000_000.0),
         ("sum(berth_apps)", 4.0),
     ] {
-        assert_eq!(prometheus.value(query).await, Some(value), "{query}");
+        prometheus.until(query, async || prometheus.value(query).await == Some(value)).await;
     }
 }
 

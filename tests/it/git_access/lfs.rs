@@ -150,7 +150,7 @@ async fn what_breaks_off_goes_on_where_it_was() {
 /// Fault G01: the next attempt has what this one brought.
 #[tokio::test]
 async fn a_download_that_hangs_is_killed_and_resumed_by_the_next_attempt() {
-    let yard = Yard::with(|settings| settings.idle = Duration::from_secs(2));
+    let yard = Yard::with(|settings| settings.idle = Duration::from_secs(8));
     let depot = Depot::with(yard, 2_000_000);
     depot.store.fail(Faults { hangs: 1, ..Faults::default() });
     let error = depot.fetch().await.unwrap_err();

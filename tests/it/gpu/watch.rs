@@ -108,12 +108,14 @@ async fn at_most_one_hanging_thread_is_given_up_and_it_ends_when_it_can() {
     watch.until("it is read", |known| !known.gpus.is_empty()).await;
     script.hangs(true);
     eventually("another thread tries", || script.counts().2 == 2).await;
+    // However many it took on the way here, on a slow machine.
+    let made = script.counts().0;
     // Some ten pauses later there are still two.
     let mut following = watch.cards.follow();
     for _ in 0..5 {
         tokio::time::timeout(PATIENCE, following.changed()).await.unwrap().unwrap();
     }
-    assert_eq!((script.counts().0, script.counts().2), (2, 2));
+    assert_eq!((script.counts().0, script.counts().2), (made, 2));
     script.hangs(false);
     watch.until("it is read again", |known| !known.is_stale).await;
     eventually("nobody hangs", || script.counts().2 == 0).await;
@@ -127,8 +129,8 @@ async fn what_fails_is_tried_again_and_keeps_what_was_known() {
     let watch = Watch::scripted(&script, QUICK);
     watch.until("it is read", |known| known.gpus.len() == 2).await;
     script.says(Err(Error::Mismatch));
-    let kept = watch.until("it fails", |known| known.is_stale).await;
-    assert!(kept.is_mismatched && kept.gpus.len() == 2 && kept.at.is_some());
+    let kept = watch.until("it fails", |known| known.is_stale && known.is_mismatched).await;
+    assert!(kept.gpus.len() == 2 && kept.at.is_some());
     script.says(Ok(cards(&["b"])));
     let lost = watch.until("one is gone", |known| !known.is_stale).await;
     let well: Vec<_> = lost.gpus.iter().map(|gpu| gpu.health.problems.is_empty()).collect();
@@ -169,7 +171,7 @@ async fn a_host_without_gpus_is_looked_at_again_with_growing_pauses() {
     let script = Script::default();
     script.says(Ok(Inventory { note: Some("no driver".to_owned()), ..Inventory::default() }));
     let hour = Duration::from_secs(3600);
-    let watch = Watch::scripted(&script, Pauses { absent: (hour, hour), ..QUICK });
+    let watch = Watch::scripted(&script, Pauses { absent: (hour, hour), deadline: hour, ..QUICK });
     let none = watch.until("it is read", |known| known.at.is_some()).await;
     assert_eq!((none.is_stale, none.note.as_deref()), (false, Some("no driver")));
     for _ in 0..100 {
@@ -180,7 +182,9 @@ async fn a_host_without_gpus_is_looked_at_again_with_growing_pauses() {
 
     let watch = Watch::scripted(&script, QUICK);
     eventually("it is looked at again", || 4 < script.counts().1).await;
-    assert_eq!(script.counts().0, script.counts().1, "a probe for each look");
+    // The two are counted one after the other, by another thread.
+    let (made, read, _) = script.counts();
+    assert!(read <= made + 1 && made <= read + 1, "a probe for each look: {made}, {read}");
     script.says(Ok(cards(&["a"])));
     watch.until("there is one", |known| known.gpus.len() == 1).await;
     watch.end().await;

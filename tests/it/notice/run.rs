@@ -66,7 +66,12 @@ impl Play {
         };
         let task = tokio::spawn(notifier.run(stop.clone()));
         // Until what is wrong is news.
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        let settling = async {
+            while !board.is_settled() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), settling).await.expect("it never settles");
         Self { record: Arc::clone(record), board, stop, task }
     }
 

@@ -305,9 +305,11 @@ async fn too_much_makes_no_model_and_a_bad_beginning_leaves_nothing() {
         let chunk = format!("{:x}\r\n{}\r\n", 300_001, "x".repeat(300_001));
         stream.write_all(chunk.as_bytes()).await.unwrap();
     }
-    stream.write_all(b"0\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    // It is answered before its end, and may be hung up on then.
+    let _ = stream.write_all(b"0\r\n\r\n").await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer);
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert_eq!(stage.get("/models/list").await.json()["total_models"], 0);
     assert!(stands(&stage, &path).await <= 600_000);

@@ -30,7 +30,7 @@ use crate::{
     authority::{Authority, DAY, Span, USUAL},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that speaks TLS.
 struct Harbour {

@@ -78,7 +78,7 @@ async fn who_speaks_plain_http_is_told_so() {
 #[tokio::test]
 async fn a_handshake_that_never_ends_holds_nobody_up_and_counts() {
     let harbour = Harbour::with(USUAL, |settings| {
-        settings.header_timeout = Duration::from_secs(2);
+        settings.header_timeout = Duration::from_secs(10);
         settings.connections_per_address = Some(3);
     })
     .await;
