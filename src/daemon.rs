@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod backups;
+mod builds;
 mod cards;
 mod escapes;
 mod hub;
@@ -54,8 +55,7 @@ use crate::source::Source;
 use crate::state::{ContainerId, Desired, Policy};
 use crate::telemetry::{Exposed, Metrics};
 use crate::workspace::{
-    Access, Settings as WorkspaceSettings, Workspace, believe, context::ContextLimits,
-    network_environment,
+    Access, Settings as WorkspaceSettings, Workspace, believe, network_environment,
 };
 
 /// How many commands may wait.
@@ -426,16 +426,7 @@ fn plant(
     stop: CancellationToken,
 ) -> Result<Plant, Error> {
     let ca_bundle = config.ca_bundle.as_deref().map(read_bundle).transpose()?;
-    let mut jobs = JobSettings::new(&config.instance, &config.manifests);
-    jobs.builds = config.builds.max;
-    jobs.build_environment.clone_from(&config.builds.environment);
-    jobs.calls = config.workers;
-    jobs.context = ContextLimits::of_checkout(config.git.checkout_bytes_max, config.git.files_max);
-    jobs.ca_bundle.clone_from(&ca_bundle);
-    jobs.secrets = Some(Secrets::new(&config.git.secrets));
-    jobs.book = secrets::book(config)?;
-    jobs.own_folders = vec![config.state_dir.clone(), config.state_dir.join("packages")];
-    jobs.compose_dir = Some(config.compose_dir.clone());
+    let jobs = builds::settings(config, ca_bundle.clone())?;
     Ok(Plant {
         engine,
         source,
@@ -496,6 +487,7 @@ fn read_bundle(path: &Path) -> Result<Arc<[u8]>, Error> {
 fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
     Policy {
         instance: config.instance.clone(),
+        poller: format!("{}\0{}", config.instance, host::name_for_itself()),
         network: "berth".to_owned(),
         publish: config.publish,
         ports: config.ports,
@@ -510,7 +502,6 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
         images_max_age: config.builds.images_max_age,
         images_max_size: config.builds.images_max_size,
         base_images: config.base_images.clone(),
-        gpu_driver: None,
         gpu_bystanders: config.gpus.bystanders.clone(),
         own_container: host::own_container().map(ContainerId::new),
         profile: config.apps.profile,

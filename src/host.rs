@@ -42,6 +42,14 @@ fn port_of(line: &str, state: &str) -> Option<u16> {
     u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()
 }
 
+/// What this machine calls itself: the id that its system was given, or else its name; empty where
+/// it has neither.
+pub fn name_for_itself() -> String {
+    let named = ["/etc/machine-id", "/proc/sys/kernel/hostname"];
+    let read = |path: &&str| Some(fs::read_to_string(path).ok()?.trim().to_owned());
+    named.iter().filter_map(read).find(|name| !name.is_empty()).unwrap_or_default()
+}
+
 /// How many bytes may still be written to the disk of `path`; none when nobody can tell.
 pub fn free_bytes(path: &Path) -> Option<u64> {
     let seen = rustix::fs::statvfs(path).ok()?;

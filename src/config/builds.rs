@@ -38,6 +38,8 @@ pub struct Builds {
     pub images_max_age: Duration,
     /// How much all images together may take before further ones go.
     pub images_max_size: Option<u64>,
+    /// How much `BuildKit` may keep of our builds; none leaves that to the engine.
+    pub cache_max_size: Option<u64>,
     /// How images are compared with known vulnerabilities; none where there is no database.
     pub scanning: Option<Scanning>,
 }
@@ -59,6 +61,7 @@ impl Reader {
         let age = |text: &str| parse_duration(text).map_err(|error| error.to_string());
         let images_max_age = self.one("images-max-age", age);
         let images_max_size = self.last("images-max-size", bytes);
+        let cache_max_size = self.one("build-cache-max-size", cache_size);
         let scanning = self.scanning();
         let mut environment = BTreeMap::new();
         for proxy in proxies {
@@ -78,6 +81,7 @@ impl Reader {
             keep_images: keep_images?,
             images_max_age: images_max_age?,
             images_max_size: images_max_size?.pop(),
+            cache_max_size: cache_max_size?,
             scanning: scanning?.pop(),
         })
     }
@@ -119,6 +123,14 @@ pub(super) fn limit(text: &str) -> Result<Duration, String> {
 
 fn bytes(text: &str) -> Result<u64, String> {
     parse_bytes(text).map_err(|error| error.to_string())
+}
+
+fn cache_size(text: &str) -> Result<Option<u64>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    let size = parse_bytes(text).map(Some);
+    size.map_err(|error| format!("{error}; or `none`, which leaves the cache to the engine"))
 }
 
 fn memory(text: &str) -> Result<u64, String> {

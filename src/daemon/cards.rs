@@ -27,7 +27,7 @@ pub(super) fn watch(
     let boot = config.usage.proc_root.join("sys/kernel/random/boot_id");
     let boot = std::fs::read_to_string(boot).unwrap_or_default().trim().to_owned();
     let known = ledger.gpu_errors(&boot, &config.gpus.trusted);
-    tokio::spawn(keep(Arc::clone(cards), ledger, boot, stop.clone()));
+    tokio::spawn(keep(Arc::clone(cards), (ledger, clock.clone()), boot, stop.clone()));
     let time = clock.clone();
     let make: gpu::watch::Make =
         Arc::new(move || Box::new(Machine::new(settings.clone(), time.clone())));
@@ -37,8 +37,13 @@ pub(super) fn watch(
     tokio::spawn(watching);
 }
 
-/// Keeps what speaks against cards until they are reset.
-async fn keep(cards: Arc<Cards>, ledger: Arc<Ledger>, boot: String, stop: CancellationToken) {
+/// Keeps what speaks against cards until they are reset, and which driver they have.
+async fn keep(
+    cards: Arc<Cards>,
+    (ledger, clock): (Arc<Ledger>, Clock),
+    boot: String,
+    stop: CancellationToken,
+) {
     let mut following = cards.follow();
     loop {
         tokio::select! {
@@ -48,6 +53,9 @@ async fn keep(cards: Arc<Cards>, ledger: Arc<Ledger>, boot: String, stop: Cancel
         let inventory = Arc::clone(&following.borrow_and_update());
         if inventory.at.is_some() && !inventory.is_stale {
             ledger.note_gpu_errors(&boot, &inventory.gpus);
+            if let Some(driver) = &inventory.driver {
+                ledger.note_gpu_driver(driver, clock.now());
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ mod labels;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, atomic::AtomicBool};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,7 +34,7 @@ use crate::model::{ImageRef, PortBinding, Reason, Timestamp};
 use crate::plan::{Call, Recipe};
 use crate::scan;
 use crate::secret::Given;
-use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
+use crate::state::{CacheRecord, ContainerId, Detail, GpuHold, GpuWays, World};
 pub use hint::Hint;
 
 /// Something that runs containers.
@@ -65,6 +66,24 @@ pub trait Engine: Send + Sync + 'static {
     fn has_triggers<'a>(&'a self, image: &'a str) -> BoxFuture<'a, Result<Option<bool>, Error>> {
         let _ = image;
         Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// The size of an image by its name, in bytes. None when there is no such image here, or nobody
+    /// knows.
+    fn image_size<'a>(&'a self, image: &'a str) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        let _ = image;
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// What the engine's builder keeps between builds, whoever had it made.
+    fn build_cache(&self) -> BoxFuture<'_, Result<Vec<CacheRecord>, Error>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// Lets a piece of that go, unless something needs it; answers whether it went.
+    fn drop_cached<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        let _ = id;
+        Box::pin(std::future::ready(Ok(false)))
     }
 
     /// The room that is left for images. None when the engine's disk can't be looked at from here.
@@ -227,6 +246,8 @@ pub struct BuildExtras {
     pub wants: Wants,
     /// Who is told what the classic builder makes on its way.
     pub steps: Option<StepSink>,
+    /// Set by an engine whose builder keeps what it makes on its way in a cache of its own.
+    pub keeps: Arc<AtomicBool>,
 }
 
 /// What the classic builder makes on its way to an image: the first digits of its id.

@@ -36,6 +36,8 @@ pub(super) struct Context {
     pub(super) size: Size,
     /// What the Dockerfile asks of its builder.
     pub(super) wants: Wants,
+    /// The images that it begins from, as far as that is known.
+    pub(super) bases: Vec<String>,
     root: PathBuf,
     options: ContextOptions,
 }
@@ -65,6 +67,7 @@ impl Context {
             Some(needs) => certain(needs, engine).await,
             None => None,
         };
+        let bases = needs.as_ref().and_then(|needs| needs.bases.clone()).unwrap_or_default();
         let buildkit = needs.and_then(|needs| needs.buildkit);
         let kept = Some(dockerfile.clone());
         blocking(move || {
@@ -72,7 +75,8 @@ impl Context {
             let classic = only.is_none() && hides(&code, kept.as_deref().unwrap_or_default());
             let options = ContextOptions { dockerfile: kept, extra, only, limits };
             let size = measure(&code, &options)?;
-            Ok(Self { dockerfile, size, wants: Wants { buildkit, classic }, root: code, options })
+            let wants = Wants { buildkit, classic };
+            Ok(Self { dockerfile, size, wants, bases, root: code, options })
         })
     }
 

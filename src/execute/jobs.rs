@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    cache::Cache,
     context::Context,
     disk::Disk,
     steps::{self, Steps},
@@ -63,6 +64,8 @@ pub struct JobSettings {
     pub builds: usize,
     /// Pulls.
     pub pulls: usize,
+    /// How much `BuildKit` may keep of our builds, in bytes; none leaves that to the engine.
+    pub cache_bytes_max: Option<u64>,
 }
 
 impl JobSettings {
@@ -83,6 +86,7 @@ impl JobSettings {
             fetches: 4,
             builds: 2,
             pulls: 2,
+            cache_bytes_max: None,
         }
     }
 }
@@ -159,16 +163,17 @@ impl Job {
 
 /// The long work of all apps.
 pub struct Jobs {
-    engine: Arc<dyn Engine>,
+    pub(super) engine: Arc<dyn Engine>,
     workspace: Arc<Workspace>,
     settings: JobSettings,
     clock: Clock,
     finished: mpsc::UnboundedSender<Finished>,
     running: Mutex<Running>,
     disk: Arc<Disk>,
+    pub(super) cache: Arc<Cache>,
     twins: Twins,
     fetches: Arc<Semaphore>,
-    builds: Arc<Semaphore>,
+    pub(super) builds: Arc<Semaphore>,
     pulls: Arc<Semaphore>,
 }
 
@@ -183,6 +188,7 @@ impl Jobs {
         let (finished, receiver) = mpsc::unbounded_channel();
         let jobs = Self {
             engine,
+            cache: Cache::new(&workspace.steps_dir(), settings.cache_bytes_max),
             workspace,
             fetches: Arc::new(Semaphore::new(settings.fetches)),
             builds: Arc::new(Semaphore::new(settings.builds)),
@@ -348,7 +354,7 @@ impl Jobs {
         if gate.available_permits() == 0 {
             *progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(waits);
         }
-        let Ok(_permit) = gate.acquire().await else { return };
+        let Ok(permit) = gate.acquire().await else { return };
         let start = Instant::now();
         let (log, lines) = mpsc::channel(LOG_LINES_WAITING);
         let is_build = work.kind() == WorkKind::Build;
@@ -361,6 +367,10 @@ impl Jobs {
             let _ = writer.await;
         }
         self.end(id, &app, &work, result, start);
+        drop(permit);
+        if is_build {
+            self.trim().await;
+        }
     }
 
     /// Waits while others build the same inputs: what they make is taken.
@@ -450,7 +460,7 @@ impl Jobs {
         log: mpsc::Sender<String>,
     ) -> Result<String, JobError> {
         let failed = |message: String| {
-            let is_full = message.contains("no space left on device");
+            let is_full = message.to_lowercase().contains("no space left on device");
             let reason = if is_full { Reason::InsufficientDisk } else { Reason::BuildFailed };
             JobError { reason, message, is_permanent: false }
         };
@@ -461,15 +471,18 @@ impl Jobs {
         let context =
             context.map_err(|error| failed(format!("the build context can't be read: {error}")))?;
         let engine = self.engine.as_ref();
-        let _room = self.disk.reserve(engine, &recipe.app, context.size.bytes).await.map_err(
-            |message| JobError { reason: Reason::InsufficientDisk, message, is_permanent: false },
-        )?;
+        let (bytes, bases) = (context.size.bytes, context.bases.as_slice());
+        let _room =
+            self.disk.reserve(engine, &recipe.app, (bytes, bases)).await.map_err(|message| {
+                JobError { reason: Reason::InsufficientDisk, message, is_permanent: false }
+            })?;
         let environment = self.settings.build_environment.clone();
         let secrets = self.secrets_of(recipe)?;
         let (sink, writer) =
             Steps::begin(&self.workspace.steps_dir(), &recipe.app, self.clock.now());
-        let wants = context.wants.clone();
-        let extras = BuildExtras { secrets, environment, wants, steps: Some(sink) };
+        let (wants, under) = (context.wants.clone(), self.cache.begin(&self.clock));
+        let keeps = Arc::clone(&under.keeps);
+        let extras = BuildExtras { secrets, environment, wants, steps: Some(sink), keeps };
         let instance = self.settings.instance.as_str();
         let dockerfile = context.dockerfile.clone();
         let context = context.stream();

@@ -1,5 +1,6 @@
 //! Carrying out a plan: one step after the other, without a decision of its own.
 
+mod cache;
 mod context;
 mod disk;
 mod ends;
@@ -25,6 +26,7 @@ use crate::secret::Given;
 use crate::state::ContainerId;
 use crate::telemetry::Metrics;
 use crate::workspace::Workspace;
+pub use cache::Spare;
 use ends::Ends;
 pub use jobs::{Done, Finished, JobError, JobSettings, Jobs};
 

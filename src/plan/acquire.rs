@@ -300,11 +300,12 @@ fn is_of(checkout: &Checkout, git: &GitSource) -> bool {
         && checkout.submodules == git.submodules
 }
 
-/// When a repository is looked at again: at moments that follow from its address and the interval
-/// alone, so that the apps of one repository are due together, and others are not (fault G17).
-fn due(git: &GitSource, checked_at: Timestamp) -> Timestamp {
+/// When a repository is looked at again: at moments that follow from its address, the interval and
+/// `who` asks, so that the apps of one repository are due together, others are not, and many hosts
+/// with the same manifests do not all ask in the same second (fault G17).
+fn due(git: &GitSource, who: &str, checked_at: Timestamp) -> Timestamp {
     let interval = i64::try_from(git.interval.as_millis()).unwrap_or(i64::MAX).max(1);
-    let digest = Digest::of_bytes(git.url.as_str().as_bytes());
+    let digest = Digest::of_bytes(format!("{who}\0{}", git.url.as_str()).as_bytes());
     let jitter = i64::from_str_radix(digest.short(8), 16).unwrap_or(0);
     let since = (checked_at.as_millis() - jitter).rem_euclid(interval);
     checked_at.moved(interval - since)
@@ -319,7 +320,9 @@ fn refresh(input: &Input<'_>, git: &GitSource, fetch: Work, plan: &mut Plan) {
         _ => false,
     };
     let is_polled = !git.interval.is_zero();
-    let due = input.state.checked_at.filter(|_| is_polled).map_or(input.now, |at| due(git, at));
+    let who = input.policy.poller.as_str();
+    let due =
+        input.state.checked_at.filter(|_| is_polled).map_or(input.now, |at| due(git, who, at));
     let is_remote = !matches!(git.url, GitUrl::Local(_));
     let is_beside = |work: &RunningWork| is_remote && work.kind == WorkKind::Build;
     if !input.state.work.as_ref().is_none_or(is_beside) {

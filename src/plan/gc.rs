@@ -27,6 +27,8 @@ pub enum LeftKind {
     Image,
     /// A container that a build left behind.
     Container,
+    /// What `BuildKit` keeps of builds beyond what the operator allows.
+    Cache,
     /// A mirror of a repository that no app has fetched from for long.
     Mirror,
     /// What interrupted work left behind.
@@ -43,6 +45,7 @@ impl LeftKind {
             Self::Reservation => "reservation",
             Self::Image => "image",
             Self::Container => "container",
+            Self::Cache => "cache",
             Self::Mirror => "mirror",
             Self::Temporary => "temporary",
         }
@@ -158,7 +161,8 @@ fn stays(left: &Left, facts: &LeftFacts, rules: GcRules, now: Timestamp) -> Opti
     if let Some(app) = left.app.as_ref().filter(|app| facts.busy.contains(*app)) {
         return Some(format!("work for app/{app} is under way"));
     }
-    if facts.is_building && matches!(left.kind, LeftKind::Image | LeftKind::Container) {
+    let rests = matches!(left.kind, LeftKind::Image | LeftKind::Container | LeftKind::Cache);
+    if facts.is_building && rests {
         return Some("an image is being built, and may rest on it".to_owned());
     }
     let Some(since) = left.since else { return Some("its age is not known".to_owned()) };

@@ -6,6 +6,7 @@
 mod acquire;
 mod app;
 mod brake;
+mod cache;
 mod check;
 mod devices;
 mod drift;
@@ -36,6 +37,7 @@ use crate::state::{AppState, Container, ContainerId, Policy, Resolved, Want, Wor
 pub use acquire::rebuilds;
 pub use app::plan;
 pub use brake::{Folder, Removals, brake};
+pub use cache::{BuildTime, spare_cache};
 pub use check::check;
 pub use devices::MENDS_AN_HOUR;
 pub use gc::{GcPlan, GcRules, Left, LeftFacts, LeftKind, gc, render_gc};

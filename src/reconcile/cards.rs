@@ -13,13 +13,16 @@ use crate::state::{
 
 impl Reconciler {
     /// What the operator set, with the driver of the GPUs as it is known now. It may become known
-    /// at any time (fault U07).
+    /// at any time (fault U07). While its kernel module is not there, at a start of the host or while
+    /// it is replaced, the one that was seen last counts for some time: what was built for GPUs is not
+    /// built anew without them.
     pub(super) fn policy_now(&self) -> Cow<'_, Policy> {
-        let driver = &self.cards.latest().driver;
-        if driver.is_none() || *driver == self.policy.gpu_driver {
-            return Cow::Borrowed(&self.policy);
-        }
-        Cow::Owned(Policy { gpu_driver: driver.clone(), ..self.policy.clone() })
+        let now = self.cards.latest().driver.clone().map(|driver| (driver, None));
+        let seen = || self.ledger.gpu_driver(self.clock.now());
+        let known = now.or_else(|| seen().map(|seen| (seen.version, Some(seen.at))));
+        let Some((driver, gpu_driver_seen)) = known else { return Cow::Borrowed(&self.policy) };
+        let gpu_driver = Some(driver);
+        Cow::Owned(Policy { gpu_driver, gpu_driver_seen, ..self.policy.clone() })
     }
 
     /// What apps were given, running or not.

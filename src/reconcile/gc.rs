@@ -16,9 +16,10 @@ use tokio::time::Instant;
 use super::Reconciler;
 use crate::compose::Folder;
 use crate::engine::Error;
-use crate::model::{AppName, Timestamp, label};
+use crate::execute::Spare;
+use crate::model::{AppName, Timestamp, format_bytes, label};
 use crate::plan::{GcRules, Left, LeftFacts, LeftKind, Unneeded, gc, remains, render_gc, unneeded};
-use crate::state::{Container, Policy, World};
+use crate::state::{CacheRecord, Container, Policy, World};
 use crate::workspace::{Lies, Lying, look_through};
 
 /// A file that is younger may be being written.
@@ -31,6 +32,7 @@ enum Hand {
     Reservation(AppName),
     Image(Unneeded),
     Container(Box<Container>),
+    Cache(Vec<CacheRecord>),
     File(PathBuf),
 }
 
@@ -61,8 +63,11 @@ impl Reconciler {
             found: Found::new(),
             unread: vec![died.to_string()],
         });
-        let Disk { mut found, unread, .. } = looked;
+        let Disk { mut found, mut unread, .. } = looked;
         self.find_images(&world, &mut found);
+        if let Err(error) = self.find_cache(rules.grace, &mut found).await {
+            unread.push(format!("what BuildKit keeps: {error}"));
+        }
         self.find_reservations(&world, &mut found);
         let all: Vec<_> = found.values().map(|(left, _)| left.clone()).collect();
         let facts = self.left_facts(&world);
@@ -190,6 +195,54 @@ impl Reconciler {
         }
     }
 
+    /// What `BuildKit` keeps of our builds beyond what the operator allows: in one piece what no build
+    /// has used during the grace period, in another what one has.
+    async fn find_cache(&self, grace: Duration, found: &mut Found) -> Result<(), Error> {
+        let Some(Spare { total, max, going }) = self.jobs.spare_cache().await? else {
+            return Ok(());
+        };
+        let now = self.clock.now();
+        let is_old = |record: &CacheRecord| grace <= now.since(record.used);
+        let (old, young): (Vec<_>, Vec<_>) = going.into_iter().partition(is_old);
+        for (name, pieces) in [("build cache", old), ("build cache that was used lately", young)] {
+            if pieces.is_empty() {
+                continue;
+            }
+            let why = format!(
+                "what BuildKit keeps of builds takes {}, more than {}; of {} pieces that were not used \
+                 for the longest",
+                format_bytes(total),
+                format_bytes(max),
+                pieces.len(),
+            );
+            let left = Left {
+                kind: LeftKind::Cache,
+                name: name.to_owned(),
+                app: None,
+                is_ours: true,
+                used_by: None,
+                holds_data: false,
+                size: pieces.iter().map(|record| record.size).sum(),
+                since: pieces.iter().map(|record| record.used).max(),
+                why,
+            };
+            put(found, left, Hand::Cache(pieces));
+        }
+        Ok(())
+    }
+
+    /// Lets pieces of the build cache go, in this order: what rests on another goes before it.
+    async fn drop_pieces(&self, pieces: &[CacheRecord]) -> Result<(), String> {
+        let mut gone = 0;
+        for record in pieces {
+            match self.jobs.drop_cached(&record.id).await {
+                Ok(is_gone) => gone += usize::from(is_gone),
+                Err(error) => return Err(format!("{gone} pieces went: {error}")),
+            }
+        }
+        if 0 < gone { Ok(()) } else { Err("the engine needs all of it".to_owned()) }
+    }
+
     /// Ports and GPUs that are kept for apps that nobody names any more.
     fn find_reservations(&self, world: &World, found: &mut Found) {
         let facts = self.left_facts(world);
@@ -234,6 +287,7 @@ impl Reconciler {
             Hand::Container(left) => {
                 self.remove_remains(&left).await.map_err(|error| error.to_string())
             }
+            Hand::Cache(pieces) => self.drop_pieces(&pieces).await,
             Hand::Reservation(app) => {
                 self.ledger.forget(&app, self.clock.now() + self.policy.port_quarantine);
                 Ok(())

@@ -15,7 +15,9 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::model::{AppName, Protocol, Timestamp};
-use crate::state::{GpuErrors, HostPort, Leases, Life, Pin, Request, Resolved, Rest, Revision};
+use crate::state::{
+    GpuErrors, HostPort, Leases, Life, Pin, Request, Resolved, Rest, Revision, SeenDriver,
+};
 
 /// The format that this Berth writes. A newer one is not read and not overwritten (fault T02).
 const FORMAT: u32 = 1;
@@ -41,6 +43,9 @@ pub struct Kept {
     /// What speaks against cards until they are reset.
     #[serde(skip_serializing_if = "GpuErrors::is_empty")]
     pub gpu_errors: GpuErrors,
+    /// The driver of the GPUs, as it was seen last.
+    #[serde(deserialize_with = "legible_one", skip_serializing_if = "Option::is_none")]
+    pub gpu_driver: Option<SeenDriver>,
 }
 
 /// A host port that is given to nobody for a while.

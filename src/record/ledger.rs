@@ -13,7 +13,7 @@ use super::file::{Kept, KeptApp, KeptBadRevision, KeptRest};
 use crate::model::{AppName, Digest, GpuGrant, PortBinding, Protocol, Reason, SpecHash, Timestamp};
 use crate::state::{
     BadRevision, Failure, Gpu, GpuError, GpuErrors, HostPort, Leases, Life, Pin, Request, Resolved,
-    Rest, Revision, WorkKind,
+    Rest, Revision, SeenDriver, WorkKind,
 };
 
 /// How long a host port that somebody else holds is not tried again (fault P02).
@@ -95,6 +95,7 @@ pub(super) struct Inner {
     folder: Option<String>,
     pub(super) leases: Leases,
     gpu_errors: GpuErrors,
+    pub(super) gpu_driver: Option<SeenDriver>,
 }
 
 impl Inner {
@@ -119,6 +120,7 @@ impl Ledger {
             folder: kept.folder,
             leases: kept.leases,
             gpu_errors: kept.gpu_errors,
+            gpu_driver: kept.gpu_driver,
         };
         Self { inner: Mutex::new(inner), ..Self::default() }
     }
@@ -151,6 +153,7 @@ impl Ledger {
             leases: inner.leases.clone(),
             resting: inner.resting.iter().map(KeptRest::of).collect(),
             gpu_errors: inner.gpu_errors.clone(),
+            gpu_driver: inner.gpu_driver.clone(),
         };
         (inner.number, kept)
     }

@@ -3,6 +3,7 @@
 //! The controller writes, the server reads. Nothing here decides anything.
 
 mod asked;
+mod driver;
 pub mod durable;
 pub mod file;
 pub mod history;

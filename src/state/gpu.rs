@@ -157,6 +157,16 @@ impl GpuErrors {
     }
 }
 
+/// The driver of the GPUs, as it was seen last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SeenDriver {
+    /// Its version.
+    pub version: String,
+    /// When it was there.
+    pub at: Timestamp,
+}
+
 /// What a card does at present.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct GpuTelemetry {

@@ -3,6 +3,7 @@
 //! Pure data. A thing that could not be looked at is said to be unknown; nothing here is ever
 //! guessed to be absent.
 
+mod cache;
 mod desired;
 mod devices;
 mod facts;
@@ -18,12 +19,13 @@ mod scan;
 mod secret;
 mod stored;
 
+pub use cache::CacheRecord;
 pub use desired::{Desired, Hold, Want};
 pub use devices::{GpuDevices, GpuLoss};
 pub use facts::{FileFacts, Framework, Node, Project};
 pub use gpu::{
     Gpu, GpuError, GpuErrors, GpuHealth, GpuHold, GpuLink, GpuMemory, GpuPart, GpuPlacement,
-    GpuProcess, GpuTelemetry, GpuWays, Inventory, gpus_of_labels,
+    GpuProcess, GpuTelemetry, GpuWays, Inventory, SeenDriver, gpus_of_labels,
 };
 pub use lease::{GpuLease, Leases};
 pub use observed::{

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use super::observed::ContainerId;
-use crate::model::{AppName, Bind, Digest, ImageRef, PortRange, Profile};
+use crate::model::{AppName, Bind, Digest, ImageRef, PortRange, Profile, Timestamp};
 
 /// What the operator set: data for the planner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Which Berth this is.
     pub instance: String,
+    /// Who polls repositories: another text on each host, so that not all ask at one moment.
+    pub poller: String,
     /// The network that apps share.
     pub network: String,
     /// How ports are published when the app does not say.
@@ -40,6 +42,8 @@ pub struct Policy {
     pub base_images: Vec<String>,
     /// The version of the GPUs' driver; none is a host without GPUs.
     pub gpu_driver: Option<String>,
+    /// When that driver was seen last, where it is not there at present: at a start of the host, say.
+    pub gpu_driver_seen: Option<Timestamp>,
     /// Containers of others that only watch GPUs, by patterns of their names or images: what they
     /// were given keeps no card from others.
     pub gpu_bystanders: Vec<String>,
@@ -59,6 +63,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             instance: "default".to_owned(),
+            poller: String::new(),
             network: "berth".to_owned(),
             publish: Bind::Loopback,
             ports: PortRange { first: 8001, last: 8999 },
@@ -74,6 +79,7 @@ impl Default for Policy {
             images_max_size: None,
             base_images: Vec::new(),
             gpu_driver: None,
+            gpu_driver_seen: None,
             gpu_bystanders: Vec::new(),
             own_container: None,
             min_free_disk: 64 << 20,

@@ -8,7 +8,9 @@ use crate::model::{
     Source, Timestamp,
 };
 use crate::plan::{Input, Look, Outcome, Plan, Step, Work};
-use crate::state::{Container, ContainerState, GpuHold, HealthSeen, ScanSeen, Want, models_of};
+use crate::state::{
+    Container, ContainerState, GpuHold, HealthSeen, ScanSeen, Want, WorkKind, models_of,
+};
 
 /// All that a status is made from.
 #[derive(Clone, Copy, Debug)]
@@ -330,7 +332,10 @@ fn source_ready(summary: &Summary<'_>) -> Said {
         Reason::PathNotFound,
         Reason::SourceNotAllowed,
     ];
-    for reason in FAILED {
+    // Whatever the last look came to, as long as it counts.
+    let failure = summary.input.state.failures.get(&WorkKind::Fetch);
+    let failure = failure.map(|failure| failure.reason);
+    for reason in FAILED.into_iter().chain(failure) {
         if let Some(message) = summary.plan.says(reason) {
             return (ConditionStatus::False, reason, message.to_owned());
         }

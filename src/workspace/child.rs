@@ -21,11 +21,15 @@ use super::{
     place::HOME,
     protocol::{Answer, Job, Message, Origin},
 };
+use crate::host::free_bytes;
+use crate::model::format_bytes;
 
 /// The most that a worker may say. More is not an answer of ours.
 const OUTPUT_BYTES_MAX: u64 = 64 << 20;
 /// How much of what a dying worker wrote is kept.
 const LAST_WORDS_MAX: u64 = 4096;
+/// A disk with less room than this is full.
+const FREE_MIN: u64 = 64 << 20;
 /// How long a killed worker may need to be gone.
 const DEATH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -156,6 +160,16 @@ fn end_of(job: &Job, status: Option<ExitStatus>, words: &str) -> Error {
         return Error::TooLarge(format!(
             "a file of the transfer exceeds {} bytes (git-max-transfer)",
             job.limits.transfer_bytes
+        ));
+    }
+    // The library writes through memory: where a disk has no room for that, the kernel ends it.
+    let died_writing = rustix::process::Signal::BUS.as_raw();
+    let free = free_bytes(&job.mirrors).filter(|free| *free < FREE_MIN);
+    if let Some(free) = free.filter(|_| status.and_then(|s| s.signal()) == Some(died_writing)) {
+        return Error::NoRoom(format!(
+            "what came could not be written, and {} are free at {}",
+            format_bytes(free),
+            job.mirrors.display()
         ));
     }
     let how = status.map_or_else(|| "it is not known how".to_owned(), |status| status.to_string());

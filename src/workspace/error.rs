@@ -116,6 +116,9 @@ pub enum Error {
         /// What was the last thing that happened.
         message: String,
     },
+    /// The disk of the workspaces has no room for what is to come.
+    #[error("there is no room for the repository: {0}")]
+    NoRoom(String),
     /// The disk of the workspaces refused something.
     #[error("can't write the workspace at {path}: {message}")]
     Disk {
@@ -146,6 +149,7 @@ impl Error {
             Self::TagMoved { .. } => Reason::TagMoved,
             Self::PathNotFound { .. } => Reason::PathNotFound,
             Self::NotAllowed { .. } => Reason::SourceNotAllowed,
+            Self::NoRoom(_) => Reason::DiskFull,
             Self::Disk { message, .. } if is_full(message) => Reason::DiskFull,
             Self::NoRepository { .. }
             | Self::Content { .. }
@@ -161,6 +165,7 @@ impl Error {
         match self {
             Self::Unreachable { .. }
             | Self::Timeout { .. }
+            | Self::NoRoom(_)
             | Self::Disk { .. }
             | Self::Failed { .. } => false,
             Self::Auth { .. }

@@ -575,22 +575,16 @@ async fn a_handler_that_panics_answers_500_and_the_server_lives_on() {
 
 #[tokio::test]
 async fn who_comes_when_all_places_are_taken_is_told_so() {
-    let stage = Stage::with(|settings| {
-        settings.connections_max = 1;
-        settings.header_timeout = Duration::from_secs(60);
-    })
-    .await;
+    let stage =
+        Stage::with(|s| (s.connections_max, s.header_timeout) = (1, Duration::from_secs(60)));
+    let stage = stage.await;
     let held = tokio::net::TcpStream::connect(stage.address).await.unwrap();
     let answer = stage.get("/health").await;
     assert_eq!((answer.status, &answer.json()["code"]), (503, &json!("server.full")));
     assert!(answer.has("retry-after: 2"), "{answer:?}");
     assert!(stage.metrics.render().contains("turned_away_total{reason=\"full\"} 1"));
     drop(held);
-    let waiting = async {
-        while stage.get("/health").await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
+    let waiting = async { while stage.get("/health").await.status != 200 {} };
     tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("its place is lost");
 }
 

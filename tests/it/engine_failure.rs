@@ -5,10 +5,12 @@
 #![expect(clippy::disallowed_methods, reason = "other programs are waited for, without a runtime")]
 
 mod builds;
+mod cache;
 mod clock;
 mod disk;
 mod kills;
 mod left;
 mod outage;
+mod room;
 pub(crate) mod second;
 mod stranger;

@@ -6,14 +6,15 @@ use std::time::Duration;
 use berth::{
     engine::fake::Behaviour,
     model::{Phase, Reason},
-    record::{Command, CommandError, file::Kept},
-    state::{Asked, RevisionOutcome},
+    record::{Command, CommandError, Record, file::Kept},
+    state::{Asked, ContainerId, ContainerState, RevisionOutcome},
     status::Status,
 };
 
 use crate::rig::{Berth, RESYNC, Rig, is, manifest, name};
 
 mod commits;
+mod deadline;
 mod front;
 mod measured;
 mod pinned;

@@ -162,4 +162,11 @@ pub(super) const BUILDS: &[OptionRow] = &[
         "",
         "How much all images may take before further ones go, whatever their age, such as 50Gi",
     ),
+    row(
+        "build-cache-max-size",
+        "SIZE",
+        &["BERTH_BUILD_CACHE_MAX_SIZE"],
+        "20Gi",
+        "How much BuildKit may keep of Berth's builds, or none to leave that to the engine",
+    ),
 ];

@@ -11,6 +11,7 @@
 //! the target `bollard` at `info` or above (faults.md §4.1.10).
 
 mod build;
+mod cache;
 mod calls;
 mod cdi;
 mod convert;
@@ -47,7 +48,7 @@ use super::{
 };
 use crate::model::{ImageRef, PortBinding};
 use crate::scan;
-use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
+use crate::state::{CacheRecord, ContainerId, Detail, GpuHold, GpuWays, World};
 use crate::telemetry::Metrics;
 pub use build::Builder;
 pub use convert::asked;
@@ -324,6 +325,18 @@ impl Engine for Docker {
 
     fn has_triggers<'a>(&'a self, image: &'a str) -> BoxFuture<'a, Result<Option<bool>, Error>> {
         Box::pin(self.triggers_of(image))
+    }
+
+    fn build_cache(&self) -> BoxFuture<'_, Result<Vec<CacheRecord>, Error>> {
+        Box::pin(self.list_cache())
+    }
+
+    fn drop_cached<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(self.drop_piece(id))
+    }
+
+    fn image_size<'a>(&'a self, image: &'a str) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        Box::pin(self.size_of(image))
     }
 
     fn parts(&self) -> BoxFuture<'_, Result<BTreeMap<String, String>, Error>> {

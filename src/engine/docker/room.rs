@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::super::{Error, Room};
 use super::errors::within;
@@ -42,16 +42,32 @@ impl Docker {
         struct Config {
             on_build: Option<Vec<String>>,
         }
+        let image: Option<Image> = self.look_at_image(image).await?;
+        Ok(image.map(|image| {
+            let triggers = image.config.and_then(|config| config.on_build);
+            triggers.is_some_and(|triggers| !triggers.is_empty())
+        }))
+    }
+
+    /// The size of an image.
+    pub(super) async fn size_of(&self, image: &str) -> Result<Option<u64>, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Image {
+            size: Option<u64>,
+        }
+        let image: Option<Image> = self.look_at_image(image).await?;
+        Ok(image.and_then(|image| image.size))
+    }
+
+    /// What the engine says of an image by its name; none when there is no such image.
+    async fn look_at_image<T: DeserializeOwned>(&self, image: &str) -> Result<Option<T>, Error> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "./:@_-".contains(c);
         if !image.chars().all(is_plain) || image.contains("..") {
             return Ok(None);
         }
         match self.get("inspect image", SHORT_LIMIT, &format!("/images/{image}/json")).await {
-            Ok(body) => {
-                let image: Image = decode("inspect image", &body)?;
-                let triggers = image.config.and_then(|config| config.on_build);
-                Ok(Some(triggers.is_some_and(|triggers| !triggers.is_empty())))
-            }
+            Ok(body) => Ok(Some(decode("inspect image", &body)?)),
             Err(Error::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }

@@ -43,6 +43,9 @@ pub struct Fake {
 }
 
 impl Fake {
+    /// How large images are.
+    pub const IMAGE_BYTES: u64 = 100 << 20;
+
     /// An empty engine, seen by this instance.
     pub fn new(instance: impl Into<String>, clock: Clock) -> Self {
         Self { instance: instance.into(), clock, state: Arc::default() }
@@ -195,6 +198,11 @@ impl Engine for Fake {
         image: &'a str,
     ) -> BoxFuture<'a, Result<Option<scan::Inventory>, Error>> {
         Box::pin(self.call("packages", |state, _| Ok(state.installed.get(image).cloned())))
+    }
+
+    fn image_size<'a>(&'a self, image: &'a str) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        let size = self.image(image).map(|_| Self::IMAGE_BYTES);
+        Box::pin(std::future::ready(Ok(size)))
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<World, Error>> {

@@ -95,7 +95,7 @@ fn python(needs: Needs<'_>, policy: &Policy, default: u16, suffix: &str) -> Resu
 }
 
 /// Whether a framework does something with a GPU.
-fn cares(framework: &Framework) -> bool {
+pub(super) fn cares(framework: &Framework) -> bool {
     !framework.is_cpu && !framework.name.ends_with("-cpu")
 }
 

@@ -114,6 +114,12 @@ impl Generation {
             && !has_index
             && frameworks.iter().any(|found| found.name == "torch" && found.cuda.is_none());
         let is_free = app.spec.build.base.is_none() && !has_index && !kind.is_by_tool();
+        let why = match (&policy.gpu_driver, policy.gpu_driver_seen) {
+            (Some(driver), Some(seen)) if frameworks.iter().any(base::cares) => format!(
+                "{why}; the GPUs' driver {driver} is not loaded now and counts as it was seen at {seen}"
+            ),
+            _ => why,
+        };
         let driver = policy.gpu_driver.as_deref().filter(|_| is_free);
         let bounds = driver.map_or_else(Vec::new, |driver| cuda::bounds(driver, &frameworks));
         let why = match (driver.filter(|_| !bounds.is_empty()), kind.lock()) {

@@ -82,6 +82,18 @@ pub(super) fn forget_all(job: &Job, sources: &Sources) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Removes what a transfer that failed has left in the mirrors that a job has used.
+pub(super) fn tidy(job: &Job, sources: &Sources) -> Result<(), Failure> {
+    for url in &sources.urls {
+        let _lock = lock(job, url)?;
+        for path in [path(job, url, false), path(job, url, true)] {
+            // One that is not there has nothing.
+            let _ = tidy_packs(&path.join("objects/pack"));
+        }
+    }
+    Ok(())
+}
+
 /// Removes mirrors that nobody needs any more. The newest of their locks was taken just now.
 pub(super) fn sweep(folder: &Path) -> io::Result<()> {
     let mut locks = Vec::new();

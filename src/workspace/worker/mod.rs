@@ -5,6 +5,7 @@
 //! Berth is gone.
 
 pub(super) mod addresses;
+mod ancestry;
 mod credentials;
 mod export;
 mod failure;
@@ -30,13 +31,14 @@ use std::{
 use git2::{ConfigLevel, Oid, Repository};
 use rustix::process::{Resource, Rlimit};
 
-use self::{failure::Failure, modules::Sources, report::Report};
+use self::{ancestry::Way, failure::Failure, modules::Sources, report::Report};
 use super::{
-    error::Error,
+    error::{Error, short},
     heads::Found,
     place,
     protocol::{Answer, Job, Limits, Message, Origin, Task},
 };
+use crate::model::Reason;
 
 /// The hidden subcommand that starts a worker.
 pub const COMMAND: &str = "git-worker";
@@ -98,13 +100,23 @@ fn fetch(job: &Job, report: &Report) -> Result<Answer, Failure> {
         .map_err(|error| on_disk(error.into()))?;
     let mut sources = Sources::default();
     let first = once(job, &mut sources, report);
-    let Err(Failure::Mirror(why)) = first else { return first };
-    if matches!(job.origin, Origin::Local(_)) {
-        return Err(Failure::Mirror(why));
+    let done = match first {
+        Err(Failure::Mirror(why)) if !matches!(job.origin, Origin::Local(_)) => {
+            report::note(format!("the mirror of {} is made anew: {why}", job.shown));
+            mirrors::forget_all(job, &sources)?;
+            once(job, &mut Sources::default(), report)
+        }
+        first => first,
+    };
+    if let Err(failure) = &done {
+        // What did not come whole would keep others from a disk that is full (fault G09). What can't
+        // go now goes before the next attempt.
+        let _ = clear_leftovers(&job.area);
+        if matches!(failure, Failure::Told(error) if error.reason() == Reason::DiskFull) {
+            let _ = mirrors::tidy(job, &sources);
+        }
     }
-    report::note(format!("the mirror of {} is made anew: {why}", job.shown));
-    mirrors::forget_all(job, &sources)?;
-    once(job, &mut Sources::default(), report)
+    done
 }
 
 fn once(job: &Job, sources: &mut Sources, report: &Report) -> Result<Answer, Failure> {
@@ -154,22 +166,29 @@ fn open_origin(
     }
 }
 
-/// What a commit is, with what happened to it since the last time, where that can be known: a
-/// part of a history does not tell (fault G08).
+/// What a commit is, with what happened to its branch since the last time (fault G08). Where a part
+/// of a history does not tell, that is said.
 fn said_of(repository: &Repository, found: &Found, job: &Job) -> String {
-    let is_replaced = || {
+    let way = || {
         let had = job.had.as_ref()?;
-        let is_known = had.what == found.what && found.what.starts_with("branch ");
+        let is_followed = had.what == found.what && found.what.starts_with("branch ");
         let (old, new) = (Oid::from_str(&had.commit).ok()?, Oid::from_str(&found.commit).ok()?);
-        let is_telling = is_known && old != new && !repository.is_shallow();
-        repository.find_commit(old).ok().filter(|_| is_telling)?;
-        Some(!repository.graph_descendant_of(new, old).ok()?)
+        let way = if is_followed && old != new {
+            ancestry::way(repository, old, new).ok()?
+        } else {
+            Way::On
+        };
+        Some((way, short(&had.commit)))
     };
-    if is_replaced() == Some(true) {
-        let had = job.had.as_ref().map_or("", |had| had.commit.get(..12).unwrap_or_default());
-        return format!("{}, force-pushed over {had}", found.what);
+    let what = &found.what;
+    match way() {
+        Some((Way::Anew, had)) => format!("{what}, force-pushed over {had}"),
+        Some((Way::Unknown, had)) => format!(
+            "{what}, went on from {had} or was force-pushed over it: the part of its history that is \
+             here does not tell (`depth: 0` has all of it fetched)"
+        ),
+        Some((Way::On, _)) | None => what.clone(),
     }
-    found.what.clone()
 }
 
 fn limit_process(limits: &Limits) -> io::Result<()> {

@@ -17,6 +17,7 @@ use super::{
     mirrors, open,
     report::{self, Report},
 };
+use crate::host::free_bytes;
 use crate::model::is_full_commit;
 use crate::workspace::error::{Error, authority};
 use crate::workspace::heads::{Found, Heads, Sought, described_commit};
@@ -25,6 +26,9 @@ use crate::workspace::protocol::Job;
 /// Where what was asked for ends up in a mirror, each commit by its id: what is there tells the
 /// server what need not be sent.
 const WANTED: &str = "refs/berth/at/";
+/// So many commits of a branch that is followed are fetched at least: what came since it was looked
+/// at last is mostly among them, so that it is known whether the branch went on or was written anew.
+const LOOKED_BACK: u32 = 16;
 /// Every fetch adds a pack; a mirror with more than this is made anew.
 pub(super) const PACKS_MAX: usize = 64;
 
@@ -86,7 +90,7 @@ pub(super) fn fetch(job: &Job, url: &str, report: &Report) -> Result<(Repository
     };
     if !is_whole {
         let mirror = open(false)?;
-        match attempt(&mirror, job, url, report) {
+        match part_of(&mirror, job, url, report) {
             Ok(Attempt::Got(found)) => return Ok((mirror.repository, found)),
             Ok(Attempt::NeedsAll) => {
                 report::note("the whole history is fetched, to find the commit".to_owned());
@@ -100,10 +104,29 @@ pub(super) fn fetch(job: &Job, url: &str, report: &Report) -> Result<(Repository
         }
     }
     let mirror = open(true)?;
-    match attempt(&mirror, job, url, report)? {
+    match attempt(&mirror, (job, 0), url, report)? {
         Attempt::Got(found) => Ok((mirror.repository, found)),
         Attempt::NeedsAll => Err(Failure::Refused("the commit is not among what came".to_owned())),
     }
+}
+
+/// Fetches a part of the history. Of a branch that is followed it reaches somewhat further back than
+/// is asked for, unless that is too much.
+fn part_of(mirror: &Mirror, job: &Job, url: &str, report: &Report) -> Result<Attempt, Failure> {
+    let is_followed = job.had.as_ref().is_some_and(|had| had.what.starts_with("branch "));
+    // Only where there is room for whatever comes: what is only looked at must not be what fills a disk.
+    let is_ample = || {
+        let most = job.limits.transfer_bytes.saturating_add(job.limits.tree_bytes);
+        free_bytes(&job.mirrors).is_some_and(|free| most <= free)
+    };
+    let before = report.received();
+    if is_followed && job.depth < LOOKED_BACK && is_ample() {
+        match attempt(mirror, (job, LOOKED_BACK), url, report) {
+            Err(Failure::Told(Error::TooLarge(_))) => report.set_received(before),
+            done => return done,
+        }
+    }
+    attempt(mirror, (job, job.depth), url, report)
 }
 
 /// Connects and asks what there is.
@@ -132,8 +155,13 @@ fn connect<'remote, 'repo, 'talk>(
     Ok((connection, Heads::new(names, branch)))
 }
 
-/// Fetches into this mirror, which then has the commit.
-fn attempt(mirror: &Mirror, job: &Job, url: &str, report: &Report) -> Result<Attempt, Failure> {
+/// Fetches into this mirror, which then has the commit and so many of its history; zero is all.
+fn attempt(
+    mirror: &Mirror,
+    (job, depth): (&Job, u32),
+    url: &str,
+    report: &Report,
+) -> Result<Attempt, Failure> {
     let talk = Talk::new(job, url)?;
     let wrong = |error: git2::Error| talk.explain(classify(&error, job, url));
     let repository = &mirror.repository;
@@ -158,7 +186,6 @@ fn attempt(mirror: &Mirror, job: &Job, url: &str, report: &Report) -> Result<Att
     let mut callbacks = callbacks(job, report, before, &is_too_large);
     talk.join(&mut callbacks);
     let mut options = FetchOptions::new();
-    let depth = if mirror.is_whole { 0 } else { job.depth };
     options
         .remote_callbacks(callbacks)
         .proxy_options(proxy())

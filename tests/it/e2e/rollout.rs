@@ -70,6 +70,20 @@ async fn a_version_that_never_gets_healthy_gives_way_to_the_one_before() {
     berth.until("what went before is gone", || stage.containers("web").len() == 1).await;
 }
 
+/// Faults D25, D33: the deadline is the manifest's, however long the start may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_not_ready_by_its_deadline_gives_way_to_the_one_before() {
+    let mut stage = Stage::new();
+    stage.resync = Duration::from_secs(1);
+    let (berth, (old, _), port) = start(&stage).await;
+    let late = "health: {startPeriod: 10m}\nrollout: {deadline: 4s}";
+    stage.write("web.yaml", &version("exec sleep 3600", late));
+    must_be_rolled_back(&stage, &berth, (&old, port), "did not pass within 4s").await;
+    let rollout = berth.status("web").unwrap().rollout.unwrap();
+    assert!(rollout.message.unwrap().contains("did not pass within 4s"));
+    assert!(rollout.downtime_ms.is_some_and(|down| 4_000 <= down), "{:?}", rollout.downtime_ms);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_exits_at_once_gives_way_to_the_one_before() {
     let mut stage = Stage::new();

@@ -1,5 +1,6 @@
 //! The two builders of a real engine: the same result from either, and what each is kept from.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use berth::engine::docker::{Builder, Settings};
@@ -235,10 +236,25 @@ async fn a_cache_mount_is_kept_between_builds() {
     let (built, log) = build(&bench, &second, extras.clone()).await;
     built.unwrap();
     assert!(log.iter().any(|line| line == "kept"), "{log:?}");
+    assert!(extras.keeps.swap(false, Ordering::SeqCst), "it is kept by the engine");
     // The classic builder knows no mounts: that is said before anything is sent.
     let classic = with(Builder::Classic).await;
     let (built, _) = build(&classic, &first, extras).await;
     assert!(matches!(&built, Err(Error::Work(said)) if said.contains("RUN --mount")), "{built:?}");
+    // What is kept is listed, and goes piece by piece.
+    let mine = async || {
+        let all = bench.engine.build_cache().await.unwrap().into_iter();
+        let mark = format!(": {};", bench.instance);
+        all.filter(|record| record.description.contains(&mark)).collect::<Vec<_>>()
+    };
+    let before = mine().await;
+    let mount = before.iter().find(|record| record.description.starts_with("cached mount /c"));
+    let mount = mount.unwrap();
+    assert!(!mount.is_used && !mount.is_shared && mount.created <= mount.used, "{mount:?}");
+    for (id, expected) in [(mount.id.as_str(), true), (mount.id.as_str(), false), ("../x", false)] {
+        assert_eq!(bench.engine.drop_cached(id).await.unwrap(), expected, "{id}");
+    }
+    assert_eq!(mine().await.len() + 1, before.len());
 }
 
 /// Faults B05, B08: a proxy is told to the steps and to nothing that stays; no step sees the host's
@@ -291,7 +307,9 @@ async fn the_room_and_the_triggers_of_images_are_known() {
     let id = bench.build(&recipe).await.0.unwrap();
     assert_eq!(bench.engine.has_triggers(&id).await.unwrap(), Some(true));
     assert_eq!(bench.engine.has_triggers(super::bench::IMAGE).await.unwrap(), Some(false));
+    assert!(bench.engine.image_size(super::bench::IMAGE).await.unwrap().unwrap() > 1 << 20);
     for absent in ["berth/none:0", "a b", "../x"] {
         assert_eq!(bench.engine.has_triggers(absent).await.unwrap(), None, "{absent}");
+        assert_eq!(bench.engine.image_size(absent).await.unwrap(), None, "{absent}");
     }
 }

@@ -14,13 +14,14 @@ use proptest::{
     test_runner::{Config, RngSeed, TestCaseError, TestRunner},
 };
 
-const KINDS: [LeftKind; 8] = [
+const KINDS: [LeftKind; 9] = [
     LeftKind::Workspace,
     LeftKind::Code,
     LeftKind::Compose,
     LeftKind::Reservation,
     LeftKind::Image,
     LeftKind::Container,
+    LeftKind::Cache,
     LeftKind::Mirror,
     LeftKind::Temporary,
 ];
@@ -88,7 +89,9 @@ fn never(world: World) -> Result<(), TestCaseError> {
                 prop_assert!(facts.manifests.is_none() && left.app.is_some(), "{left:?}");
                 prop_assert!(!is_of(&facts.wanted) && !is_of(&facts.running), "{left:?}");
             }
-            LeftKind::Image | LeftKind::Container => prop_assert!(!facts.is_building, "{left:?}"),
+            LeftKind::Image | LeftKind::Container | LeftKind::Cache => {
+                prop_assert!(!facts.is_building, "{left:?}")
+            }
             LeftKind::Mirror | LeftKind::Temporary => {}
         }
     }
@@ -141,11 +144,12 @@ fn what_nobody_needs_goes_and_the_plan_says_why() {
 - reservation reservation-1 (2Mi)    # no manifest names the app
 - image image-1 (2Mi)    # no manifest names the app
 - container container-1 (2Mi)    # no manifest names the app
+- cache cache-1 (2Mi)    # no manifest names the app
 - mirror mirror-1 (2Mi)    # no manifest names the app
 - temporary temporary-1 (2Mi)    # no manifest names the app
 = workspace kept (2Mi)    # stays: it holds data: say `--with-data` to have that go too
 = image young (2Mi)    # stays: it is 23h old, and goes after 1d
-8 to go, 16Mi
+9 to go, 18Mi
 ";
     assert_eq!(render_gc(&plan), expected);
 }

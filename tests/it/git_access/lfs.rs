@@ -247,6 +247,32 @@ async fn a_pointer_to_too_much_is_refused_before_anything_is_transferred() {
     assert!(matches!(error, Error::TooLarge(_)), "{error}");
 }
 
+/// Fault G09: whatever the limits allow, what the disk has no room for is not begun.
+#[tokio::test]
+async fn what_the_disk_has_no_room_for_is_refused_before_anything_is_transferred() {
+    let yard = Yard::with(|settings| {
+        (settings.transfer_bytes_max, settings.tree_bytes_max) = (u64::MAX, u64::MAX);
+    });
+    let depot = Depot::with(yard, 200_000);
+    depot.fetch().await.unwrap();
+    let before = depot.downloads();
+    let huge = |digit: &str| {
+        let oid = digit.repeat(64);
+        let size = 1_u64 << 50;
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n")
+    };
+    depot.yard.commit(&[("a.bin", &huge("0")), ("b.bin", &huge("1")), ("c.bin", &huge("1"))]);
+    let asked = depot.asked();
+    let error = depot.fetch().await.unwrap_err();
+    assert_eq!((error.reason(), error.is_permanent()), (Reason::DiskFull, false), "{error}");
+    let text = error.to_string();
+    // Equal contents count once.
+    assert!(text.contains("still to come hold 2048Ti, and "), "{text}");
+    assert!(text.contains(" are free at ") && text.contains("64Mi are to stay free"), "{text}");
+    assert_eq!((depot.downloads(), depot.asked()), (before, asked), "nobody was asked for them");
+    assert!(depot.is_complete(), "what was in place stays");
+}
+
 #[tokio::test]
 async fn a_repository_of_this_machine_gives_what_its_own_store_has() {
     let depot = Depot::new();

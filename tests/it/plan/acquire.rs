@@ -1,11 +1,16 @@
 //! Getting the image: fetch, build, pull, and what is said while it is not there.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use berth::{
-    model::{App, Digest, ImageRef, Reason},
-    plan::{Look, Plan, Step, Verb, Work, rebuilds, render_step},
+    model::{App, ConditionStatus, ConditionType, Digest, ImageRef, Reason},
+    plan::{Look, Outcome, Plan, Step, Verb, Work, rebuilds, render_step},
     state::{Checkout, DetectedFile, Failure, Request, RunningWork, WorkKind},
+    status::{Summary, summarize},
 };
 
 use crate::sim::{Sim, app, image_app};
@@ -377,6 +382,25 @@ fn a_look_that_failed_is_said_beside_what_runs() {
     assert!(matches!(work(&plan), Work::Fetch { look: Look::Asked, .. }), "{:?}", steps(&plan));
 }
 
+/// Whatever a look came to is said of the source, beside what runs.
+#[test]
+fn the_source_is_not_ready_while_looks_fail() {
+    let reasons = [Reason::GitHostKey, Reason::DiskFull, Reason::FetchFailed, Reason::RefMissing];
+    for reason in reasons {
+        let mut sim = built();
+        sim.now = sim.now + Duration::from_secs(300);
+        let fetch = work(&sim.plan()).clone();
+        fails(&mut sim, &fetch, reason, Some(20));
+        let (plan, outcome) = (sim.plan(), Outcome::default());
+        let summary =
+            Summary { input: sim.input(), plan: &plan, outcome: &outcome, previous: None };
+        let status = summarize(summary);
+        let said = status.condition(ConditionType::SourceReady).unwrap();
+        let seen = (said.status, said.reason, said.message.as_str());
+        assert_eq!(seen, (ConditionStatus::False, reason, "it broke"));
+    }
+}
+
 /// Fault T01: what was made last tells how often a build from scratch was asked for.
 #[test]
 fn builds_from_scratch_are_counted_from_what_runs() {
@@ -431,6 +455,18 @@ fn the_apps_of_one_repository_are_due_together() {
         let is_next = then == before || then == before + Duration::from_mins(5);
         assert!(is_next, "{after}: {before:?}, {then:?}");
     }
+    // Another host with the same manifests asks at other moments.
+    let host = |poller: &str| {
+        let app = git_app(&format!("source: {{git: '{URL}', interval: 1h}}"));
+        let mut sim = fetched(&app).has_image(BASE);
+        sim.policy.poller = poller.to_owned();
+        sim.settle();
+        sim.state.checked_at = Some(sim.now);
+        sim.plan().next_look().unwrap()
+    };
+    let hosts: BTreeSet<_> = (0..10).map(|nth| host(&format!("default\0host-{nth}"))).collect();
+    assert_eq!(hosts.len(), 10);
+    assert_eq!(host("a"), host("a"));
     // A longer interval's moments are among those of a shorter one.
     let gap = first.since(due(URL, "5m", 0).0);
     assert_eq!(gap.as_millis() % 300_000, 0);

@@ -123,6 +123,24 @@ fn a_host_with_gpus_has_a_base_for_them() {
     assert_eq!(refusal("run: x", new, gpu).0, Reason::DriverTooOld);
 }
 
+/// While the driver's kernel module is away for a moment, the base stays, and the reason says so.
+#[test]
+fn a_driver_that_is_away_for_a_moment_still_decides() {
+    let driver = Some("550.54.15".to_owned());
+    let here = Policy { gpu_driver: driver, ..Policy::default() };
+    let seen = Some(berth::model::Timestamp::from_millis(1_800_000_000_000));
+    let away = Policy { gpu_driver_seen: seen, ..here.clone() };
+    let torch: Files<'_> = &[("requirements.txt", "torch==2.3.0\n")];
+    let (with, without) = (recipe("run: x", torch, here), recipe("run: x", torch, away.clone()));
+    assert_eq!(with.inputs(), without.inputs(), "nothing is built anew");
+    assert_eq!(text_of(&with), text_of(&without));
+    let said =
+        "; the GPUs' driver 550.54.15 is not loaded now and counts as it was seen at 2027-01-15T";
+    assert!(without.why.contains(said) && !with.why.contains("not loaded"), "{}", without.why);
+    // Where nothing asks for a GPU nothing is said of them.
+    assert!(!recipe("run: x", FILES, away).why.contains("driver"));
+}
+
 /// What has no version is one that the driver can run; a lock file decides for itself.
 #[test]
 fn a_framework_without_a_version_is_bounded_by_the_driver() {

@@ -24,6 +24,12 @@ impl Bench {
         self.workspace.take(&self.app, source, self.folder.path(), news, sender).await
     }
 
+    /// Has the branch be at an earlier commit again.
+    fn back_to(&self, commit: Oid) {
+        let commit = self.repository.find_object(commit, None).unwrap();
+        self.repository.reset(&commit, git2::ResetType::Soft, None).unwrap();
+    }
+
     fn is_at(&self, commit: Oid) -> bool {
         self.workspace.load(&self.app).unwrap().commit == commit.to_string()
     }
@@ -80,28 +86,86 @@ async fn a_commit_is_asked_for_once() {
 }
 
 #[tokio::test]
-async fn a_force_push_is_followed_and_told_where_it_can_be_known() {
+async fn a_force_push_is_followed_and_told() {
     let bench = Bench::new();
     let server = bench.serve();
     let base = bench.commit(&[("a", FILE, "1")]);
     for source in [source(&server.url()), local()] {
         let old = bench.commit(&[("a", FILE, "old")]);
         bench.fetch(&source).await.unwrap();
-        let back = bench.repository.find_object(base, None).unwrap();
-        bench.repository.reset(&back, git2::ResetType::Soft, None).unwrap();
+        bench.back_to(base);
         let new = bench.commit(&[("a", FILE, "new")]);
         let checkout = bench.fetch(&source).await.unwrap();
         assert_eq!(checkout.commit, new.to_string());
         assert_eq!(bench.code("a"), "new");
-        let told = match source.url {
-            GitUrl::Local(_) => {
-                format!("branch main, force-pushed over {}", &old.to_string()[..12])
-            }
-            _ => "branch main".to_owned(),
-        };
+        let told = format!("branch main, force-pushed over {}", &old.to_string()[..12]);
         assert_eq!(checkout.resolved, Some(told));
-        let back = bench.repository.find_object(base, None).unwrap();
-        bench.repository.reset(&back, git2::ResetType::Soft, None).unwrap();
+        bench.back_to(base);
+    }
+}
+
+/// A part of a history is enough to tell, mostly; where it is not, that is what is said.
+#[tokio::test]
+async fn a_part_of_a_history_tells_what_it_can_of_a_force_push() {
+    // Small limits, so that there is room for all that they allow.
+    let bench = Bench::with(|settings| {
+        (settings.transfer_bytes_max, settings.tree_bytes_max) = (16 << 20, 16 << 20);
+    });
+    let server = bench.serve();
+    let push = |count: usize| {
+        let mut last = None;
+        for nth in 0..count {
+            last = Some(bench.commit(&[("a", FILE, &format!("{count} {nth}"))]));
+        }
+        last.unwrap()
+    };
+    let told = async |source: &GitSource| {
+        let known = bench.workspace.load(&bench.app);
+        let resolved = bench.fetch(source).await.unwrap().resolved.unwrap();
+        known.map_or(resolved.clone(), |known| {
+            resolved.replace(&known.commit[..12], "what was there")
+        })
+    };
+    let part = source(&server.url());
+    push(30);
+    assert_eq!(told(&part).await, "branch main");
+    let third = push(3);
+    assert_eq!(told(&part).await, "branch main", "it went on by three commits");
+    push(9);
+    assert_eq!(told(&part).await, "branch main", "it went on by nine");
+    let over = "branch main, force-pushed over what was there";
+    bench.back_to(third);
+    assert_eq!(told(&part).await, over, "it went back");
+    push(40);
+    let unsure = told(&part).await;
+    let said = "branch main, went on from what was there or was force-pushed over it: the part of its \
+                history that is here does not tell (`depth: 0` has all of it fetched)";
+    assert_eq!(unsure, said);
+    assert!(!is_whole(&bench.mirror()), "no more was fetched than a part");
+    // Nobody has to guess who has it all.
+    let whole = GitSource { depth: Some(0), ..part };
+    push(1);
+    assert_eq!(told(&whole).await, "branch main");
+    push(40);
+    assert_eq!(told(&whole).await, "branch main", "it went on by forty");
+    bench.back_to(third);
+    assert_eq!(told(&whole).await, over);
+}
+
+/// Looking back must not cost what the operator does not allow.
+#[tokio::test]
+async fn a_history_that_is_too_much_is_not_looked_back_into() {
+    let bench = Bench::with(|settings| settings.transfer_bytes_max = 900_000);
+    let server = bench.serve();
+    let source = source(&server.url());
+    for nth in 0..3 {
+        for half in 0..2 {
+            bench.commit(&[("a", FILE, &noise(1_000_000, nth * 2 + half))]);
+        }
+        let checkout = bench.fetch(&source).await.unwrap();
+        let resolved = checkout.resolved.unwrap();
+        assert!(resolved.starts_with("branch main"), "{nth}: {resolved}");
+        assert_eq!(bench.code("a"), noise(1_000_000, nth * 2 + 1));
     }
 }
 

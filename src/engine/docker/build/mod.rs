@@ -52,6 +52,7 @@ impl Docker {
             // BuildKit takes the id of an image for a name, and asks a registry for that.
             let is_buildkit = recipe.twin.is_none()
                 && self.chosen(&extras.wants, !extras.secrets.is_empty()).await?;
+            extras.keeps.store(is_buildkit, Ordering::SeqCst);
             let session = self.session_for(is_buildkit, extras.secrets).await?;
             let query = query.text(is_buildkit, session.as_ref(), &extras.environment);
             let context = watched(context, Arc::clone(&watch));
@@ -225,7 +226,7 @@ impl Query<'_> {
 }
 
 /// A value within a query.
-fn quoted(value: &str) -> String {
+pub(super) fn quoted(value: &str) -> String {
     let mut text = String::new();
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {

@@ -34,6 +34,7 @@ struct Part<'a> {
     checkout: &'a Checkout,
     generation: &'a Generation,
     has_buildkit: bool,
+    instance: &'a str,
 }
 
 /// The Dockerfile for `generation`, on the base `from`.
@@ -45,7 +46,8 @@ pub(super) fn dockerfile(
     has_buildkit: bool,
 ) -> Result<String, Refusal> {
     let build = &app.spec.build;
-    let part = Part { app, checkout, generation, has_buildkit };
+    let instance = policy.instance.as_str();
+    let part = Part { app, checkout, generation, has_buildkit, instance };
     let mut text = format!("# Written by Berth.\nFROM {from}\n");
     // First of all, so that what a failed build leaves behind says whose it is.
     let _ = writeln!(text, "LABEL {}={}", label::IMAGE_INSTANCE, word(&policy.instance));
@@ -86,7 +88,9 @@ impl Part<'_> {
         let mut mounts = String::new();
         if self.has_buildkit {
             for cache in caches {
-                let _ = write!(mounts, "--mount=type=cache,target={cache} ");
+                // By its place alone it would be that of every build of the engine, whoever's it is.
+                let id = format!("berth/{}{cache}", self.instance);
+                let _ = write!(mounts, "--mount=type=cache,id={id},target={cache} ");
             }
             for secret in &self.app.spec.build.secrets {
                 let _ = write!(mounts, "--mount=type=secret,id={}{} ", secret.id, place(secret));

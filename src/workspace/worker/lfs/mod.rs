@@ -28,6 +28,8 @@ use super::{
     report::{self, Report},
     settings,
 };
+use crate::host::free_bytes;
+use crate::model::format_bytes;
 use crate::workspace::error::Error;
 use crate::workspace::protocol::{Job, Origin, lfs_key};
 
@@ -35,6 +37,8 @@ use crate::workspace::protocol::{Job, Origin, lfs_key};
 pub(super) const CONFIG: &str = ".lfsconfig";
 /// How many files an error names.
 const NAMED_MAX: usize = 3;
+/// What of the disk is left free.
+const FREE_MIN: u64 = 64 << 20;
 
 /// A pointer, and where in the tree it is.
 #[derive(Clone, Debug)]
@@ -98,6 +102,7 @@ pub(super) fn fill(
         shares.push(Share::of(job, named, files, report)?);
     }
     check_size(&shares)?;
+    check_room(&shares)?;
     for share in &shares {
         share.bring(report)?;
         for file in &share.files {
@@ -126,6 +131,30 @@ fn check_size(shares: &[Share<'_>]) -> Result<(), Error> {
         return Err(Error::TooLarge(message));
     }
     Ok(())
+}
+
+/// Refuses what the disk has no room for before anything is transferred. All stores are below one
+/// folder; where nobody can tell how much is free there, it is tried.
+fn check_room(shares: &[Share<'_>]) -> Result<(), Error> {
+    let Some(first) = shares.first() else { return Ok(()) };
+    let to_come = |share: &Share<'_>| {
+        let parts = share.missing.iter().map(|object| share.store.to_come(&object.pointer));
+        parts.fold(0, u64::saturating_add)
+    };
+    let total = shares.iter().map(to_come).fold(0, u64::saturating_add);
+    let folder = first.store.folder();
+    let Some(free) = free_bytes(folder).filter(|_| 0 < total) else { return Ok(()) };
+    if total.saturating_add(FREE_MIN) <= free {
+        return Ok(());
+    }
+    Err(Error::NoRoom(format!(
+        "its files in Git LFS that are still to come hold {}, and {} are free at {}, of which {} are \
+         to stay free: make room there, or set `source.git.path` to a folder that needs less",
+        format_bytes(total),
+        format_bytes(free),
+        folder.display(),
+        format_bytes(FREE_MIN),
+    )))
 }
 
 impl<'a> Share<'a> {

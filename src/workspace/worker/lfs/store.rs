@@ -46,8 +46,23 @@ impl Store {
         Ok(Self { folder: folder.to_owned() })
     }
 
+    /// Where it is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn path(&self, pointer: &Pointer) -> PathBuf {
         self.folder.join(&pointer.oid)
+    }
+
+    fn part_path(&self, pointer: &Pointer) -> PathBuf {
+        self.folder.join(format!("{}.part", pointer.oid))
+    }
+
+    /// How many bytes of a missing content are not here yet.
+    pub(super) fn to_come(&self, pointer: &Pointer) -> u64 {
+        let part = fs::symlink_metadata(self.part_path(pointer)).map_or(0, |seen| seen.len());
+        pointer.size.saturating_sub(part)
     }
 
     /// Whether the content is here, and is what it should be.
@@ -73,7 +88,7 @@ impl Store {
 
     /// Opens what is there of a content, for us alone. None when somebody else has brought it.
     pub(super) fn part(&self, pointer: &Pointer, report: &Report) -> io::Result<Option<Part>> {
-        let path = self.folder.join(format!("{}.part", pointer.oid));
+        let path = self.part_path(pointer);
         loop {
             let mut file = OpenOptions::new()
                 .read(true)
