@@ -2,7 +2,7 @@
 
 mod fetch;
 mod names;
-mod progress;
+pub(super) mod progress;
 mod pull;
 
 use std::{
@@ -121,6 +121,9 @@ enum Verb {
         /// Only say what.
         #[arg(long)]
         dry_run: bool,
+        /// The history of repositories too, but for what versions and tags stand for.
+        #[arg(long)]
+        history: bool,
     },
 }
 
@@ -164,14 +167,22 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
             }
             Ok(Exit::Done)
         }
-        Verb::Gc { dry_run } => {
-            let path = format!("/api/v1/models/gc?dryRun={dry_run}");
+        Verb::Gc { dry_run, history } => {
+            let more = if *history { "&history=true" } else { "" };
+            let path = format!("/api/v1/models/gc?dryRun={dry_run}{more}");
             let done = server.post(&path).await?;
             let number = |name: &str| done[name].as_u64().unwrap_or_default();
             let (trashed, blobs) = (number("trashed"), number("blobs"));
             let freed = format_bytes(number("bytes"));
             let verb = if *dry_run { "would be freed" } else { "freed" };
             output.line(&format!("{trashed} from the trash, {blobs} contents: {freed} {verb}"))?;
+            let kept = number("historyBytes");
+            if 0 < kept {
+                let kept = format_bytes(kept);
+                output.line(&format!(
+                    "{kept} only for the history of repositories: `--history` lets go of it"
+                ))?;
+            }
             Ok(Exit::Done)
         }
     }

@@ -1,7 +1,8 @@
 //! Storing a large file: in parts that go on after a break, also of this program.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
+use futures_util::TryStreamExt as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
@@ -10,7 +11,7 @@ use tokio_util::io::ReaderStream;
 use super::{
     document::{list, text},
     error::{Error, Exit},
-    models::{BLOCK, other, unreadable},
+    models::{BLOCK, other, progress::Progress, unreadable},
     output::{Output, plain},
     server::Server,
 };
@@ -57,6 +58,13 @@ impl File<'_> {
         Ok(list(&all, "/items").iter().find(is_this).cloned())
     }
 
+    /// Ends what still adds to an upload, as a request that broke off unheard may: then what has come is
+    /// said. Whatever fails here is found out by what follows.
+    async fn claim(&self, upload: &Value, server: &Server) {
+        let nothing = futures_util::stream::empty::<io::Result<bytes::Bytes>>();
+        let _ = server.part(Method::HEAD, text(upload, "/url"), &[], 0, nothing).await;
+    }
+
     async fn begin(&self, digest: &Digest, server: &Server) -> Result<Value, Error> {
         let path = format!("{}?{}&sha256={digest}", self.name.path(), self.said);
         let mut headers =
@@ -81,8 +89,16 @@ impl File<'_> {
             ("upload-offset", offset.to_string()),
             ("content-type", "application/partial-upload".to_owned()),
         ];
+        let what = format!("model/{}", self.name);
+        let progress = Arc::new(Progress::new(&what, self.size, offset));
+        let shown = Arc::clone(&progress);
         let blocks = ReaderStream::with_capacity(file.take(rest), BLOCK);
-        match server.part(Method::PATCH, text(upload, "/url"), &headers, rest, blocks).await {
+        let blocks = blocks.inspect_ok(move |block| {
+            shown.add(u64::try_from(block.len()).unwrap_or(u64::MAX));
+        });
+        let sent = server.part(Method::PATCH, text(upload, "/url"), &headers, rest, blocks).await;
+        progress.end();
+        match sent {
             Ok(stored) => Ok(Some(stored)),
             // It broke off, or its end was not heard.
             Err(error) if error.exit() == Exit::Unreachable => Ok(None),
@@ -101,6 +117,8 @@ pub(super) async fn push(
     let name = file.name;
     let mut upload = match file.find(&digest, server).await? {
         Some(upload) => {
+            file.claim(&upload, server).await;
+            let upload = server.get(text(&upload, "/url")).await.unwrap_or(upload);
             let offset = upload["offset"].as_u64().unwrap_or_default();
             output.line(&plain(&format!("goes on at {}", format_bytes(offset))))?;
             upload
@@ -109,6 +127,9 @@ pub(super) async fn push(
     };
     let (mut attempts, mut pause) = (0, Duration::from_secs(1));
     let sha256 = loop {
+        if let Some(done) = upload["sha256"].as_str() {
+            break done.to_owned();
+        }
         if let Some(stored) = file.send(&upload, server).await? {
             break text(&stored, "/sha256").to_owned();
         }
@@ -120,10 +141,8 @@ pub(super) async fn push(
         }
         tokio::time::sleep(pause).await;
         pause *= 2;
+        file.claim(&upload, server).await;
         let Ok(now) = server.get(text(&upload, "/url")).await else { continue };
-        if let Some(done) = now["sha256"].as_str() {
-            break done.to_owned();
-        }
         if upload["offset"] != now["offset"] {
             (attempts, pause) = (0, Duration::from_secs(1));
         }

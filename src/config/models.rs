@@ -17,6 +17,10 @@ pub struct Models {
     pub file_max: Option<u64>,
     /// How much a project may have.
     pub project_max: Option<u64>,
+    /// How many commits of a branch are kept.
+    pub history: usize,
+    /// How long commits that others have followed are kept; none is for ever.
+    pub history_age: Option<Duration>,
     /// How long what was deleted can be brought back.
     pub trash_ttl: Duration,
     /// Which versions may not be changed.
@@ -43,6 +47,10 @@ impl Reader {
         let project_max = self.list("model-quota", size);
         let trash_ttl =
             self.one("model-trash", |text| parse_duration(text).map_err(|error| error.to_string()));
+        let history = self.one("model-history", history);
+        let history_age = self.one("model-history-age", |text| {
+            parse_duration(text).map_err(|error| error.to_string())
+        });
         let immutable = self.one("model-immutable", immutable);
         let count_max = self.one("model-max-models", |text| {
             text.parse::<usize>().map_err(|_| "write a number".to_owned())
@@ -65,6 +73,8 @@ impl Reader {
             hub_url: hub_url?.into_iter().next_back(),
             file_max: file_max?.into_iter().next_back(),
             project_max: project_max?.into_iter().next_back(),
+            history: history?,
+            history_age: history_age.map(|age| Some(age).filter(|age| !age.is_zero()))?,
             trash_ttl: trash_ttl?,
             immutable: immutable?,
             count_max: count_max.map(|count| Some(count).filter(|count| *count != 0))?,
@@ -90,6 +100,11 @@ fn hub_url(text: &str) -> Result<String, String> {
 
 fn size(text: &str) -> Result<u64, String> {
     parse_bytes(text).map_err(|error| error.to_string())
+}
+
+fn history(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=10_000).contains(count));
+    count.ok_or_else(|| "write a number from 1 to 10000".to_owned())
 }
 
 fn immutable(text: &str) -> Result<Immutable, String> {

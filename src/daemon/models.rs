@@ -34,6 +34,8 @@ pub(super) fn depot(config: &Config) -> Arc<Depot> {
     Arc::new(Depot::new(Settings {
         file_max: models.file_max,
         project_max: models.project_max,
+        history: models.history,
+        history_age: models.history_age,
         trash_ttl: models.trash_ttl,
         immutable: models.immutable,
         project_models_max: models.count_max,

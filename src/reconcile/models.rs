@@ -52,6 +52,10 @@ fn look(depot: &Depot, app: &App, now: Timestamp) -> BTreeMap<String, ModelSeen>
         if wanted.file.is_none() && view.changed <= now && now < until {
             return ModelSeen::Unsettled { version: view.version, until };
         }
+        // What is in quarantine or blocked is not mounted; who has it already is told.
+        if let Err(error) = store.check_view(&view) {
+            return ModelSeen::Missing(error.to_string());
+        }
         ModelSeen::Here { version: view.version, digest: view.digest }
     };
     app.spec.stored().map(|(path, wanted)| (path.to_owned(), one(path, wanted))).collect()

@@ -3,7 +3,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    path::{Path, PathBuf},
+    path::Path,
+    sync::PoisonError,
 };
 
 use serde::{Deserialize, Serialize};
@@ -130,7 +131,21 @@ impl Store {
         0 < self.list(&query).total
     }
 
+    /// Whether what is kept of an app could be read. As long as it can't, nobody knows what is frozen,
+    /// and what would be written in its place would lose it.
+    pub(super) fn check_app(&self, project: &str, app: &str) -> Result<(), Error> {
+        let name = app_file(project, app);
+        let lost = self.lost_apps.lock().unwrap_or_else(PoisonError::into_inner);
+        if !lost.contains(&name) {
+            return Ok(());
+        }
+        Err(Error::Conflict(format!(
+            "what is kept of {project}/{app} can't be read: put `.store/apps/{name}` back from a backup, or remove it to go on without its aliases and frozen versions, and start Berth again"
+        )))
+    }
+
     fn keep(&self, record: AppRecord) -> Result<(), Error> {
+        self.check_app(&record.project_id, &record.app_name)?;
         let names = (record.project_id.clone(), record.app_name.clone());
         self.write_app(&record).map_err(Error::disk("the app can't be written"))?;
         self.apps().insert(names, record);
@@ -141,7 +156,8 @@ impl Store {
     fn write_app(&self, record: &AppRecord) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(record)?;
         text.push(b'\n');
-        self.replace(&self.own("apps"), &self.app_file(record), &text)
+        let path = self.own("apps").join(app_file(&record.project_id, &record.app_name));
+        self.replace(&self.own("apps"), &path, &text)
     }
 
     /// Gives a file of a folder a new text, that lasts; or leaves it as it was.
@@ -164,11 +180,6 @@ impl Store {
         })
     }
 
-    fn app_file(&self, record: &AppRecord) -> PathBuf {
-        let names = (&record.project_id, &record.app_name);
-        self.own("apps").join(format!("{}.json", Digest::of_value(&names).short(32)))
-    }
-
     /// Reads what is kept of all apps.
     pub(super) fn load_apps(&self) -> io::Result<()> {
         let folder = self.own("apps");
@@ -180,10 +191,17 @@ impl Store {
                     self.apps().insert(names, record);
                 }
                 Err(error) => {
-                    tracing::warn!(file = ?name, %error, "what is kept of an app makes no sense");
+                    tracing::error!(file = ?name, %error, "what is kept of an app makes no sense: its versions can't be changed until it is put back or removed");
+                    let mut lost = self.lost_apps.lock().unwrap_or_else(PoisonError::into_inner);
+                    lost.insert(name.to_string_lossy().into_owned());
                 }
             }
         }
         Ok(())
     }
+}
+
+/// What the file with what is kept of an app is called.
+fn app_file(project: &str, app: &str) -> String {
+    format!("{}.json", Digest::of_value(&(project, app)).short(32))
 }

@@ -153,7 +153,7 @@ impl Store {
             let opened = opened.and_then(|file| Ok((stat_of(&file.metadata()?), file)));
             match opened {
                 Ok((stat, _)) if !stat.is_file => return Err(Error::NotAFile),
-                Ok((stat, file)) if (stat.inode, stat.size) == (entry.inode, entry.size) => {
+                Ok((stat, file)) if entry.is_seen(&stat) => {
                     let way = if entry.is_ours { Way::Send } else { Way::Read };
                     let content = Content::of(file, stat.size, way);
                     return Ok((entry, content));
@@ -167,7 +167,20 @@ impl Store {
         Err(Error::not_found(&entry.key))
     }
 
-    /// Reads a model, and says what its digest is; `go_on` is asked after each slice.
+    /// The model as it is now: one that somebody else has changed is looked at again.
+    pub fn current(&self, entry: &Arc<Entry>) -> Result<Arc<Entry>, Error> {
+        // What is Berth's own is never written to.
+        match self.disk.stat(&entry.file) {
+            Ok(stat) if entry.is_ours || entry.is_seen(&stat) => Ok(Arc::clone(entry)),
+            Err(error) if !super::scan::is_absent(&error) => {
+                Err(Error::disk("the model can't be read")(error))
+            }
+            _ => self.refresh(&entry.key),
+        }
+    }
+
+    /// Reads a model, and says what its digest is; `go_on` is asked after each slice. What is known of
+    /// one that is not Berth's is set right.
     pub fn hash(&self, key: &Key, mut go_on: impl FnMut() -> bool) -> Result<Digest, Error> {
         let (entry, content) = self.open_any(&self.get(key)?)?;
         let content = Content { way: Way::Read, ..content };
@@ -184,11 +197,17 @@ impl Store {
             }
         }
         let digest = Digest::of_hash(hasher.finalize().into());
-        if entry.sha256.is_none() {
-            let stat = self.disk.stat(&entry.file);
+        if !entry.is_ours {
+            let stat = content.file.metadata().map(|meta| stat_of(&meta));
             let stat = stat.map_err(Error::disk("the model can't be read"))?;
-            self.remember(&entry.file, &stat, digest.clone());
-            self.refresh(key)?;
+            if !entry.is_seen(&stat) {
+                self.refresh(key)?;
+                return Err(Error::Conflict(format!("{key} was changed while it was read")));
+            }
+            if entry.sha256.as_ref() != Some(&digest) {
+                self.remember(&entry.file, &stat, digest.clone());
+                self.refresh(key)?;
+            }
         }
         Ok(digest)
     }

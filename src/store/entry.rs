@@ -25,6 +25,8 @@ pub struct Entry {
     pub modified: i128,
     /// Which file it is.
     pub inode: (u64, u64),
+    /// When the file was written to, in nanoseconds since 1970.
+    pub(super) written: i128,
     /// Whether the file is ours, and is never changed again.
     pub is_ours: bool,
     /// What is inside it; none as long as nobody has looked.
@@ -74,6 +76,7 @@ impl Entry {
             sha256,
             modified,
             inode: stat.inode,
+            written: stat.modified,
             is_ours: false,
             inspected: None,
             rotten: None,
@@ -94,8 +97,19 @@ impl Entry {
     pub fn etag(&self) -> String {
         match &self.sha256 {
             Some(digest) => format!("\"{digest}\""),
-            None => format!("\"{:x}-{:x}\"", self.modified, self.size),
+            None => format!("\"{:x}-{:x}\"", self.changed(), self.size),
         }
+    }
+
+    /// When its content came, or was changed by somebody else, in nanoseconds since 1970.
+    pub fn changed(&self) -> i128 {
+        if self.is_ours { self.modified } else { self.modified.max(self.written) }
+    }
+
+    /// Whether this is the file that was looked at. What is not ours may be written to in place.
+    pub(super) fn is_seen(&self, stat: &Stat) -> bool {
+        (stat.inode, stat.size) == (self.inode, self.size)
+            && (self.is_ours || stat.modified == self.written)
     }
 
     fn document(&self, created: i128) -> Map<String, Value> {

@@ -55,6 +55,8 @@ pub struct Figures {
     pub models: AtomicU64,
     /// How many bytes they have, one for one.
     pub bytes: AtomicU64,
+    /// How many bytes only the history of repositories has.
+    pub history: AtomicU64,
     /// Counts the changes of what the store has and what its aliases mean, for who waits for some.
     pub changes: watch::Sender<u64>,
 }
@@ -63,6 +65,11 @@ impl Figures {
     /// Adds to a counter.
     pub fn add(counter: &AtomicU64, amount: u64) {
         counter.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// Sets a gauge.
+    pub(super) fn set(gauge: &AtomicU64, value: u64) {
+        gauge.store(value, Ordering::Relaxed);
     }
 
     /// The counter of contents that are so.
@@ -164,6 +171,12 @@ impl Exposed for Figures {
                 "counter",
                 "Bytes that took no room, since their content was there.",
                 &self.saved,
+            ),
+            (
+                "history_bytes",
+                "gauge",
+                "Bytes that only the history of repositories has.",
+                &self.history,
             ),
             ("requests_total", "counter", "Requests about models.", &self.requests),
             ("models", "gauge", "Models that are stored.", &self.models),

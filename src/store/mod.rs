@@ -23,6 +23,7 @@
 
 mod apps;
 mod bulletin;
+mod compare;
 mod content;
 pub mod disk;
 mod entry;
@@ -34,6 +35,7 @@ mod idle;
 mod index;
 mod ingest;
 mod lent;
+mod mend;
 mod name;
 mod partial;
 mod policy;
@@ -41,6 +43,7 @@ mod publish;
 mod quarantine;
 mod reports;
 mod resolve;
+mod room;
 mod scan;
 mod scrub;
 mod trash;
@@ -50,7 +53,7 @@ mod whole;
 
 use std::{
     any::Any,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -68,7 +71,7 @@ pub use error::Error;
 pub use figures::Figures;
 pub use hub::{
     Change, Commit, File, Files, FoundCommit, NewCommit, Ref, RepoFacts, Tree, XorbDraft,
-    is_repo_name, ref_name, repo_path, shown,
+    is_repo_name, name_of, ref_name, repo_path, shown,
 };
 pub use idle::lower_priority;
 pub use index::{Page, Query};
@@ -83,13 +86,13 @@ pub use reports::Inspected;
 pub use resolve::Resolved;
 pub use scrub::{Found, Pace, Progress};
 pub use trash::{Swept, Trashed};
-pub use view::{View, below, name_of};
+pub use view::{View, below};
 
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
 use crate::inspect::Limits;
-use crate::model::Timestamp;
+use crate::model::{Digest, Timestamp};
 use disk::{Disk, Machine};
 
 /// The folder with all that is not for people.
@@ -123,6 +126,10 @@ pub struct Settings {
     pub project_max: Option<u64>,
     /// How many models a project may have.
     pub project_models_max: Option<usize>,
+    /// How many commits of a branch are kept with their contents, the newest among them.
+    pub history: usize,
+    /// How long those are kept that others have followed; none is for ever.
+    pub history_age: Option<Duration>,
     /// How long what was deleted can be brought back.
     pub trash_ttl: Duration,
     /// Which versions may not be changed.
@@ -151,6 +158,8 @@ impl Settings {
             file_max: None,
             project_max: None,
             project_models_max: None,
+            history: 100,
+            history_age: None,
             trash_ttl: Duration::from_hours(24 * 7),
             immutable: Immutable::Off,
             uploads_max: 64,
@@ -236,6 +245,8 @@ pub struct Store {
     disk: Arc<dyn Disk>,
     index: index::Index,
     apps: Mutex<BTreeMap<(String, String), AppRecord>>,
+    /// The files of those that can't be read.
+    lost_apps: Mutex<BTreeSet<String>>,
     /// Digests of files that are not ours, by what is seen of them.
     known: Mutex<scan::Known>,
     coming: whole::Coming,
@@ -250,7 +261,10 @@ pub struct Store {
     /// Models that nobody has looked into yet.
     waiting: Arc<reports::Waiting>,
     marks: Mutex<quarantine::Marks>,
+    /// Contents that are read again before all others.
+    soon: Mutex<BTreeSet<Digest>>,
     partials: Mutex<partial::Partials>,
+    beginning: Mutex<()>,
     _held: Held,
 }
 
@@ -292,6 +306,7 @@ impl Store {
             disk,
             index: index::Index::default(),
             apps: Mutex::default(),
+            lost_apps: Mutex::default(),
             known: Mutex::default(),
             coming: whole::Coming::default(),
             views: view::Views::default(),
@@ -303,7 +318,9 @@ impl Store {
             bulletin: bulletin::Bulletin::default(),
             waiting: Arc::default(),
             marks: Mutex::default(),
+            soon: Mutex::default(),
             partials: Mutex::default(),
+            beginning: Mutex::default(),
             _held: Held(held),
         };
         hub::prepare(&store).map_err(Error::disk("the store can't be made"))?;

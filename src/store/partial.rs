@@ -97,12 +97,15 @@ impl Partial {
 
     /// Ends the request that adds to it, and waits for that; none when it does not end in time.
     pub async fn claim(&self, patience: Duration) -> Option<Claim> {
-        let holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        holder.cancel();
+        let wanted = CancellationToken::new();
+        let before = {
+            let mut holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *holder, wanted.clone())
+        };
+        // Who waits before this one ends as soon as it has its turn.
+        before.cancel();
         let waiting = Arc::clone(&self.lock).lock_owned();
         let held = tokio::time::timeout(patience, waiting).await.ok()?;
-        let wanted = CancellationToken::new();
-        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = wanted.clone();
         Some(Claim { _held: held, wanted })
     }
 }
@@ -248,6 +251,8 @@ impl Store {
         let key = &order.key;
         self.admit(key, &order.require, length)?;
         self.check_ending(key, &order.about)?;
+        // Two that begin at once do not both take the last room.
+        let _one = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reserved = 0_u64;
         let mut count = 0;
         for other in self.all_partials() {

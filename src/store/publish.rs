@@ -83,6 +83,8 @@ struct Staged {
     folder: PathBuf,
     blob: PathBuf,
     is_new_blob: bool,
+    /// A blob that can't be trusted, and can't be moved away either.
+    distrusted: Option<(u64, u64)>,
 }
 
 impl Upload {
@@ -150,7 +152,8 @@ impl Store {
         let document = metadata(key, &order.about, (size, &digest), now);
         let text = serde_json::to_vec_pretty(&document).unwrap_or_default();
         let failed = Error::disk("the model can't be stored");
-        let staged = self.stage(temp, &digest, size, &text);
+        let distrusted = self.distrusted(temp, &digest);
+        let staged = self.stage(temp, (size, &digest), distrusted, &text);
         let staged = staged.map_err(failed)?;
         let published = {
             let _project = self.lock(&key.project);
@@ -158,8 +161,8 @@ impl Store {
         };
         // Afterwards, what was there before is out of sight, or all of what did not come to be.
         self.discard(&staged.folder);
-        let before = match published {
-            Ok(before) => before,
+        let (entry, before) = match published {
+            Ok(done) => done,
             Err(error) => {
                 if staged.is_new_blob {
                     self.sweep_blob(&staged.blob);
@@ -167,7 +170,9 @@ impl Store {
                 return Err(error);
             }
         };
-        let entry = self.get(key)?;
+        if staged.is_new_blob && self.was_rotten(&digest) {
+            self.mend_views();
+        }
         self.published(&entry, before.is_none(), now);
         Ok(Stored { entry, before, is_known: !staged.is_new_blob })
     }
@@ -176,13 +181,13 @@ impl Store {
     fn stage(
         &self,
         temp: &mut dyn Temp,
-        digest: &Digest,
-        size: u64,
+        (size, digest): (u64, &Digest),
+        distrusted: Option<(u64, u64)>,
         metadata: &[u8],
     ) -> io::Result<Staged> {
         let blob = self.blob(digest);
         let folder = self.own("uploads").join(format!("new-{}", self.number()));
-        let mut staged = Staged { folder, blob, is_new_blob: false };
+        let mut staged = Staged { folder, blob, is_new_blob: false, distrusted };
         let made = {
             let _no_sweep = self.sweeping.read().unwrap_or_else(PoisonError::into_inner);
             self.fill(temp, &mut staged, size, metadata)
@@ -205,7 +210,7 @@ impl Store {
         metadata: &[u8],
     ) -> io::Result<()> {
         let disk = &*self.disk;
-        let Staged { folder, blob, is_new_blob } = staged;
+        let Staged { folder, blob, is_new_blob, distrusted } = staged;
         if let Some(parent) = blob.parent() {
             make(disk, parent)?;
         }
@@ -216,7 +221,9 @@ impl Store {
         }
         disk.create_dir(folder)?;
         let model = folder.join("model");
-        let is_same = *is_new_blob || disk.stat(blob).is_ok_and(|stat| stat.size == size);
+        let is_good =
+            |stat: super::disk::Stat| stat.size == size && Some(stat.inode) != *distrusted;
+        let is_same = *is_new_blob || disk.stat(blob).is_ok_and(is_good);
         let linked = if is_same { disk.link(blob, &model) } else { Err(Errno::MLINK.into()) };
         match linked {
             // A blob that is not what it should be, or has as many names as it can: one's own copy.
@@ -229,13 +236,13 @@ impl Store {
         disk.sync_dir(folder)
     }
 
-    /// Puts the folder in its place, and says what was there.
+    /// Puts the folder in its place, and says what is there now, and what was.
     fn place(
         &self,
         staged: &Staged,
         order: &Order,
         size: u64,
-    ) -> Result<Option<Arc<Entry>>, Error> {
+    ) -> Result<(Arc<Entry>, Option<Arc<Entry>>), Error> {
         let key = &order.key;
         let before = self.index.get(key);
         order.require.check(before.as_deref())?;
@@ -256,9 +263,10 @@ impl Store {
         }
         let entry =
             self.look(key, &target).map_err(failed)?.ok_or_else(|| Error::not_found(key))?;
-        self.index.put(Arc::new(entry));
+        let entry = Arc::new(entry);
+        self.index.put(Arc::clone(&entry));
         self.recount();
-        Ok(before)
+        Ok((entry, before))
     }
 
     /// Makes the folders above a model's, each made to last.
@@ -330,36 +338,13 @@ impl Store {
 
     /// Whether a model may be put there, or changed.
     pub(super) fn check_mutable(&self, key: &Key, is_there: bool) -> Result<(), Error> {
+        self.check_app(&key.project, &key.app)?;
         let is_policy = match self.settings.immutable {
             Immutable::Off => false,
             Immutable::Versions => is_there,
             Immutable::Releases => is_there && version::is_release(&key.version),
         };
         if is_policy || self.is_frozen(key) { Err(Error::Immutable) } else { Ok(()) }
-    }
-
-    pub(super) fn check_room(&self, key: &Key, size: u64) -> Result<(), Error> {
-        let (most, max) = (self.settings.project_models_max, self.settings.project_max);
-        if most.is_none() && max.is_none() {
-            return Ok(());
-        }
-        let others = self.index.of_project(&key.project);
-        let count = others.iter().filter(|entry| entry.key != *key).count();
-        if let Some(most) = most.filter(|most| *most <= count) {
-            return Err(Error::TooLarge(format!(
-                "the project `{}` may have {most} models, and has {count} without this one",
-                key.project
-            )));
-        }
-        let Some(max) = max else { return Ok(()) };
-        let used: u64 = others.iter().filter(|e| e.key != *key).map(|e| e.size).sum();
-        if max < used.saturating_add(size) {
-            return Err(Error::TooLarge(format!(
-                "the project `{}` may have {max} bytes, and has {used} without this model",
-                key.project
-            )));
-        }
-        Ok(())
     }
 
     /// Where the blob of a digest is.

@@ -49,6 +49,17 @@ impl Store {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner).get(&inode).cloned()
     }
 
+    /// Whether anything is in quarantine.
+    pub(super) fn has_marks(&self) -> bool {
+        !self.marks.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Whether a content of this digest is.
+    pub(super) fn was_rotten(&self, sha256: &Digest) -> bool {
+        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        marks.values().any(|rotten| rotten.sha256 == *sha256)
+    }
+
     /// Moves a blob aside, and marks the models that have it. Whether it is that file still.
     pub(super) fn quarantine(
         &self,

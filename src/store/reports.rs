@@ -6,11 +6,11 @@
 //! gets a name; elsewhere afterwards.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::{Arc, Condvar, Mutex, PoisonError, Weak},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,7 @@ use super::{
     disk::Temp,
     entry::{About, Entry},
     name::Key,
+    name_of,
     policy::Danger,
     publish::Order,
 };
@@ -44,42 +45,69 @@ struct Kept {
     by: BTreeMap<String, Report>,
 }
 
+/// What waits for being looked into.
+#[derive(Debug, Default)]
+struct Queue {
+    /// Models, with whether they were stored just now.
+    keys: BTreeMap<Key, bool>,
+    /// Contents that only a history has, with what their names hint at.
+    contents: BTreeSet<(Digest, &'static str)>,
+    /// No more will come.
+    is_closed: bool,
+}
+
+enum Job {
+    Model(Key, bool),
+    Content(Digest, &'static str),
+}
+
 /// The models that wait for being looked into.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    /// With whether they were stored just now; and whether no more will come.
-    keys: Mutex<(BTreeMap<Key, bool>, bool)>,
+    queue: Mutex<Queue>,
     changed: Condvar,
 }
 
 impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn add(&self, key: Key, is_new: bool) {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        *keys.0.entry(key).or_default() |= is_new;
-        drop(keys);
+        *self.lock().keys.entry(key).or_default() |= is_new;
+        self.changed.notify_all();
+    }
+
+    fn add_content(&self, digest: Digest, hint: &'static str) {
+        self.lock().contents.insert((digest, hint));
         self.changed.notify_all();
     }
 
     pub(super) fn close(&self) {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.lock().is_closed = true;
         self.changed.notify_all();
     }
 
     pub(super) fn count(&self) -> usize {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).0.len()
+        let queue = self.lock();
+        queue.keys.len() + queue.contents.len()
     }
 
     /// The next one; it waits for it. None when no more will come.
-    fn next(&self) -> Option<(Key, bool)> {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.lock();
         loop {
-            if keys.1 {
+            if queue.is_closed {
                 return None;
             }
-            if let Some(key) = keys.0.pop_first() {
-                return Some(key);
+            // Somebody waits for these.
+            if let Some((digest, hint)) = queue.contents.pop_first() {
+                return Some(Job::Content(digest, hint));
             }
-            keys = self.changed.wait(keys).unwrap_or_else(PoisonError::into_inner);
+            if let Some((key, is_new)) = queue.keys.pop_first() {
+                return Some(Job::Model(key, is_new));
+            }
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -95,13 +123,19 @@ pub(super) fn work(store: &Arc<Store>) {
 
 fn look(waiting: &Waiting, store: &Weak<Store>) {
     super::idle::lower_priority();
-    while let Some((key, is_new)) = waiting.next() {
+    while let Some(job) = waiting.next() {
         let Some(store) = store.upgrade() else { return };
-        match store.inspect(&key, is_new) {
-            Ok(_) | Err(Error::NotFound(_)) => {}
+        let (what, done) = match job {
+            Job::Model(key, is_new) => (key.to_string(), store.inspect(&key, is_new).map(drop)),
+            Job::Content(digest, hint) => {
+                (digest.to_string(), store.inspect_content(&digest, hint).map(drop))
+            }
+        };
+        match done {
+            Ok(()) | Err(Error::NotFound(_)) => {}
             Err(error) => {
                 Figures::add(&store.figures.scan_failures, 1);
-                tracing::warn!(model = %key, %error, "a model could not be looked into");
+                tracing::warn!(what, %error, "a model could not be looked into");
             }
         }
     }
@@ -199,15 +233,27 @@ impl Store {
         if self.settings.policy.of(&key.project) != Danger::Block {
             return Ok(());
         }
-        let hint = hint(key, Some(path));
-        let inspected = if let Some(inspected) = self.inspected(digest, hint) {
-            inspected
-        } else {
-            let file = self.disk.open(&self.blob(digest));
-            let file = file.map_err(Error::disk("the content can't be read"))?;
-            self.look_into(digest, hint, &file)?
-        };
+        let inspected = self.inspect_content(digest, hint(key, Some(path)))?;
         self.check_content(key, inspected)
+    }
+
+    /// Looks into a content that lies in the store, if nobody has.
+    fn inspect_content(&self, digest: &Digest, hint: &str) -> Result<Inspected, Error> {
+        if let Some(inspected) = self.inspected(digest, hint) {
+            return Ok(inspected);
+        }
+        let file = self.disk.open(&self.blob(digest));
+        let file = file.map_err(Error::disk("the content can't be read"))?;
+        self.look_into(digest, hint, &file)
+    }
+
+    /// Has a content looked into that no model has, where nobody gets it before that: those of models
+    /// have their turn anyway.
+    pub(super) fn inspect_soon(&self, entry: &Entry) {
+        let is_blocked = self.settings.policy.of(&entry.key.project) == Danger::Block;
+        if let Some(digest) = entry.sha256.clone().filter(|_| is_blocked) {
+            self.waiting.add_content(digest, hint_of(entry));
+        }
     }
 
     /// Looks into a model, if nobody has; `is_new` says that it was stored just now.
@@ -250,6 +296,8 @@ impl Store {
         }
         entry.render();
         self.index.put(Arc::new(entry));
+        // Who mounts it may do so now, or must know.
+        self.figures.changes.send_modify(|count| *count += 1);
         true
     }
 
@@ -262,6 +310,15 @@ impl Store {
     /// All that is known of what is inside a model.
     pub fn report(&self, entry: &Entry) -> Option<Report> {
         self.kept(entry.sha256.as_ref()?)?.by.remove(hint_of(entry))
+    }
+
+    /// The same of a file of a repository.
+    pub fn report_of(&self, path: &str, digest: &Digest) -> Option<Report> {
+        let hint = match inspect::hint(&name_of(path)) {
+            "" => inspect::hint(path),
+            hint => hint,
+        };
+        self.kept(digest)?.by.remove(hint)
     }
 
     fn kept(&self, digest: &Digest) -> Option<Kept> {

@@ -22,6 +22,8 @@ use crate::model::Digest;
 
 /// The names that a model's file may have: ours, and that of an older system.
 const FILES: [&str; 2] = ["model", "model.onnx"];
+/// What file systems have at their root.
+const LOST_AND_FOUND: &str = "lost+found";
 /// By how much clocks of a file system and of this process may differ, in nanoseconds.
 const SLACK: i128 = 60_000_000_000;
 /// What is known of files that are not ours, kept in a file of this name.
@@ -55,6 +57,7 @@ impl Store {
         let entries = self.scan().map_err(unreadable())?;
         self.index.fill(entries);
         super::hub::recover(self)?;
+        self.mend_views();
         self.load_partials().map_err(unreadable())?;
         self.recover_whole();
         self.recount();
@@ -114,8 +117,21 @@ impl Store {
 
     fn folders(&self, path: &Path) -> io::Result<Vec<(String, PathBuf)>> {
         let mut found = Vec::new();
-        for name in self.disk.list(path)? {
+        let is_root = path == self.settings.root;
+        let names = match self.disk.list(path) {
+            // One folder that nobody may look into does not keep all others from being seen.
+            Err(error) if !is_root && (is_absent(&error) || is_forbidden(&error)) => {
+                tracing::warn!(path = %path.display(), %error, "a folder can't be read, and is left out");
+                return Ok(found);
+            }
+            names => names?,
+        };
+        for name in names {
             let Some(name) = legible(&name) else { continue };
+            // What a file system keeps for itself is no project.
+            if is_root && name == LOST_AND_FOUND {
+                continue;
+            }
             let path = path.join(&name);
             if self.disk.stat(&path).is_ok_and(|stat| stat.is_folder) {
                 found.push((name, path));
@@ -159,7 +175,7 @@ impl Store {
                     break;
                 }
                 Ok(_) => {}
-                Err(error) if is_absent(&error) => {}
+                Err(error) if is_absent(&error) || is_forbidden(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -254,6 +270,10 @@ fn is_untouched(metadata: &Map<String, Value>, stat: &Stat) -> bool {
     let is_older = came.is_some_and(|came| stat.modified <= came.as_nanosecond() + SLACK);
     let size = metadata.get("size").and_then(Value::as_u64);
     !stat.is_writable && is_older && size == Some(stat.size)
+}
+
+fn is_forbidden(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 pub(super) fn is_absent(error: &io::Error) -> bool {

@@ -5,7 +5,7 @@
 //! kept in `scrub.json`. What differs is read a second time before it is believed, and put into
 //! quarantine. A file that can't be read is told of, and tried again in the next round.
 
-use std::{io, time::Duration};
+use std::{io, sync::PoisonError, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -58,6 +58,9 @@ impl Store {
     /// Reads the next content again. `pause` is called with how many bytes were read, and says
     /// whether to go on. None at the end of a round.
     pub fn scrub_next(&self, pause: &mut dyn FnMut(usize) -> bool) -> Result<Option<Found>, Error> {
+        if let Some(found) = self.scrub_soon(pause) {
+            return found.map(Some);
+        }
         let unreadable = || Error::disk("the contents can't be read");
         let mut progress = self.progress();
         if progress.began.is_none() {
@@ -80,11 +83,30 @@ impl Store {
         progress.contents += 1;
         progress.bytes += size;
         self.keep_progress(&progress);
-        if let Err(error) = &found {
+        self.told_unreadable(&digest, found).map(Some)
+    }
+
+    /// Reads a content that somebody relies on without sending it again.
+    fn scrub_soon(&self, pause: &mut dyn FnMut(usize) -> bool) -> Option<Result<Found, Error>> {
+        let soon = || self.soon.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = soon().pop_first()?;
+        let found = self.check_blob(&digest, pause);
+        if let Err(Error::Conflict(_)) = found {
+            soon().insert(digest);
+            return Some(found);
+        }
+        Some(self.told_unreadable(&digest, found))
+    }
+
+    fn told_unreadable(
+        &self,
+        digest: &Digest,
+        found: Result<Found, Error>,
+    ) -> Result<Found, Error> {
+        found.inspect_err(|error| {
             Figures::add(&self.figures.scrub_failures, 1);
             tracing::error!(%digest, %error, "a stored content can't be read");
-        }
-        found.map(Some)
+        })
     }
 
     /// Reads the content of a model again, now.
@@ -98,7 +120,7 @@ impl Store {
         }
     }
 
-    fn check_blob(
+    pub(super) fn check_blob(
         &self,
         digest: &Digest,
         pause: &mut dyn FnMut(usize) -> bool,

@@ -1,6 +1,7 @@
 //! What goes: deleted models, which wait in the trash for a while, and contents without a name.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
@@ -9,7 +10,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Figures, OWN, Require, Store, What, entry::Entry, name::Key, scan::is_absent};
+use super::{
+    Error, Figures, OWN, Require, Store, What, disk::Stat, entry::Entry, name::Key, scan::is_absent,
+};
 use crate::model::{Digest, Timestamp};
 
 /// How long a content without a model is kept: an upload of the same content may be under way.
@@ -45,6 +48,8 @@ pub struct Swept {
     pub blobs: usize,
     /// How many bytes that frees.
     pub bytes: u64,
+    /// How many bytes stay because of the history of repositories alone.
+    pub history: u64,
 }
 
 /// The digest whose blob a path is.
@@ -81,11 +86,14 @@ impl Store {
     ) -> Result<Arc<Entry>, Error> {
         let _project = self.lock(&key.project);
         self.settle(&key.project, &key.app)?;
+        require.check(Some(&*self.get(key)?))?;
+        self.check_mutable(key, true)?;
+        self.delete_held(key, now)
+    }
+
+    /// Deletes a model that may go; its project is locked.
+    pub(super) fn delete_held(&self, key: &Key, now: Timestamp) -> Result<Arc<Entry>, Error> {
         let entry = self.get(key)?;
-        require.check(Some(&entry))?;
-        if self.is_frozen(key) {
-            return Err(Error::Immutable);
-        }
         let done = if self.settings.trash_ttl.is_zero() {
             let gone = self.own("uploads").join(format!("gone-{}", self.number()));
             self.take_away(&entry, &gone, None).map(|()| self.discard(&gone))
@@ -184,6 +192,8 @@ impl Store {
             return Err(Error::Conflict(format!("{key} is there again: delete it first")));
         }
         self.check_mutable(&key, false)?;
+        self.check_alias(&key)?;
+        self.check_room(&key, trashed.size)?;
         Ok((trashed, key))
     }
 
@@ -196,65 +206,152 @@ impl Store {
         let folder = self.own("trash").join(&trashed.id);
         let target = self.settings.root.join(key.folder());
         let above = target.parent().map(Path::to_owned).unwrap_or_default();
+        let from = folder.join("model");
         let moved = self.make_parents(&key, &above).and_then(|()| {
-            self.disk.rename(&folder.join("model"), &target)?;
-            self.disk.sync_dir(&above)
+            self.disk.rename(&from, &target)?;
+            self.disk.sync_dir(&above).inspect_err(|_| {
+                let _ = self.disk.rename(&target, &from);
+                let _ = self.disk.sync_dir(&above);
+            })
         });
+        let looked = self.look(&key, &target);
         if let Err(error) = moved {
+            // What can't be taken back is there, and is shown: nobody stores over it unseen.
+            if let Ok(Some(entry)) = looked {
+                self.index.put(Arc::new(entry));
+                self.recount();
+            }
             self.prune(&above);
             return Err(Error::disk("the model can't be brought back")(error));
         }
         self.discard(&folder);
-        let looked = self.look(&key, &target).map_err(Error::disk("the model can't be read"))?;
-        self.index.put(Arc::new(looked.ok_or_else(|| Error::not_found(&key))?));
+        let looked = looked.map_err(Error::disk("the model can't be read"))?;
+        let entry = Arc::new(looked.ok_or_else(|| Error::not_found(&key))?);
+        self.index.put(Arc::clone(&entry));
         self.recount();
-        self.get(&key)
+        self.published(&entry, true, self.now());
+        Ok(entry)
     }
 
     /// Empties the trash of what has been there for its time, and removes contents that no model
     /// has; `is_dry` only says what that would be.
     pub fn sweep(&self, now: Timestamp, is_dry: bool) -> Result<Swept, Error> {
+        self.sweep_more(now, is_dry, false)
+    }
+
+    /// The same; with `has_history`, the history of repositories goes too, but for what versions and
+    /// tags stand for.
+    pub fn sweep_more(
+        &self,
+        now: Timestamp,
+        is_dry: bool,
+        has_history: bool,
+    ) -> Result<Swept, Error> {
         let mut swept = Swept::default();
+        // What would be let go of does not keep anything.
+        let loose = if is_dry {
+            self.let_go(now, has_history)
+        } else {
+            self.trim_histories(now, has_history)?;
+            BTreeSet::new()
+        };
+        self.sweep_trash(now, is_dry.then_some(&loose), &mut swept)?;
+        if !is_dry {
+            self.tidy_parts(now);
+            self.sweep_reports().map_err(Error::disk("the reports can't be read"))?;
+        }
+        self.sweep_blobs(now, is_dry.then_some(&loose), &mut swept)?;
+        if !is_dry {
+            self.tidy_xorbs(now, 0 < swept.blobs);
+        }
+        let kept = self.history_bytes();
+        Figures::set(&self.figures.history, kept);
+        swept.history = kept;
+        if is_dry {
+            let stat = |digest| self.disk.stat(&self.blob(digest));
+            let less = loose.iter().filter_map(|digest| stat(digest).ok());
+            let less: u64 = less.filter(|stat| stat.links == 1).map(|stat| stat.size).sum();
+            swept.history = kept.saturating_sub(less);
+        }
+        Ok(swept)
+    }
+
+    /// Removes what has been in the trash for its time; or says what that would free, when these
+    /// contents are let go of by histories.
+    fn sweep_trash(
+        &self,
+        now: Timestamp,
+        dry: Option<&BTreeSet<Digest>>,
+        swept: &mut Swept,
+    ) -> Result<(), Error> {
+        // How many names of each file go.
+        let mut going: BTreeMap<(u64, u64), (u64, Stat)> = BTreeMap::new();
         for trashed in self.trash()? {
             if now.since(trashed.deleted) < self.settings.trash_ttl {
                 continue;
             }
             swept.trashed += 1;
-            if is_dry {
-                let model = self.own("trash").join(&trashed.id).join("model");
-                let stat = self.disk.stat(&model.join("model"));
-                // The blob's name and this one.
-                let is_last = stat.is_ok_and(|stat| stat.links <= 2);
-                swept.bytes += if is_last { trashed.size } else { 0 };
-            } else {
-                self.discard(&self.own("trash").join(&trashed.id));
+            let folder = self.own("trash").join(&trashed.id);
+            if dry.is_none() {
+                self.discard(&folder);
+            } else if let Ok(stat) = self.disk.stat(&folder.join("model/model")) {
+                going.entry(stat.inode).or_insert((0, stat)).0 += 1;
             }
         }
-        if !is_dry {
-            self.tidy_parts(now);
-            self.sweep_reports().map_err(Error::disk("the reports can't be read"))?;
-        }
-        let blobs = self.own("blobs/sha256");
+        let Some(loose) = dry.filter(|_| !going.is_empty()) else { return Ok(()) };
         let unreadable = || Error::disk("the contents can't be read");
-        for first in self.disk.list(&blobs).map_err(unreadable())? {
-            for rest in self.disk.list(&blobs.join(&first)).map_err(unreadable())? {
+        let mut needed = BTreeSet::new();
+        self.each_blob(&mut |path, digest| {
+            if self.is_needed(digest, Some(now)) && !loose.contains(digest) {
+                needed.extend(self.disk.stat(path).ok().map(|stat| stat.inode));
+            }
+        })
+        .map_err(unreadable())?;
+        for (inode, (names, stat)) in going {
+            // The name among the blobs does not keep it, unless a commit has it.
+            if stat.links <= names + 1 && !needed.contains(&inode) {
+                swept.bytes += stat.size;
+            }
+        }
+        Ok(())
+    }
+
+    fn sweep_blobs(
+        &self,
+        now: Timestamp,
+        dry: Option<&BTreeSet<Digest>>,
+        swept: &mut Swept,
+    ) -> Result<(), Error> {
+        let mut all = Vec::new();
+        self.each_blob(&mut |path, digest| all.push((path.to_owned(), digest.clone())))
+            .map_err(Error::disk("the contents can't be read"))?;
+        for (path, digest) in all {
+            let is_loose = dry.is_some_and(|loose| loose.contains(&digest));
+            if !is_loose && self.is_needed(&digest, Some(now)) {
+                continue;
+            }
+            let Ok(stat) = self.disk.stat(&path) else { continue };
+            let changed = i64::try_from(stat.changed / 1_000_000).unwrap_or(0);
+            let is_old = GRACE <= now.since(Timestamp::from_millis(changed));
+            if stat.links == 1 && is_old && (dry.is_some() || self.sweep_blob(&path)) {
+                swept.blobs += 1;
+                swept.bytes += stat.size;
+            }
+        }
+        Ok(())
+    }
+
+    fn each_blob(&self, each: &mut dyn FnMut(&Path, &Digest)) -> io::Result<()> {
+        let blobs = self.own("blobs/sha256");
+        for first in self.disk.list(&blobs)? {
+            for rest in self.disk.list(&blobs.join(&first))? {
                 let path = blobs.join(&first).join(rest);
-                if digest_of(&path).is_some_and(|digest| self.is_needed(&digest, Some(now))) {
-                    continue;
-                }
-                let Ok(stat) = self.disk.stat(&path) else { continue };
-                let changed = i64::try_from(stat.changed / 1_000_000).unwrap_or(0);
-                let is_old = GRACE <= now.since(Timestamp::from_millis(changed));
-                if stat.links == 1 && is_old && (is_dry || self.sweep_blob(&path)) {
-                    swept.blobs += 1;
-                    swept.bytes += stat.size;
+                if let Some(digest) = digest_of(&path) {
+                    each(&path, &digest);
                 }
             }
         }
-        if !is_dry {
-            self.tidy_xorbs(now, 0 < swept.blobs);
-        }
-        Ok(swept)
+        Ok(())
     }
 
     /// Removes a blob that has no other name. Whether it went.

@@ -4,6 +4,7 @@
 //! ```text
 //! {root}/.store/mounts/{digest of the list}/{model_name}   a version
 //! {root}/.store/mounts/{digest of the file}/model          one file
+//! {root}/.store/mounts/was-{digest}-{number}/              one with a content that has rotted
 //! ```
 //!
 //! # Guarantees
@@ -11,21 +12,26 @@
 //!   stays in it, and takes room, until no container is left that mounts it.
 //! - Half a view is never in its place: it gets its name, and loses it, all at once.
 //! - Nothing is copied.
+//! - What is in quarantine, or blocked, is put into no view, and no view with it is mounted anew. Once
+//!   the content is there again, the view is made again beside, and takes its place ([`super::mend`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use super::{Error, OWN, Store, entry::Entry, make, resolve::LATEST, version};
+use super::{Error, OWN, Store, entry::Entry, hub::shown, make, name_of, resolve::LATEST, version};
 use crate::clock::Clock;
 use crate::model::{Digest, ModelRef, MountedModel, Timestamp, VersionRange};
 
 /// The folder of views.
-const MOUNTS: &str = "mounts";
+pub(super) const MOUNTS: &str = "mounts";
+/// What a view is called whose place another has taken; its digest and a number follow.
+pub(super) const WAS: &str = "was-";
 /// What a view that is being made is called.
 const DRAFT: &str = "new-";
 /// What the only file of a view is called.
@@ -109,34 +115,76 @@ impl Store {
         self.settings.root.join(below(mounted))
     }
 
+    /// Whether a view may be given to containers: nothing in it is in quarantine or blocked, and its
+    /// files can lie beside each other.
+    pub fn check_view(&self, view: &View) -> Result<(), Error> {
+        for entry in view.files.values() {
+            self.check_served(entry).map_err(|error| {
+                let named = |why: &str| format!("{}: {why}", entry.key);
+                match error {
+                    Error::Rotten(why) => Error::Rotten(named(&why)),
+                    Error::Blocked(why) => Error::Blocked(named(&why)),
+                    other => other,
+                }
+            })?;
+        }
+        let paths: BTreeSet<_> = view.files.values().map(|entry| path_of(entry)).collect();
+        for path in &paths {
+            let folder = format!("{path}/");
+            let next = paths.range(folder.clone()..).next();
+            if next.is_some_and(|next| next.starts_with(&folder)) {
+                let detail = format!(
+                    "`{path}` is a file, and others are in a folder of that name: rename it"
+                );
+                return Err(Error::Conflict(detail));
+            }
+        }
+        Ok(())
+    }
+
     /// Puts the view of a mounted model into its place, if it is not there.
     ///
     /// # Errors
-    /// When what was found before is not what is there now.
+    /// When what was found before is not what is there now, or may not be given to anybody.
     pub fn put_view(&self, mounted: &MountedModel) -> Result<(), Error> {
         let folder = self.own(MOUNTS).join(mounted.digest.as_str());
-        if self.has_view(&folder, &mounted.digest) {
-            return Ok(());
+        let is_there = self.has_view(&folder, &mounted.digest);
+        if is_there {
+            self.mend_view(&folder)?;
         }
         let (project, app) = mounted.model.split_once('/').unwrap_or_default();
-        let view = self.view(&ModelRef {
+        let view = match self.view(&ModelRef {
             project: project.to_owned(),
             app: app.to_owned(),
             version: mounted.version.clone(),
             file: mounted.file.clone(),
-        })?;
-        if view.digest != mounted.digest {
-            let detail = format!("{}@{} has changed this moment", mounted.model, mounted.version);
-            return Err(Error::Conflict(detail));
+        }) {
+            Ok(view) if view.digest == mounted.digest => view,
+            // What the store has let go of since is mounted as it was.
+            _ if is_there => return Ok(()),
+            Ok(_) => {
+                let detail =
+                    format!("{}@{} has changed this moment", mounted.model, mounted.version);
+                return Err(Error::Conflict(detail));
+            }
+            Err(error) => return Err(error),
+        };
+        self.check_view(&view)?;
+        if is_there {
+            return Ok(());
         }
+        self.make_view(&view, mounted, &folder)
+    }
+
+    fn make_view(&self, view: &View, mounted: &MountedModel, folder: &Path) -> Result<(), Error> {
         let draft = self.own(MOUNTS).join(format!("{DRAFT}{}", self.number()));
         let made = {
             let _no_sweep = self.sweeping.read().unwrap_or_else(PoisonError::into_inner);
-            self.fill_view(&view, mounted.file.is_some(), &draft)
+            self.fill_view(view, mounted.file.is_some(), &draft)
         };
-        let placed = made.and_then(|()| match self.disk.rename(&draft, &folder) {
+        let placed = made.and_then(|()| match self.disk.rename(&draft, folder) {
             // Somebody else was faster.
-            Err(_) if self.disk.stat(&folder).is_ok() => {
+            Err(_) if self.disk.stat(folder).is_ok() => {
                 self.remove_view(&draft);
                 Ok(())
             }
@@ -161,7 +209,7 @@ impl Store {
         let mut folders = BTreeSet::from([draft.to_owned()]);
         for entry in view.files.values() {
             let blob = entry.sha256.as_ref().filter(|_| entry.is_ours).map(|it| self.blob(it));
-            let path = path_of(&entry.key.model);
+            let path = path_of(entry);
             let path = if is_file { ONLY } else { path.as_str() };
             let mut to = draft.to_owned();
             for part in path.split('/') {
@@ -183,7 +231,7 @@ impl Store {
     fn link_seen(&self, entry: &Entry, to: &Path) -> io::Result<()> {
         self.disk.link(&entry.file, to)?;
         let stat = self.disk.stat(to)?;
-        if (stat.inode, stat.size) == (entry.inode, entry.size) {
+        if entry.is_seen(&stat) && self.rotten(stat.inode).is_none() {
             return Ok(());
         }
         Err(io::Error::other(format!("{} has changed this moment", entry.key)))
@@ -194,9 +242,7 @@ impl Store {
         let folder = self.own(MOUNTS);
         let mut gone = 0;
         for name in self.disk.list(&folder).unwrap_or_default() {
-            let is_used =
-                name.to_str().and_then(Digest::parse).is_some_and(|it| used.contains(&it));
-            if is_used {
+            if digest_of(&name).is_some_and(|digest| used.contains(&digest)) {
                 continue;
             }
             if let Some(aside) = self.take_view(&folder.join(&name), now) {
@@ -234,7 +280,7 @@ impl Store {
         }
     }
 
-    fn remove_view(&self, folder: &Path) {
+    pub(super) fn remove_view(&self, folder: &Path) {
         for name in self.disk.list(folder).unwrap_or_default() {
             let path = folder.join(name);
             if self.disk.stat(&path).is_ok_and(|stat| stat.is_folder) {
@@ -247,21 +293,20 @@ impl Store {
     }
 }
 
-/// The path that a model's name stands for: `onnx%2Fmodel.onnx` is a file in a folder.
-fn path_of(name: &str) -> String {
-    let decoded = percent_encoding::percent_decode_str(name).decode_utf8().unwrap_or_default();
-    let is_path = decoded.split('/').all(|part| !matches!(part, "" | "." | ".."));
-    let is_path = is_path && !decoded.contains(char::is_control);
-    if is_path { decoded.into_owned() } else { name.to_owned() }
+/// The digest of the view that a folder is, or was.
+fn digest_of(name: &OsStr) -> Option<Digest> {
+    let name = name.to_str()?;
+    let was = name.strip_prefix(WAS).and_then(|rest| rest.split_once('-'));
+    Digest::parse(was.map_or(name, |(digest, _)| digest))
 }
 
-/// The name of the model that a file at this path is.
-pub fn name_of(path: &str) -> String {
-    let name = path.replace('%', "%25").replace('/', "%2F");
-    match name.strip_prefix('.') {
-        Some(rest) => format!("%2E{rest}"),
-        None => name,
-    }
+/// The path at which a file is mounted: `onnx%2Fmodel.onnx` is a file in a folder. It is the one at
+/// which the Hub shows it, as long as that stays below the folder.
+fn path_of(entry: &Entry) -> String {
+    let path = shown(entry);
+    let is_path = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    let is_path = is_path && !path.contains(char::is_control);
+    if is_path { path } else { entry.key.model.clone() }
 }
 
 /// Where a mounted model is, below the root.
@@ -304,19 +349,34 @@ fn of(version: String, is_file: bool, all: Vec<Arc<Entry>>) -> Result<View, Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Key, disk::Stat};
 
     #[test]
     fn names_stand_for_paths_that_stay_below() {
-        for (path, name) in [
-            ("config.json", "config.json"),
-            ("onnx/model.onnx", "onnx%2Fmodel.onnx"),
-            ("50%/a", "50%25%2Fa"),
-            (".gitattributes", "%2Egitattributes"),
-        ] {
-            assert_eq!((name_of(path).as_str(), path_of(name).as_str()), (name, path));
+        let path_of = |name: &str, said: &str| {
+            let stat = Stat {
+                is_folder: false,
+                is_file: true,
+                size: 1,
+                inode: (1, 1),
+                links: 1,
+                modified: 0,
+                changed: 0,
+                is_writable: false,
+            };
+            let key = Key::new("p", "a", "1", name).unwrap();
+            let metadata = serde_json::json!({ "original_filename": said });
+            let metadata = metadata.as_object().unwrap().clone();
+            super::path_of(&Entry::new(key, ("/f".into(), "/f/m".into()), &stat, None, metadata))
+        };
+        let long = format!("{}weights.bin", "deep folder/".repeat(20));
+        for path in
+            ["config.json", "onnx/model.onnx", "50%/a", ".gitattributes", "@x", " a/b ", &long]
+        {
+            assert_eq!(path_of(&name_of(path), path), path);
         }
-        for odd in ["..%2Fx", "a%2F..%2Fb", "%2Fetc", "a%2F", "a%00", "%ff"] {
-            assert_eq!(path_of(odd), odd, "it names a file of that name");
+        for odd in ["%2E.%2Fx", "a%2F..%2Fb", "%2Fetc", "a%2F", "a%00", "%ff"] {
+            assert_eq!(path_of(odd, "../../etc/passwd"), odd, "it names a file of that name");
         }
     }
 }

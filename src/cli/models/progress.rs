@@ -21,7 +21,7 @@ const WIDTH: u64 = 24;
 
 /// How far something is.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(in crate::cli) struct Progress {
     what: String,
     size: u64,
     had: u64,
@@ -32,7 +32,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Nothing has come yet but what was `had` before.
-    pub(super) fn new(what: &str, size: u64, had: u64) -> Self {
+    pub(in crate::cli) fn new(what: &str, size: u64, had: u64) -> Self {
         let begun = Instant::now();
         let is_shown = io::stderr().is_terminal();
         let drawn = is_shown.then(|| Mutex::new(begun));
@@ -40,18 +40,18 @@ impl Progress {
     }
 
     /// More has come.
-    pub(super) fn add(&self, bytes: u64) {
+    pub(in crate::cli) fn add(&self, bytes: u64) {
         self.done.fetch_add(bytes, Ordering::Relaxed);
         self.draw(false);
     }
 
     /// What came is of no use.
-    pub(super) fn take_back(&self, bytes: u64) {
+    pub(in crate::cli) fn take_back(&self, bytes: u64) {
         self.done.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// It is over: the line is left.
-    pub(super) fn end(&self) {
+    pub(in crate::cli) fn end(&self) {
         self.draw(true);
     }
 

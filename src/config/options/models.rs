@@ -91,10 +91,24 @@ pub(super) const MODELS: &[OptionRow] = &[
         "How long deleted models can be brought back; 0s removes them at once",
     ),
     row(
+        "model-history",
+        "COUNT",
+        &["BERTH_MODEL_HISTORY"],
+        "100",
+        "How many commits of each branch the Hub's side of the model store keeps with their contents",
+    ),
+    row(
+        "model-history-age",
+        "DURATION",
+        &["BERTH_MODEL_HISTORY_AGE"],
+        "0s",
+        "How long commits that others have followed are kept with their contents; 0s is as long as model-history lets them",
+    ),
+    row(
         "model-immutable",
         "WHICH",
         &["BERTH_MODEL_IMMUTABLE"],
         "off",
-        "Which stored versions may not be changed: off, versions or semver-releases",
+        "Which stored versions may not be changed or deleted: off, versions or semver-releases",
     ),
 ];

@@ -306,7 +306,8 @@ fn orders(wanted: &Wanted, items: &[Item]) -> Result<Vec<Order>, String> {
         let key = key.map_err(|bad| format!("`{name}`: {}", bad.why))?;
         let expected = item.sha256.iter().chain(&wanted.sha256).cloned().collect();
         let require = if wanted.is_new { Require::Absent } else { Require::Nothing };
-        let about = About { original_filename: Some(name.to_owned()), ..About::default() };
+        let path = item.path.as_deref().filter(|_| wanted.name.is_none()).unwrap_or(name);
+        let about = About { original_filename: Some(path.to_owned()), ..About::default() };
         Ok(Order { about, expected, require, ..Order::new(key) })
     };
     items.iter().map(one).collect()

@@ -44,6 +44,8 @@ pub enum Origin {
 pub(super) struct Item {
     /// What the model is called; none is for who asks to say.
     pub(super) name: Option<String>,
+    /// Its path there, of which a name that is too long tells only the beginning.
+    pub(super) path: Option<String>,
     pub(super) url: String,
     pub(super) size: Option<u64>,
     pub(super) sha256: Option<Digest>,
@@ -115,7 +117,7 @@ impl Origin {
         let items = match self {
             Self::Url(url) => {
                 let (name, size, sha256, git) = (None, None, None, None);
-                vec![Item { name, url: url.clone(), size, sha256, git }]
+                vec![Item { name, path: None, url: url.clone(), size, sha256, git }]
             }
             Self::Berth { base, model } => of_berth(web, token, base, model)?,
             Self::Hub { endpoint, repo, revision, file } => {
@@ -169,7 +171,10 @@ fn of_berth(
         let url = format!("{below}/{}/{}", encoded(&version), encoded(&name));
         let sha256 = Digest::parse(text(entry, "/sha256"));
         let size = entry["size"].as_u64();
-        Item { name: Some(name), url, size, sha256, git: None }
+        // What it was called is kept, where the name was made of that.
+        let path = text(entry, "/original_filename");
+        let path = Some(path.to_owned()).filter(|path| crate::store::name_of(path) == name);
+        Item { name: Some(name), path, url, size, sha256, git: None }
     };
     Ok(all.iter().filter(is_asked).map(item).collect())
 }
@@ -203,6 +208,7 @@ fn of_hub(
         let git = git.filter(|_| size.is_some());
         items.push(Item {
             name: Some(crate::store::name_of(path)),
+            path: Some(path.to_owned()),
             url,
             size,
             git: git.map(str::to_owned),

@@ -105,6 +105,10 @@ async fn actions(
     if held == Some(object.size) {
         return Ok(None);
     }
+    let (room, ns, more) = (Arc::clone(store), repo.ns.clone(), object.size);
+    let checked = tokio::task::spawn_blocking(move || room.check_coming(&ns, more)).await;
+    let checked = checked.map_err(|_| (500, "the store failed".to_owned()))?;
+    checked.map_err(|error| (413, error.to_string()))?;
     let (size, seconds) = (object.size.to_string(), now.as_millis() / 1000);
     let named = utf8_percent_encode(by, NON_ALPHANUMERIC).to_string();
     let link = |what: &str, life: i64| {
@@ -170,6 +174,12 @@ pub(in super::super) struct Target {
 }
 
 impl Target {
+    /// Whether so much more may be on its way into the project.
+    async fn check_room(&self, store: &Arc<Store>, more: u64) -> Result<(), Refused> {
+        let (store, ns) = (Arc::clone(store), self.ns.clone());
+        blocking(move || store.check_coming(&ns, more)).await
+    }
+
     /// Records that its content came, before that is answered.
     async fn record(&self, shared: &Shared, action: &str) -> Result<(), Problem> {
         let object = format!("content/{}/{}", self.ns, self.digest);
@@ -215,8 +225,9 @@ pub(in super::super) async fn put(
 ) -> Answer {
     trail::check_ready(&shared).await?;
     let (store, now) = (store(&shared).await?, shared.parts.clock.now());
-    let upload =
-        models::receive_body(&shared, &store, (Some(target.size), &target.client), body).await?;
+    target.check_room(&store, target.size).await?;
+    let bounds = (Some(target.size), target.size, &target.client);
+    let upload = models::receive_body(&shared, &store, bounds, body).await?;
     if upload.size() != target.size {
         return Err(bad(format!("{} of {} bytes have come", upload.size(), target.size)));
     }
@@ -236,10 +247,9 @@ pub(in super::super) async fn part(
     let (store, now) = (store(&shared).await?, shared.parts.clock.now());
     let number: u32 = target.part.parse().map_err(|_| bad("a part has a number"))?;
     let length = store.settings().part_size.max(target.size.div_ceil(PARTS_MAX)).min(target.size);
-    let upload = models::receive_body(&shared, &store, (None, &target.client), body).await?;
-    if length < upload.size() {
-        return Err(bad(format!("a part has at most {length} bytes")));
-    }
+    target.check_room(&store, length).await?;
+    let upload =
+        models::receive_body(&shared, &store, (None, length, &target.client), body).await?;
     let Target { ns, digest, .. } = target;
     let kept = blocking(move || store.keep_part(upload, (&ns, &digest), number, now)).await?;
     Ok(([(header::ETAG, format!("\"{kept}\""))], "").into_response())

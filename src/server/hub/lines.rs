@@ -3,8 +3,9 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
-/// How long a line of a commit is at most: one file as text.
-const LINE_MAX: usize = 48 << 20;
+/// How long a line of a commit is at most: one file as text, of which `preupload` asks for a mebibyte
+/// at most.
+const LINE_MAX: usize = 4 << 20;
 /// How many lines it has at most.
 const LINES_MAX: usize = 100_000;
 

@@ -1,6 +1,7 @@
 //! The model store as clients of the Hugging Face Hub know it, at the root and below `/hf`.
 
 mod errors;
+mod known;
 mod lfs;
 mod lines;
 mod links;
@@ -56,6 +57,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Base {
 /// The store; the first request opens it.
 async fn store(shared: &Arc<Shared>) -> Result<Arc<Store>, Refused> {
     let depot = Arc::clone(&shared.parts.models);
+    crate::store::Figures::add(&depot.figures().requests, 1);
     if let Some(store) = depot.opened() {
         return Ok(Arc::clone(store));
     }

@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 use sha1::{Digest as _, Sha1};
 
 use super::{
-    Answer, Base, Refused, Repo, Revision, asked,
+    Answer, Base, Refused, Repo, Revision, asked, blocking,
     errors::{no_entry, no_repository, of_commit, put},
-    hex, is_set, named, projects, refuse, store, text,
+    hex, is_set, known, named, projects, refuse, store, text,
 };
 use crate::auth::{Kind, Mode, Needs};
 use crate::server::{Shared, access::Client, models, problem::Problem};
@@ -42,6 +42,7 @@ pub(in super::super) struct Wish {
     search: Option<String>,
     limit: Option<usize>,
     cursor: Option<String>,
+    security_status: Option<String>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Wish {
@@ -56,7 +57,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Wish {
             match name {
                 "blobs" => wish.blobs = Some(value),
                 "recursive" => wish.recursive = Some(value),
+                "expand" if value == "securityStatus" => {
+                    wish.security_status = Some("true".to_owned());
+                }
                 "expand" => wish.expand = Some(value),
+                "securityStatus" => wish.security_status = Some(value),
                 "full" => wish.full = Some(value),
                 "author" => wish.author = Some(value),
                 "search" => wish.search = Some(value),
@@ -176,7 +181,14 @@ async fn told(shared: &Arc<Shared>, repo: &Repo, revision: &str, wish: &Wish) ->
     let store = store(shared).await?;
     let facts = store.repo_facts(repo.names()).map_err(|error| refuse(&error))?;
     let found = find(&store, repo, revision)?;
-    Ok(Json(model(&facts, &found, is_set(wish.blobs.as_deref()))).into_response())
+    let (has_blobs, is_asked) =
+        (is_set(wish.blobs.as_deref()), is_set(wish.security_status.as_deref()));
+    let told = blocking(move || {
+        let mut told = model(&facts, &found, has_blobs);
+        known::tell(&store, &found, is_asked, &mut told);
+        Ok(told)
+    });
+    Ok(Json(told.await?).into_response())
 }
 
 /// Finds a commit of a repository that is there.
@@ -236,15 +248,15 @@ fn folder_entry(path: &str) -> Value {
     json!({ "type": "directory", "oid": blob_id(path), "size": 0, "path": path })
 }
 
-fn expanded(mut entry: Value, found: &FoundCommit) -> Value {
+fn expanded(mut entry: Value, found: &FoundCommit, store: &Store) -> Value {
     let commit = &found.commit;
     entry["lastCommit"] =
         json!({ "id": found.tree.id, "title": commit.title, "date": commit.date });
     if entry["type"] == "file" {
-        entry["securityFileStatus"] = json!({
-            "status": "unscanned", "jFrogScan": null, "protectAiScan": null, "avScan": null,
-            "pickleImportScan": null, "virusTotalScan": null,
-        });
+        let path = entry["path"].as_str().unwrap_or_default();
+        let file = found.tree.files.get(path);
+        let report = file.and_then(|file| store.report_of(path, &file.sha256));
+        entry["securityFileStatus"] = known::file_status(report.as_ref());
     }
     entry
 }
@@ -321,7 +333,7 @@ async fn entries(
     let is_expanded = is_set(wish.expand.as_deref());
     let items = page.into_iter().map(|(_, item)| item);
     let items: Vec<_> =
-        items.map(|item| if is_expanded { expanded(item, &found) } else { item }).collect();
+        items.map(|item| if is_expanded { expanded(item, &found, &store) } else { item }).collect();
     Ok(paged(of_commit(Json(items).into_response(), &found.tree.id), place, next.as_deref()))
 }
 
@@ -343,7 +355,7 @@ pub(in super::super) async fn paths(
             None if has_folder(files, &path) => folder_entry(&path),
             None => continue,
         };
-        items.push(if is_expanded { expanded(item, &found) } else { item });
+        items.push(if is_expanded { expanded(item, &found, &store) } else { item });
     }
     Ok(Json(items).into_response())
 }

@@ -23,6 +23,8 @@ use crate::store::{Change, Key, NewCommit, Store, Upload, repo_path};
 
 /// Up to here, a file comes as text in the commit itself.
 const INLINE_MAX: u64 = 1 << 20;
+/// How much the names in one commit may have together: they are in memory until it is made.
+const NAMES_MAX: usize = 32 << 20;
 
 #[derive(Deserialize)]
 struct Announced {
@@ -76,6 +78,26 @@ struct Coming {
     message: String,
     parent: Option<String>,
     changes: Vec<Change>,
+    /// How much the names in the changes have.
+    names: usize,
+}
+
+impl Coming {
+    /// Checks a path, and counts it.
+    fn path(&mut self, path: &str) -> Result<String, Refused> {
+        self.count(path.len())?;
+        repo_path(path).map_err(|error| super::refuse(&error))
+    }
+
+    fn count(&mut self, length: usize) -> Result<(), Refused> {
+        self.names += length;
+        if NAMES_MAX < self.names {
+            let detail = format!("the names in a commit have at most {NAMES_MAX} bytes");
+            let status = axum::http::StatusCode::PAYLOAD_TOO_LARGE;
+            return Err(super::errors::with(status, "request.too-large", detail));
+        }
+        Ok(())
+    }
 }
 
 /// `POST /api/models/{ns}/{name}/commit/{rev}`
@@ -95,7 +117,7 @@ pub(in super::super) async fn commit(
     if read.is_err() {
         models::linger(&mut body).await;
     }
-    let Coming { title, message, parent, changes } = read?;
+    let Coming { title, message, parent, changes, .. } = read?;
     if title.trim().is_empty() {
         return Err(bad("the commit has no summary"));
     }
@@ -166,13 +188,13 @@ async fn take(
     coming: &mut Coming,
     line: Line,
 ) -> Result<(), Refused> {
-    coming.changes.push(match line {
+    let change = match line {
         Line::Header { summary, description, parent_commit } => {
             (coming.title, coming.message, coming.parent) = (summary, description, parent_commit);
             return Ok(());
         }
         Line::File { path, content, encoding } => {
-            let path = repo_path(&path).map_err(|error| super::refuse(&error))?;
+            let path = coming.path(&path)?;
             let bytes = lines::content(content, encoding.as_deref())?;
             let (store, project) = (Arc::clone(store), repo.ns.clone());
             let now = shared.parts.clock.now();
@@ -185,13 +207,19 @@ async fn take(
         }
         Line::LfsFile { path, oid } => {
             let digest = Digest::parse(&oid).ok_or_else(|| bad(format!("`{oid}` is no sha256")))?;
-            Change::Put(path, digest)
+            Change::Put(coming.path(&path)?, digest)
         }
         Line::CopyFile { path, src_path, src_revision } => {
-            Change::Copy { path, from: src_path, revision: src_revision }
+            let (path, from) = (coming.path(&path)?, coming.path(&src_path)?);
+            // A revision is as long as a path may be, at most.
+            let revision = coming.path(&src_revision)?;
+            Change::Copy { path, from, revision }
         }
-        Line::DeletedFile { path } => Change::Delete(path),
-        Line::DeletedFolder { path } => Change::DeleteFolder(path),
-    });
+        Line::DeletedFile { path } => Change::Delete(coming.path(&path)?),
+        Line::DeletedFolder { path } => {
+            Change::DeleteFolder(coming.path(path.trim_end_matches('/'))?)
+        }
+    };
+    coming.changes.push(change);
     Ok(())
 }

@@ -186,6 +186,9 @@ pub(in super::super) async fn xorb(
 ) -> Answer {
     let _place = models::seat(&shared, &permit.client)?;
     let (store, now) = (store(&shared).await?, shared.parts.clock.now());
+    let length = axum::body::HttpBody::size_hint(&body).exact().unwrap_or(0);
+    let (room, project) = (Arc::clone(&store), permit.project.clone());
+    blocking(move || room.check_coming(&project, length)).await?;
     let mut body = body.into_data_stream();
     let taken = take(&store, (hash, permit.project, now), &mut body).await;
     if taken.is_err() {

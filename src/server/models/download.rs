@@ -108,6 +108,10 @@ pub(in super::super) async fn send(
 ) -> Answer {
     if *method == Method::HEAD {
         store.check_served(&found.entry).map_err(|error| Verb::Read.refuse(&error))?;
+        if !found.entry.is_ours {
+            let entry = Arc::clone(&found.entry);
+            found.entry = blocking(Verb::Read, move || store.current(&entry)).await?;
+        }
         return Ok(match judge(headers, &found.entry)? {
             Some(answer) => with_facts(answer, &found),
             None => with_facts(whole_head(&found.entry), &found),
@@ -254,7 +258,7 @@ fn disposition(key: &Key) -> String {
 
 /// When it came, to the second.
 fn moment(entry: &Entry) -> SystemTime {
-    let seconds = u64::try_from(entry.modified / 1_000_000_000).unwrap_or(0);
+    let seconds = u64::try_from(entry.changed() / 1_000_000_000).unwrap_or(0);
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 

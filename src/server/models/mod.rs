@@ -21,7 +21,7 @@ pub(super) use aliases::{alias, aliases, freeze, remove_alias, set_alias};
 pub(super) use care::{health, inspected, verify};
 pub(super) use download::{download, info, send};
 pub(super) use list::{all, of_app, of_project, of_version, place};
-pub(super) use own::{gc, restore, trash};
+pub(super) use own::{SweepWish, gc, restore, trash};
 pub(super) use pull::{Pull, pull, pulls};
 pub(super) use refusal::{Refused, Verb};
 pub(super) use upload::{

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::HeaderMap, response::IntoResponse as _};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, Named, blocking, refusal::Verb, store};
 use crate::server::{
     Shared,
     dry::{self, Dry},
-    request::wants,
+    request::{Asked, flag, wants},
     trail::Note,
 };
 
@@ -41,20 +42,31 @@ pub(in super::super) async fn restore(
     Ok(response)
 }
 
+/// What else is swept.
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
+pub(in super::super) struct SweepWish {
+    /// Whether the history of repositories goes too, but for what versions and tags stand for.
+    history: Option<String>,
+}
+
 /// `POST /api/v1/models/gc`
 pub(in super::super) async fn gc(
     State(shared): State<Arc<Shared>>,
     Dry(is_dry): Dry,
+    Asked(SweepWish { history }): Asked<SweepWish>,
     headers: HeaderMap,
 ) -> Answer {
     let store = store(&shared, Verb::Change).await?;
     let now = shared.parts.clock.now();
-    let swept = blocking(Verb::Change, move || store.sweep(now, is_dry)).await?;
+    let has_history = flag("history", history.as_deref())?;
+    let sweeping = move || store.sweep_more(now, is_dry, has_history);
+    let swept = blocking(Verb::Change, sweeping).await?;
     if is_dry && wants(&headers, "text/plain") {
         return Ok(dry::said(&headers, &format!("would free {} bytes", swept.bytes)));
     }
     Ok(Json(json!({
         "dryRun": is_dry, "trashed": swept.trashed, "blobs": swept.blobs, "bytes": swept.bytes,
+        "historyBytes": swept.history,
     }))
     .into_response())
 }

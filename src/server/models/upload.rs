@@ -230,7 +230,7 @@ async fn raw(
     let _place = seat(shared, &asker.1)?;
     admit(&store, asker, key.clone(), &require, size).await?;
     let md5 = said.md5(headers)?;
-    let upload = pour(&store, size, md5.is_some(), body).await?;
+    let upload = pour(&store, (size, None), md5.is_some(), body).await?;
     let kind = text(header::CONTENT_TYPE).map(str::to_owned);
     let about = said.about(None, kind);
     let order = Order { about, expected, md5, require, ..Order::new(key) };
@@ -266,32 +266,50 @@ pub(in super::super) async fn delete(
     Ok(response)
 }
 
-/// Takes a body that nobody has a name for yet.
+/// Takes a body that nobody has a name for yet, and no more than `most` of it. `size` is how long it
+/// will be, where that is known.
 pub(in super::super) async fn receive_body(
     shared: &Shared,
     store: &Arc<Store>,
-    (size, client): (Option<u64>, &Client),
+    (size, most, client): (Option<u64>, u64, &Client),
     body: axum::body::Body,
 ) -> Result<Upload, Refused> {
+    use axum::body::HttpBody as _;
     let _place = seat(shared, client)?;
+    let is_longer = body.size_hint().exact().is_some_and(|length| most < length);
     let mut body = body.into_data_stream();
-    let taken = pour(store, size, false, &mut body).await;
+    let taken = if is_longer {
+        Err(longer(most))
+    } else {
+        pour(store, (size, Some(most)), false, &mut body).await
+    };
     if taken.is_err() {
         linger(&mut body).await;
     }
     taken
 }
 
+fn longer(most: u64) -> Refused {
+    let detail = format!("at most {most} bytes may come here");
+    refuse(StatusCode::PAYLOAD_TOO_LARGE, "request.too-large", detail)
+}
+
 async fn pour(
     store: &Arc<Store>,
-    size: Option<u64>,
+    (size, most): (Option<u64>, Option<u64>),
     has_md5: bool,
     body: &mut axum::body::BodyDataStream,
 ) -> Result<Upload, Refused> {
     let mut pipe = Pipe::begin(store, size, has_md5);
     let mut stream = Box::pin(patient(body));
+    let mut came = 0_u64;
     while let Some(part) = stream.next().await {
-        if !pipe.take(part.map_err(|error| broken(&error))?).await {
+        let part = part.map_err(|error| broken(&error))?;
+        came = came.saturating_add(u64::try_from(part.len()).unwrap_or(u64::MAX));
+        if let Some(most) = most.filter(|most| *most < came) {
+            return Err(longer(most));
+        }
+        if !pipe.take(part).await {
             break;
         }
     }

@@ -265,6 +265,8 @@ documents! {
         trashed: u64,
         blobs: u64,
         bytes: u64,
+        #[schemars(rename = "historyBytes")]
+        history_bytes: u64,
     }
 }
 
@@ -435,6 +437,7 @@ pub(super) fn aliases() -> Vec<Operation> {
             (MODELS, "sweepModels"),
             "Remove what no model has any more",
         )
+        .query::<crate::server::models::SweepWish>()
         .json::<SweptDocument>(200, "What was freed.")
         .problems(&[507]),
         op(("GET", "/api/v1/models/health"), (MODELS, "readStore"), "How the store stands")

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Map;
 
-use super::super::{Content, Entry, Error, Figures, Key, Query, Store, Upload, make};
+use super::super::{Content, Entry, Error, Figures, Key, Query, Store, Upload, disk::Temp, make};
 use super::lock;
 use super::tree::File;
 use crate::model::{Digest, Timestamp};
@@ -31,30 +31,49 @@ impl Store {
                 "the content is not what was announced: its sha256 is {digest}, not {other}"
             )));
         }
+        let failed = || Error::disk("the content can't be kept");
+        // What takes long is done before others are held up.
+        temp.sync().map_err(failed())?;
+        let distrusted = self.distrusted(&*temp, &digest);
         let is_new = {
             let _no_sweep = self.sweeping.read().unwrap_or_else(PoisonError::into_inner);
-            let kept = temp.sync().and_then(|()| {
-                let blob = self.blob(&digest);
-                let folder = blob.parent().unwrap_or(&blob);
-                make(&*self.disk, folder)?;
-                let is_new = match temp.link(&blob) {
-                    Ok(()) => true,
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-                    Err(error) => return Err(error),
-                };
-                self.disk.sync_dir(folder)?;
-                self.disk.sync_dir(&self.own("blobs/sha256"))?;
-                Ok(is_new)
-            });
-            let is_new = kept.map_err(Error::disk("the content can't be kept"))?;
+            let is_new = self.name_blob(&mut *temp, &digest, distrusted).map_err(failed())?;
             lock(&self.hub.fresh).insert((project.to_owned(), digest.clone()), now);
             is_new
         };
+        if is_new && self.was_rotten(&digest) {
+            self.mend_views();
+        }
         Figures::add(&self.figures.received, size);
         if !is_new {
             Figures::add(&self.figures.saved, size);
         }
         Ok((digest, size))
+    }
+
+    /// Gives a content its name among the blobs, which lasts. Whether it had none.
+    fn name_blob(
+        &self,
+        temp: &mut dyn Temp,
+        digest: &Digest,
+        distrusted: Option<(u64, u64)>,
+    ) -> io::Result<bool> {
+        let blob = self.blob(digest);
+        let folder = blob.parent().unwrap_or(&blob);
+        make(&*self.disk, folder)?;
+        let is_new = match temp.link(&blob) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if distrusted.is_some() && distrusted == Some(self.disk.stat(&blob)?.inode) {
+                    return Err(io::Error::other("what is there of it can't be trusted"));
+                }
+                false
+            }
+            Err(error) => return Err(error),
+        };
+        self.disk.sync_dir(folder)?;
+        self.disk.sync_dir(&self.own("blobs/sha256"))?;
+        Ok(is_new)
     }
 
     /// How long a content is that is there and may be used: for this project, by who may read these.
@@ -87,7 +106,23 @@ impl Store {
         let _no_sweep = self.sweeping.read().unwrap_or_else(PoisonError::into_inner);
         let size = self.holds(digest, project, projects)?;
         lock(&self.hub.fresh).insert((project.to_owned(), digest.clone()), now);
+        // Nobody sends it again: whether it is still what it was is looked at before all else.
+        lock(&self.soon).insert(digest.clone());
         Some(size)
+    }
+
+    /// How much has come for commits of a project that have not been made yet.
+    pub(in super::super) fn coming_bytes(&self, project: &str) -> u64 {
+        let all = self.index.of_project(project);
+        let has = |digest: &Digest| all.iter().any(|entry| entry.sha256.as_ref() == Some(digest));
+        let fresh: Vec<_> = {
+            let fresh = lock(&self.hub.fresh);
+            let own = fresh.keys().filter(|(own, _)| own == project);
+            own.map(|(_, digest)| digest.clone()).collect()
+        };
+        let fresh = fresh.iter().filter(|digest| !has(digest) && !self.hub.kept().pins(digest));
+        let sizes = fresh.map(|digest| self.disk.stat(&self.blob(digest)).map_or(0, |it| it.size));
+        sizes.sum::<u64>() + self.hub.parts().bytes(project) + self.hub.xorbs().bytes(project)
     }
 
     /// Whether a content without a model is needed all the same.
@@ -100,6 +135,12 @@ impl Store {
             fresh.retain(|_, came| now.since(*came) < WAIT);
         }
         fresh.keys().any(|(_, known)| known == digest)
+    }
+
+    /// Whether a content came for a commit that may be made yet.
+    pub(super) fn is_fresh(&self, digest: &Digest, now: Timestamp) -> bool {
+        let fresh = lock(&self.hub.fresh);
+        fresh.iter().any(|((_, known), came)| known == digest && now.since(*came) < WAIT)
     }
 
     /// A file of a commit, so that it can be opened and sent as models are.
@@ -121,6 +162,9 @@ impl Store {
                 entry.rotten = self.rotten(entry.inode);
                 entry.inspected =
                     self.inspected(&file.sha256, super::super::reports::hint_of(&entry));
+                if entry.inspected.is_none() && entry.rotten.is_none() {
+                    self.inspect_soon(&entry);
+                }
                 Ok(Arc::new(entry))
             }
             // What others put there has no name among the contents.

@@ -20,11 +20,12 @@ use super::super::{
     disk::Temp,
     entry::{About, Entry, metadata},
     name::Key,
+    room::Room,
     scan::is_absent,
 };
 use super::{
     MayGo, path,
-    record::{Commit, HISTORY, Pending, Record},
+    record::{Commit, Pending, Record},
     tree::{File, Files, Head, Tree},
 };
 use crate::model::{Digest, Timestamp};
@@ -118,6 +119,7 @@ impl Store {
         let _project = self.lock(repo.0);
         self.settle(repo.0, repo.1)?;
         self.check_repo(repo)?;
+        self.check_record(repo)?;
         let head = self.branch_head(repo, &branch)?;
         // A `main` that is not there yet shows what the newest version has, and begins with it.
         let base = self.hub_resolve(repo, &branch)?.tree;
@@ -204,8 +206,7 @@ impl Store {
             log.push(super::outside(&head.tree.id, head.modified));
         }
         log.push(commit.clone());
-        let excess = log.len().saturating_sub(HISTORY);
-        log.drain(..excess);
+        self.trim(log, now);
         let failed = Error::disk("the commit can't be kept");
         let wanted = Self::wanted(repo, branch, head, &tree)?;
         self.check_wanted(repo.0, &wanted)?;
@@ -292,15 +293,17 @@ impl Store {
 
     /// Whether all of it is allowed.
     fn check_wanted(&self, project: &str, all: &[Wanted]) -> Result<(), Error> {
-        let (mut more, mut less) = (0_u64, 0_u64);
+        let (mut more, mut less) = (Room::default(), Room::default());
         for Wanted { key, was, new } in all {
             self.check_mutable(key, was.is_some())?;
             self.check_alias(key)?;
-            less = less.saturating_add(was.as_ref().map_or(0, |was| was.size));
+            if let Some(was) = was {
+                less.add(was.size);
+            }
             if let Some((path, file)) = new {
                 self.check_size(file.size)?;
                 self.vet_kept(key, path, &file.sha256)?;
-                more = more.saturating_add(file.size);
+                more.add(file.size);
             }
         }
         self.check_total(project, more, less)
@@ -324,17 +327,6 @@ impl Store {
             moves.push(Move { key, target, new, aside, was, done: Done::Nothing });
         }
         Ok(moves)
-    }
-
-    fn check_total(&self, project: &str, more: u64, less: u64) -> Result<(), Error> {
-        let Some(max) = self.settings.project_max else { return Ok(()) };
-        let used: u64 = self.index.of_project(project).iter().map(|entry| entry.size).sum();
-        if max < used.saturating_sub(less).saturating_add(more) {
-            return Err(Error::TooLarge(format!(
-                "the project `{project}` may have {max} bytes, and has {used}"
-            )));
-        }
-        Ok(())
     }
 
     /// Makes a model's folder out of sight.

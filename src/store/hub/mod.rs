@@ -15,6 +15,7 @@
 
 mod blobs;
 mod commit;
+mod history;
 mod parts;
 mod path;
 mod record;
@@ -23,13 +24,14 @@ mod tree;
 mod xorbs;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
+    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 pub use commit::{Change, NewCommit};
-pub use path::{ref_name, repo_path, shown};
+pub use path::{encoded as name_of, ref_name, repo_path, shown};
 pub use record::Commit;
 pub use refs::{FoundCommit, Ref, RepoFacts};
 pub use tree::{File, Files, Tree};
@@ -48,6 +50,8 @@ type MayGo<'a> = &'a dyn Fn(&[Key]) -> Result<(), Error>;
 #[derive(Debug, Default)]
 pub(super) struct Hub {
     repos: Mutex<BTreeMap<Names, record::Repo>>,
+    /// The files of those that can't be read.
+    lost: Mutex<BTreeSet<PathBuf>>,
     trees: Mutex<Trees>,
     kept: Mutex<record::Kept>,
     /// Contents that came for a commit which has not been made yet, by project.

@@ -22,11 +22,21 @@ const WAIT: Duration = Duration::from_hours(24);
 struct Coming {
     parts: BTreeMap<u32, (PathBuf, u64)>,
     came: Timestamp,
+    /// Somebody makes the content of them: their files stay until that is done.
+    is_joining: bool,
 }
 
 /// The parts that have come, by project and what they become.
 #[derive(Debug, Default)]
 pub(super) struct Parts(BTreeMap<(String, Digest), Coming>);
+
+impl Parts {
+    /// How much of it is for a project.
+    pub(super) fn bytes(&self, project: &str) -> u64 {
+        let own = self.0.iter().filter(|((own, _), _)| own == project);
+        own.flat_map(|(_, coming)| coming.parts.values()).map(|(_, size)| size).sum()
+    }
+}
 
 impl Store {
     /// Keeps a part until the others have come. Its own digest is answered.
@@ -51,7 +61,8 @@ impl Store {
         }
         let coming = parts.0.entry((project.to_owned(), whole.clone())).or_default();
         coming.came = now;
-        if let Some((old, _)) = coming.parts.insert(number, (path, size)) {
+        let is_free = !coming.is_joining;
+        if let Some((old, _)) = coming.parts.insert(number, (path, size)).filter(|_| is_free) {
             let _ = self.disk.remove_file(&old);
         }
         Ok(digest)
@@ -65,30 +76,61 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         let name = (project.to_owned(), whole.clone());
-        let parts: Vec<_> = match self.hub.parts().0.get(&name) {
-            Some(coming) => coming.parts.clone().into_iter().collect(),
-            None => Vec::new(),
+        let (parts, sum, is_whole) = {
+            let mut all = self.hub.parts();
+            let coming = all.0.get_mut(&name);
+            if coming.as_ref().is_some_and(|coming| coming.is_joining) {
+                return Err(Error::Busy("its parts are being joined; try again".to_owned()));
+            }
+            let parts: Vec<_> = match &coming {
+                Some(coming) => coming.parts.clone().into_iter().collect(),
+                None => Vec::new(),
+            };
+            let sum: u64 = parts.iter().map(|(_, (_, size))| size).sum();
+            let is_gapless = parts.iter().zip(1..).all(|((number, _), at)| *number == at);
+            let is_whole = sum == size && is_gapless;
+            if let Some(coming) = coming {
+                coming.is_joining = is_whole;
+            }
+            (parts, sum, is_whole)
         };
-        let sum: u64 = parts.iter().map(|(_, (_, size))| size).sum();
-        let is_gapless = parts.iter().zip(1..).all(|((number, _), at)| *number == at);
-        if sum != size || !is_gapless {
+        if !is_whole {
             // A second call, as after an answer that was lost, finds the work done.
             if self.hold(whole, project, None, now) == Some(size) && parts.is_empty() {
                 return Ok(());
             }
             return Err(Error::Digest(format!("{sum} of {size} bytes have come in parts")));
         }
+        let joined = self.join(&parts, (project, whole), size, now);
+        let mut all = self.hub.parts();
+        if let Err(Error::Full(_) | Error::Disk { .. }) = joined
+            && let Some(coming) = all.0.get_mut(&name)
+        {
+            // The parts are good: joining them may be tried again.
+            coming.is_joining = false;
+            return joined;
+        }
+        // What was wrong is sent again as a whole; what came meanwhile goes too.
+        let late = all.0.remove(&name).map(|coming| coming.parts).unwrap_or_default();
+        drop(all);
+        for (path, _) in parts.into_iter().map(|(_, part)| part).chain(late.into_values()) {
+            let _ = self.disk.remove_file(&path);
+        }
+        joined
+    }
+
+    fn join(
+        self: &Arc<Self>,
+        parts: &[(u32, (PathBuf, u64))],
+        (project, whole): (&str, &Digest),
+        size: u64,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let mut upload = Upload::begin(self, Some(size))?;
-        for (_, (path, size)) in &parts {
+        for (_, (path, size)) in parts {
             self.pour(&mut upload, path, *size)?;
         }
-        let kept = self.keep_content(upload, project, Some(whole), now);
-        // What was wrong is sent again as a whole.
-        self.hub.parts().0.remove(&name);
-        for (_, (path, _)) in &parts {
-            let _ = self.disk.remove_file(path);
-        }
-        kept.map(drop)
+        self.keep_content(upload, project, Some(whole), now).map(drop)
     }
 
     fn pour(&self, upload: &mut Upload, path: &Path, size: u64) -> Result<(), Error> {
@@ -107,7 +149,7 @@ impl Store {
     /// Removes parts that have waited for too long.
     pub(in super::super) fn tidy_parts(&self, now: Timestamp) {
         let mut parts = self.hub.parts();
-        let is_old = |coming: &Coming| WAIT <= now.since(coming.came);
+        let is_old = |coming: &Coming| !coming.is_joining && WAIT <= now.since(coming.came);
         for coming in parts.0.values().filter(|coming| is_old(coming)) {
             for (path, _) in coming.parts.values() {
                 let _ = self.disk.remove_file(path);

@@ -52,7 +52,7 @@ pub(super) fn branch_of(version: &str) -> String {
 }
 
 /// The name of the model that is at a path.
-pub(super) fn encoded(path: &str) -> String {
+pub fn encoded(path: &str) -> String {
     let mut name = String::with_capacity(path.len() + 8);
     let last = path.chars().count().saturating_sub(1);
     for (at, c) in path.chars().enumerate() {

@@ -11,13 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{Error, Store};
 use super::{
-    Names,
+    Names, lock,
     tree::{Files, Tree},
 };
 use crate::model::{Digest, Timestamp};
 
-/// How many commits of a branch are kept, with their contents.
-pub(super) const HISTORY: usize = 100;
 /// The branch that every repository has.
 pub(super) const MAIN: &str = "main";
 
@@ -84,7 +82,7 @@ impl Record {
     }
 
     /// Every commit that it names.
-    fn named(&self) -> BTreeSet<&str> {
+    pub(super) fn named(&self) -> BTreeSet<&str> {
         let logs = self.branches.values().flatten().map(|commit| commit.id.as_str());
         let tags = self.tags.values().map(|tag| tag.commit.id.as_str());
         logs.chain(tags).chain(self.pending.iter().map(|pending| pending.commit.as_str())).collect()
@@ -155,7 +153,25 @@ impl Kept {
         }
     }
 
-    fn of(&self, owner: &(String, String)) -> Vec<String> {
+    /// The contents that only these commits have.
+    pub(super) fn only_in(&self, ids: &BTreeSet<String>) -> BTreeSet<Digest> {
+        let mut counts: BTreeMap<&Digest, u32> = BTreeMap::new();
+        for (_, digests) in ids.iter().filter_map(|id| self.manifests.get(id)) {
+            for digest in &**digests {
+                *counts.entry(digest).or_default() += 1;
+            }
+        }
+        let all =
+            counts.into_iter().filter(|(digest, count)| self.pins.get(*digest) == Some(count));
+        all.map(|(digest, _)| digest.clone()).collect()
+    }
+
+    /// The contents that commits have.
+    pub(super) fn all(&self) -> Vec<Digest> {
+        self.pins.keys().cloned().collect()
+    }
+
+    pub(super) fn of(&self, owner: &(String, String)) -> Vec<String> {
         let all = self.manifests.iter().filter(|(_, (own, _))| own == owner);
         all.map(|(id, _)| id.clone()).collect()
     }
@@ -169,6 +185,24 @@ impl Store {
 
     fn commit_file(&self, id: &str) -> PathBuf {
         self.own("hub/commits").join(format!("{id}.json"))
+    }
+
+    /// Whether what is kept of a repository could be read. As long as it can't, its commits stay, and
+    /// nothing is written in its place.
+    pub(super) fn check_record(&self, repo: (&str, &str)) -> Result<(), Error> {
+        if !self.is_lost(repo) {
+            return Ok(());
+        }
+        let file = self.repo_file(repo);
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        Err(Error::Conflict(format!(
+            "what is kept of {}/{} can't be read: put `.store/hub/repos/{name}` back from a backup, or remove it to go on without its history, and start Berth again",
+            repo.0, repo.1
+        )))
+    }
+
+    fn is_lost(&self, repo: (&str, &str)) -> bool {
+        lock(&self.hub.lost).contains(&self.repo_file(repo))
     }
 
     /// What is kept of a repository.
@@ -223,6 +257,7 @@ impl Store {
         };
         let removed = removed.and_then(|()| self.disk.sync_dir(&self.own("hub/repos")));
         removed.map_err(Error::disk("the repository can't be removed"))?;
+        lock(&self.hub.lost).remove(&path);
         self.hub.repos().remove(&names);
         self.forget_commits(&Record::new(repo, Timestamp::default()));
         self.hub.trees().forget(repo);
@@ -274,6 +309,9 @@ impl Store {
 
     /// Lets go of the commits of a repository that its record does not name.
     pub(super) fn forget_commits(&self, record: &Record) {
+        if self.is_lost((&record.project_id, &record.app_name)) {
+            return;
+        }
         let named = record.named();
         let all = self.hub.kept().of(&record.names());
         for id in all.iter().filter(|id| !named.contains(id.as_str())) {
@@ -295,7 +333,8 @@ impl Store {
                     self.hub.repos().insert(repo.record.names(), repo);
                 }
                 Err(error) => {
-                    tracing::warn!(file = ?name, %error, "what is kept of a repository makes no sense");
+                    tracing::error!(file = ?name, %error, "what is kept of a repository makes no sense: it can't be changed until it is put back or removed");
+                    lock(&self.hub.lost).insert(folder.join(&name));
                 }
             }
         }
@@ -305,11 +344,18 @@ impl Store {
             let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".json")) else {
                 continue;
             };
-            if !named.contains(id) {
+            let is_named = named.contains(id);
+            // Whose record can't be read may have named it.
+            if !is_named && lock(&self.hub.lost).is_empty() {
                 let _ = self.disk.remove_file(&path);
                 continue;
             }
             match serde_json::from_slice::<Manifest>(&self.disk.read(&path)?) {
+                Ok(manifest)
+                    if !is_named && !self.is_lost((&manifest.project_id, &manifest.app_name)) =>
+                {
+                    let _ = self.disk.remove_file(&path);
+                }
                 Ok(manifest) => {
                     let owner = (manifest.project_id, manifest.app_name);
                     self.hub.kept().add(id, owner, &manifest.files);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::super::{Error, Query, Require, Store, name};
+use super::super::{Error, Query, Store, name};
 use super::{
     MayGo, nothing, outside, path,
     record::{Commit, MAIN, Record, Tag},
@@ -97,6 +97,7 @@ impl Store {
         }
         let _project = self.lock(repo.0);
         self.settle(repo.0, repo.1)?;
+        self.check_record(repo)?;
         if self.has_repo(repo) {
             return Err(Error::Conflict("You already created this model repo".to_owned()));
         }
@@ -122,19 +123,21 @@ impl Store {
         now: Timestamp,
         may_go: MayGo<'_>,
     ) -> Result<(), Error> {
+        let _project = self.lock(repo.0);
+        self.settle(repo.0, repo.1)?;
         self.check_repo(repo)?;
         let (project, app) = (Some(repo.0.to_owned()), Some(repo.1.to_owned()));
         self.delete_all(&Query { project, app, ..Query::default() }, now, may_go)?;
-        let _project = self.lock(repo.0);
-        self.settle(repo.0, repo.1)?;
         self.remove_record(repo)
     }
 
+    /// Deletes all of it, or nothing: whether each may go is asked first. Its project is locked.
     fn delete_all(&self, query: &Query, now: Timestamp, may_go: MayGo<'_>) -> Result<(), Error> {
         let entries = self.list(query).entries;
         may_go(&entries.iter().map(|entry| entry.key.clone()).collect::<Vec<_>>())?;
+        entries.iter().try_for_each(|entry| self.check_mutable(&entry.key, true))?;
         for entry in entries {
-            match self.delete(&entry.key, &Require::Nothing, now) {
+            match self.delete_held(&entry.key, now) {
                 Ok(_) | Err(Error::NotFound(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -286,6 +289,7 @@ impl Store {
         let _project = self.lock(repo.0);
         self.settle(repo.0, repo.1)?;
         self.check_repo(repo)?;
+        self.check_record(repo)?;
         self.check_new(repo, &branch)?;
         let found = self.hub_resolve(repo, start)?;
         let files: Files = found.tree.files.clone();
@@ -311,7 +315,10 @@ impl Store {
         now: Timestamp,
         may_go: MayGo<'_>,
     ) -> Result<(), Error> {
+        let _project = self.lock(repo.0);
+        self.settle(repo.0, repo.1)?;
         self.check_repo(repo)?;
+        self.check_record(repo)?;
         if branch == MAIN {
             return Err(Error::Bad("the branch `main` can't be deleted".to_owned()));
         }
@@ -322,8 +329,6 @@ impl Store {
         let (project, app) = (Some(repo.0.to_owned()), Some(repo.1.to_owned()));
         let version = Some(version);
         self.delete_all(&Query { project, app, version, ..Query::default() }, now, may_go)?;
-        let _project = self.lock(repo.0);
-        self.settle(repo.0, repo.1)?;
         let Some(record) = self.record(repo) else { return Ok(()) };
         let mut record = (*record).clone();
         record.branches.remove(branch);
@@ -344,6 +349,7 @@ impl Store {
         let _project = self.lock(repo.0);
         self.settle(repo.0, repo.1)?;
         self.check_repo(repo)?;
+        self.check_record(repo)?;
         self.check_new(repo, &tag)?;
         let found = self.hub_resolve(repo, revision)?;
         let record = self.record(repo).map(|record| (*record).clone());
@@ -359,6 +365,7 @@ impl Store {
         let _project = self.lock(repo.0);
         self.settle(repo.0, repo.1)?;
         self.check_repo(repo)?;
+        self.check_record(repo)?;
         let record = self.record(repo).map(|record| (*record).clone());
         let mut record = record.ok_or_else(|| no_revision(tag))?;
         record.tags.remove(tag).ok_or_else(|| no_revision(tag))?;

@@ -81,6 +81,13 @@ impl Xorbs {
         xorb.staged
     }
 
+    /// How much of what waits for its files is for a project.
+    pub(super) fn bytes(&self, project: &str) -> u64 {
+        let own = self.all.values().filter(|xorb| xorb.staged.is_some());
+        let own = own.filter(|xorb| xorb.projects.contains(project));
+        own.map(|xorb| xorb.bytes(0, xorb.count())).sum()
+    }
+
     /// Forgets the oldest until so much is left as may be known. Their files are to be removed.
     fn shrink(&mut self) -> Vec<PathBuf> {
         let mut gone = Vec::new();

@@ -65,6 +65,17 @@ async fn commits_are_told_and_what_they_bring_is_looked_into() {
     }
     let info = hub.ask("GET", "/models/conformance/b/main/n.pkl/info", "").await.json();
     assert_eq!(info["safety"], "dangerous", "{info}");
+    let asked = "/api/models/conformance/b?securityStatus=true";
+    let info = hub.ask("GET", asked, "").await.json();
+    let issues = json!([{ "path": "n.pkl", "level": "unsafe" }]);
+    assert_eq!(info["securityRepoStatus"]["filesWithIssues"], issues, "{info:#}");
+    let tree = hub.ask("GET", "/api/models/conformance/b/tree/main?expand=true", "").await.json();
+    let status = &tree[0]["securityFileStatus"];
+    assert_eq!(status["status"], "unsafe", "{tree:#}");
+    assert_eq!(
+        status["pickleImportScan"]["imports"],
+        json!([{ "module": "os", "name": "system", "safety": "dangerous" }])
+    );
     let sent = hub.ask("GET", "/conformance/b/resolve/main/n.pkl", "").await;
     assert!(sent.status == 200 && sent.has("x-model-safety: dangerous"), "{sent:?}");
 }
@@ -149,4 +160,31 @@ async fn branches_and_repositories_that_apps_mount_are_not_deleted() {
     mount(&hub, "chat", "elsewhere", None);
     assert_eq!(delete().await.status, 200);
     assert_eq!(hub.ask("GET", "/api/models/conformance/a", "").await.status, 404);
+}
+
+/// What files say of themselves is in the document of their repository.
+#[tokio::test]
+async fn a_repository_tells_its_parameters_and_its_card() {
+    let hub = Hub::start().await;
+    let head = r#"{"a":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]}}"#;
+    let mut weights = u64::try_from(head.len()).unwrap().to_le_bytes().to_vec();
+    weights.extend(head.as_bytes());
+    weights.extend([0; 12]);
+    let card = "---\nlicense: mit\ntags: [chat]\npipeline_tag: text-generation\n---\n# A model\n";
+    hub.repo("conformance/a", &[("README.md", card)]).await;
+    let path = "/models/conformance/a/main/model.safetensors";
+    assert_eq!(hub.ask("PUT", path, &weights).await.status, 201);
+    let mut info = serde_json::Value::Null;
+    for _ in 0..600 {
+        info = hub.ask("GET", "/api/models/conformance/a?securityStatus=true", "").await.json();
+        if info["securityRepoStatus"]["scansDone"] == true {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(info["securityRepoStatus"], json!({ "scansDone": true, "filesWithIssues": [] }));
+    assert_eq!(info["safetensors"], json!({ "parameters": { "BF16": 6 }, "total": 6 }));
+    assert_eq!(info["tags"], json!(["chat", "license:mit", "safetensors"]));
+    assert_eq!(info["pipeline_tag"], "text-generation");
+    assert_eq!(info["cardData"]["license"], "mit");
 }

@@ -4,6 +4,7 @@ mod care;
 mod chunks;
 mod clients;
 mod crash;
+mod kept;
 mod wire;
 
 use std::{sync::Arc, time::Duration};

@@ -2,6 +2,10 @@
 
 use berth::model::Digest;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use super::{Hub, file, line};
 
@@ -199,6 +203,18 @@ async fn commits_that_make_no_sense_change_nothing() {
     let body = format!("{stale}\n{}", file("x", "x"));
     let path = "/api/models/conformance/a/commit/main";
     assert_eq!(hub.ask("POST", path, body).await.status, 412);
+    // Names are counted before anything is made of them.
+    let path_of = |at: usize| format!("{at:06}{}", "x".repeat(1000));
+    let names = (0..40_000).map(|at| line("deletedFile", &json!({ "path": path_of(at) })));
+    let many = hub.commit("conformance/a", "main", &names.collect::<Vec<_>>()).await;
+    assert_eq!(many.status, 413, "{many:?}");
+    for line in [
+        line("lfsFile", &json!({ "path": "x".repeat(1025), "oid": digest })),
+        line("deletedFile", &json!({ "path": "x".repeat(1025) })),
+        line("copyFile", &json!({ "path": "x", "srcPath": "a", "srcRevision": "x".repeat(1025) })),
+    ] {
+        assert_eq!(hub.commit("conformance/a", "main", &[line]).await.status, 400);
+    }
     let long =
         format!("{}\n{}", r#"{"key":"header","value":{"summary":"x"}}"#, "x".repeat(49 << 20));
     assert_eq!(hub.ask("POST", path, long).await.status, 413);
@@ -234,6 +250,19 @@ async fn large_files_come_by_addresses_that_are_good_for_them_alone() {
     let put = async |path: &str, body: &[u8]| hub.with(&[], "PUT", path, body).await.status;
     assert_eq!(put(&href, &b"wrong".repeat(100)).await, 400);
     assert_eq!(put(&href, &content[1..]).await, 400);
+    assert_eq!(put(&href, &b"larger than it may be".repeat(100)).await, 413);
+    // One that does not say how long it is ends where it has sent too much.
+    let mut endless = TcpStream::connect(hub.stage.address).await.unwrap();
+    let head = format!("PUT {href} HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n");
+    endless.write_all(head.as_bytes()).await.unwrap();
+    let chunk = format!("{:x}\r\n{}\r\n", 400, "x".repeat(400));
+    for _ in 0..3 {
+        endless.write_all(chunk.as_bytes()).await.unwrap();
+    }
+    let mut answer = [0; 12];
+    endless.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    drop(endless);
     assert_eq!(put(&href.replace("size=500", "size=501"), &content).await, 403);
     assert_eq!(put(&href.replace("conformance", "other"), &content).await, 403);
     assert_eq!(put(&format!("{href}0"), &content).await, 403);
@@ -303,4 +332,29 @@ async fn what_is_sent_to_signed_addresses_is_recorded() {
     let gone = line("deletedFile", &json!({ "path": "gone" }));
     assert_eq!(hub.commit("conformance/a", "main", &[gone, file("kept", "new")]).await.status, 200);
     assert_eq!(deletions(), 1);
+}
+
+/// What waits for its commit may be as much as a project may have.
+#[tokio::test]
+async fn what_is_on_its_way_has_a_limit_too() {
+    let (hub, _) = Hub::start_as(|settings| settings.project_max = Some(1000)).await;
+    hub.repo("conformance/a", &[]).await;
+    let content = |at: u8| vec![at; 600];
+    let batch = async |at: u8| {
+        let object = json!({ "oid": Digest::of_bytes(&content(at)), "size": 600 });
+        let body = json!({ "operation": "upload", "transfers": ["basic"], "objects": [object] });
+        let path = "/conformance/a.git/info/lfs/objects/batch";
+        hub.ask("POST", path, body.to_string()).await.json()["objects"][0].clone()
+    };
+    let (one, two) = (batch(1).await, batch(2).await);
+    let href = |told: &Value| target(&told["actions"]["upload"]["href"]);
+    assert_eq!(hub.with(&[], "PUT", &href(&one), &content(1)).await.status, 200);
+    let refused = hub.with(&[], "PUT", &href(&two), &content(2)).await;
+    assert_eq!(refused.status, 413, "{refused:?}");
+    assert!(refused.body.contains("may have 1000 bytes on their way"), "{refused:?}");
+    assert_eq!(batch(3).await["error"]["code"], 413);
+    let oid = Digest::of_bytes(&content(1));
+    let lfs = line("lfsFile", &json!({ "path": "x", "oid": oid }));
+    assert_eq!(hub.commit("conformance/a", "main", &[lfs]).await.status, 200);
+    assert_eq!(hub.with(&[], "PUT", &href(&two), &content(2)).await.status, 200);
 }

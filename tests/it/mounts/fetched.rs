@@ -10,6 +10,7 @@ use std::{
 
 use berth::{
     model::Digest,
+    store::name_of,
     workspace::{Access, Reach},
 };
 use serde_json::{Value, json};
@@ -207,12 +208,14 @@ async fn what_is_not_as_announced_is_never_seen() {
 #[tokio::test]
 async fn a_repository_is_fetched_by_its_commit_and_gone_on_with_after_a_break() {
     let (weights, commit) = ("0123456789".repeat(500), "c".repeat(40));
+    let long = format!("{}m.bin", "a-folder-of-some-length/".repeat(8));
     let about = json!({
         "id": "acme/llm",
         "sha": commit,
         "siblings": [
             { "rfilename": "config.json", "size": 2, "blobId": "9e26dfeeb6e641a33dae4961196235bdb965b21b" },
             { "rfilename": "onnx/m.onnx", "size": 5000, "lfs": { "sha256": sha(&weights), "size": 5000 } },
+            { "rfilename": long, "size": 4, "lfs": { "sha256": sha("deep"), "size": 4 } },
         ],
     })
     .to_string();
@@ -222,6 +225,7 @@ async fn a_repository_is_fetched_by_its_commit_and_gone_on_with_after_a_break() 
         ("/api/models/acme/llm/revision/main?blobs=true", &about),
         (&config, "{}"),
         (&onnx, &weights),
+        (&file(&long), "deep"),
     ]);
     hub.cut.lock().unwrap().push(onnx.clone());
     let asked = Arc::clone(&hub.asked);
@@ -235,8 +239,13 @@ async fn a_repository_is_fetched_by_its_commit_and_gone_on_with_after_a_break() 
         })
     };
     let done = here.fetched(ask("")).await;
-    assert_eq!((&done["phase"], &done["filesDone"]), (&json!("done"), &json!(2)), "{done}");
-    assert_eq!(here.names().await, ["acme/llm/main/config.json", "acme/llm/main/onnx%2Fm.onnx"]);
+    assert_eq!((&done["phase"], &done["filesDone"]), (&json!("done"), &json!(3)), "{done}");
+    let names = here.names().await;
+    let deep = format!("acme/llm/main/{}", name_of(&long));
+    assert_eq!(names, [deep.as_str(), "acme/llm/main/config.json", "acme/llm/main/onnx%2Fm.onnx"]);
+    // It is shown as it is called there.
+    let tree = here.get("/api/models/acme/llm/revision/main").await.json();
+    assert_eq!(tree["siblings"][0]["rfilename"], long.as_str(), "{tree}");
     assert_eq!(here.get("/models/acme/llm/main/onnx%252Fm.onnx").await.body, weights);
     let asked = std::mem::take(&mut *asked.lock().unwrap());
     let ranges: Vec<_> = asked

@@ -4,6 +4,7 @@ mod deleted;
 mod fetched;
 mod passes;
 mod pulled;
+mod unfit;
 mod views;
 
 use std::sync::Arc;

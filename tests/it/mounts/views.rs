@@ -9,7 +9,7 @@ use std::{
 
 use berth::{
     model::{Digest, ModelRef, MountedModel, Timestamp},
-    store::{Depot, Require, Settings},
+    store::{About, Depot, Key, Order, Require, Settings, Upload, name_of},
 };
 
 use super::{depot, key, now, put, stable};
@@ -174,6 +174,35 @@ fn names_that_stand_for_paths_become_folders_again() {
     let far = Timestamp::from_millis(4_000_000_000_000);
     assert_eq!(store.sweep_views(&BTreeSet::new(), far), 2);
     assert!(!place.exists());
+}
+
+/// The names are those that the Hub has for the same files.
+#[test]
+fn long_names_are_mounted_at_their_paths_and_what_can_not_lie_together_is_told() {
+    let (depot, _folder) = depot();
+    let store = depot.store().unwrap();
+    let long = format!("{}weights.bin", "a-folder-of-some-length/".repeat(8));
+    let name = name_of(&long);
+    assert!(name.len() <= 128 && name.contains('~'), "{name}");
+    let mut upload = Upload::begin(store, None).unwrap();
+    upload.write(b"x").unwrap();
+    let key = Key::new("demo", "llm", "main", &name).unwrap();
+    let about = About { original_filename: Some(long.clone()), ..About::default() };
+    upload.finish(&Order { about, ..Order::new(key) }, now()).unwrap();
+    put(&depot, "demo/llm/main/%40odd", "y");
+    let mounted = found(&depot, "demo/llm@main").unwrap();
+    store.put_view(&mounted).unwrap();
+    let place = store.view_path(&mounted);
+    assert_eq!(fs::read_to_string(place.join(&long)).unwrap(), "x");
+    assert_eq!(fs::read_to_string(place.join("@odd")).unwrap(), "y");
+    let file = found(&depot, &format!("demo/llm@main/{long}")).unwrap();
+    store.put_view(&file).unwrap();
+    assert_eq!(fs::read_to_string(store.view_path(&file)).unwrap(), "x");
+
+    put(&depot, "demo/llm/odd/a", "x");
+    put(&depot, "demo/llm/odd/a%2Fb", "y");
+    let told = store.put_view(&found(&depot, "demo/llm@odd").unwrap()).unwrap_err().to_string();
+    assert!(told.contains("`a` is a file, and others are in a folder of that name"), "{told}");
 }
 
 /// After a kill between the files of a version, no part of it is taken for the version.

@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fs::File,
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -43,6 +43,8 @@ pub(crate) struct Faulty {
     inner: Arc<dyn Disk>,
     fault: Fault,
     count: Arc<Count>,
+    /// A folder that nobody may look into.
+    denied: Option<PathBuf>,
 }
 
 enum Verdict {
@@ -53,7 +55,12 @@ enum Verdict {
 
 impl Faulty {
     pub(crate) fn new(inner: Arc<dyn Disk>, fault: Fault) -> Self {
-        Self { inner, fault, count: Arc::default() }
+        Self { inner, fault, count: Arc::default(), denied: None }
+    }
+
+    /// One that does not let anybody look into a folder.
+    pub(crate) fn denying(inner: Arc<dyn Disk>, folder: PathBuf) -> Self {
+        Self { denied: Some(folder), ..Self::new(inner, Fault::Never) }
     }
 
     /// How many changes there were.
@@ -223,6 +230,9 @@ impl Disk for Faulty {
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         self.look()?;
+        if self.denied.as_deref() == Some(path) {
+            return Err(Errno::ACCESS.into());
+        }
         self.inner.list(path)
     }
 

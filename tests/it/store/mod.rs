@@ -11,4 +11,5 @@ mod parts;
 mod parts_crash;
 mod places;
 mod scrub;
+mod trusted;
 mod web;

@@ -385,3 +385,74 @@ async fn the_command_line_goes_on_after_a_break() {
     assert_eq!(stage.run(&other).await.code, 6, "it is there already");
     assert_eq!(stage.get("/uploads").await.json(), json!({ "items": [] }));
 }
+
+/// A request that broke off unheard is still there: the command line ends it and goes on behind what it
+/// has brought.
+#[tokio::test]
+async fn the_command_line_ends_a_request_that_nobody_sends_any_more() {
+    let stage = Stage::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("weights").display().to_string();
+    let content = "0123456789abcdef".repeat(50_000);
+    std::fs::write(&file, &content).unwrap();
+    let digest = Digest::of_bytes(content.as_bytes());
+    let length = content.len().to_string();
+    let begin = [("upload-complete", "?0"), ("upload-length", length.as_str())];
+    let path = format!("/models/p/a/1/m?sha256={digest}");
+    assert_eq!(stage.ask("PUT", &path, &begin, "").await.status, 201);
+    let place = place(&stage).await;
+    let mut silent = TcpStream::connect(stage.address).await.unwrap();
+    let head = format!(
+        "PATCH {place} HTTP/1.1\r\nhost: localhost\r\n{}: {}\r\nupload-offset: 0\r\nupload-complete: ?1\r\ncontent-length: {length}\r\n\r\n",
+        PART.0, PART.1
+    );
+    silent.write_all(head.as_bytes()).await.unwrap();
+    silent.write_all(&content.as_bytes()[..300_000]).await.unwrap();
+    let part = stage.folder.path().join("models/.store/partial");
+    let came = || {
+        let all = std::fs::read_dir(&part).unwrap().map(|entry| entry.unwrap().path());
+        let mut all = all.filter(|path| path.extension().is_some_and(|end| end == "part"));
+        all.next().map_or(0, |path| std::fs::metadata(path).unwrap().len())
+    };
+    for _ in 0..600 {
+        if 0 < came() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let push = ["models", "push", &file, "p/a/1/m", "--resumable"];
+    let pushed = stage.run(&push).await;
+    assert_eq!(pushed.code, 0, "{pushed:?}");
+    assert!(!pushed.out.starts_with("goes on at 0"), "{pushed:?}");
+    let info = stage.get("/models/p/a/1/m/info").await.json();
+    assert_eq!(info["sha256"], digest.as_str());
+    drop(silent);
+}
+
+/// Of those that wait for an upload, only the last goes on.
+#[tokio::test]
+async fn who_wants_an_upload_ends_those_that_wait_for_it_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let depot = Depot::new(Settings::new(folder.path().join("models")));
+    let store = depot.store().unwrap();
+    let key = berth::store::Key::new("p", "a", "1", "m").unwrap();
+    let order = berth::store::Order::new(key);
+    let now = berth::clock::Clock::System.now();
+    let partial = store.begin_partial(("one", None), order, None, now).unwrap();
+    let patience = Duration::from_secs(60);
+    let first = partial.claim(patience).await.unwrap();
+    let waiting = |partial: &std::sync::Arc<berth::store::Partial>| {
+        let partial = std::sync::Arc::clone(partial);
+        tokio::spawn(async move { partial.claim(patience).await.unwrap() })
+    };
+    let second = waiting(&partial);
+    first.wanted.cancelled().await;
+    tokio::task::yield_now().await;
+    let third = waiting(&partial);
+    tokio::task::yield_now().await;
+    drop(first);
+    let second = second.await.unwrap();
+    tokio::time::timeout(patience, second.wanted.cancelled()).await.expect("it goes on");
+    drop(second);
+    assert!(!third.await.unwrap().wanted.is_cancelled());
+}

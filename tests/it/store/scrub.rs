@@ -16,7 +16,7 @@ use super::inspection::open;
 use crate::api::stage::Stage;
 
 /// Changes one byte of a file, as a disk does it: nothing else is different.
-fn rot(path: &Path) {
+pub(super) fn rot(path: &Path) {
     let before = fs::metadata(path).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();

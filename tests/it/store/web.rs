@@ -397,7 +397,10 @@ async fn what_was_deleted_comes_back_until_it_is_swept() {
     assert_eq!(stage.get("/models/p/a/1/m").await.body, "content");
     assert_eq!(stage.ask("POST", &path, &[], "").await.status, 404);
     let swept = stage.ask("POST", "/api/v1/models/gc?dryRun=true", &[], "").await.json();
-    assert_eq!(swept, json!({ "dryRun": true, "trashed": 0, "blobs": 0, "bytes": 0 }));
+    assert_eq!(
+        swept,
+        json!({ "dryRun": true, "trashed": 0, "blobs": 0, "bytes": 0, "historyBytes": 0 })
+    );
 }
 
 #[tokio::test]
