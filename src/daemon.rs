@@ -49,7 +49,7 @@ use crate::queue::Queue;
 use crate::reconcile::{Devices, Memory, Observer, Reconciler, Times};
 use crate::record::{LeaseFigures, Record, keeper::Keeper, ledger::Ledger};
 use crate::scan;
-use crate::secret::Secrets;
+use crate::secret::{self, Secrets};
 use crate::server::{Compat, Figures, Parts, Server};
 use crate::source::Source;
 use crate::state::{ContainerId, Desired, Policy};
@@ -217,6 +217,10 @@ impl Daemon {
         Writer::new(record, desired, &policy.network, workspaces, folder.to_owned())
     }
 
+    fn book(&self) -> Arc<secret::Book> {
+        Arc::clone(&self.reconciler.book)
+    }
+
     fn scans(&self) -> Option<Arc<scan::Book>> {
         self.reconciler.scans.clone()
     }
@@ -302,14 +306,14 @@ pub async fn run(config: Config) -> Result<(), Error> {
         compat: compat(&config, hands, Arc::clone(&ledger)),
         workspaces: config.workspaces.clone(),
         models: Arc::clone(&models),
+        book: daemon.book(),
         resync: config.resync,
         version: VERSION.to_owned(),
         schema: manifest::schema,
     };
     let log = Arc::new(crate::audit::Log::new(&config.state_dir));
     let server = Server::bind(access::settings(&config, &log), parts).await?;
-    announce(&config, &server);
-    systemd::begin(daemon.record(), &stop);
+    announce(&config, &server, (daemon.record(), &stop));
     // It ends last: what the last passes and answers change is written, too.
     let is_over = CancellationToken::new();
     let keeping = tokio::spawn(Keeper::new(folder, ledger).run(is_over.clone()));
@@ -344,7 +348,13 @@ fn roots(config: &Config) -> Roots {
     Roots { proc, cgroup, ..Roots::default() }
 }
 
-fn announce(config: &Config, server: &Server) {
+/// Says that Berth runs, to people and to systemd.
+fn announce(config: &Config, server: &Server, (record, stop): (Arc<Record>, &CancellationToken)) {
+    if !host::is_memory_kept() {
+        tracing::warn!(
+            "a crash may leave a dump of memory, secrets included: the kernel does not let it be forbidden"
+        );
+    }
     let fingerprint = server.fingerprint();
     let scheme = if fingerprint.is_some() { "https" } else { "http" };
     tracing::info!(
@@ -357,6 +367,7 @@ fn announce(config: &Config, server: &Server) {
         publish = ?config.publish,
         "berth is running"
     );
+    systemd::begin(record, stop);
 }
 
 /// Where the manifests come from, for people.

@@ -1,6 +1,11 @@
 //! What the host says: who listens on its ports, and whether Berth itself runs in a container.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, io, path::Path};
+
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, dumpable_behavior, getrlimit, set_dumpable_behavior,
+    setrlimit,
+};
 
 use crate::model::Protocol;
 use crate::state::{ContainerId, HostPort};
@@ -48,6 +53,25 @@ pub fn name_for_itself() -> String {
     let named = ["/etc/machine-id", "/proc/sys/kernel/hostname"];
     let read = |path: &&str| Some(fs::read_to_string(path).ok()?.trim().to_owned());
     named.iter().filter_map(read).find(|name| !name.is_empty()).unwrap_or_default()
+}
+
+/// Keeps what is in this process's memory from being written by the kernel when it crashes, and
+/// from being read by other programs of the same user.
+///
+/// # Errors
+/// What the kernel said.
+pub fn keep_memory() -> io::Result<()> {
+    // Programs that the kernel hands a dump to are given it whatever this limit is; the second call
+    // ends that, until this process starts another program, which inherits the limit alone.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none)?;
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+/// Whether that was done.
+pub fn is_memory_kept() -> bool {
+    let is_kept = |behavior| matches!(behavior, DumpableBehavior::NotDumpable);
+    dumpable_behavior().is_ok_and(is_kept) && getrlimit(Resource::Core).current == Some(0)
 }
 
 /// How many bytes may still be written to the disk of `path`; none when nobody can tell.
@@ -165,6 +189,15 @@ mod tests {
             (container_of(folder.path(), 78), process_name(folder.path(), 78)),
             (None, None)
         );
+    }
+
+    #[test]
+    fn no_dump_of_memory_is_left() {
+        keep_memory().unwrap();
+        assert!(is_memory_kept());
+        let limits = fs::read_to_string("/proc/self/limits").unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(line.split_whitespace().filter(|word| *word == "0").count(), 2, "{line}");
     }
 
     #[test]

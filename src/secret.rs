@@ -20,6 +20,7 @@ mod files;
 mod mint;
 mod seal;
 mod tool;
+mod veil;
 
 use std::{
     collections::BTreeMap,
@@ -35,6 +36,7 @@ pub use book::{Book, Given, Settings, variable_of};
 pub use files::usual_folder;
 pub use mint::Mint;
 pub use tool::Tools;
+pub use veil::{VEILED_MIN, Veil, Veiled};
 
 /// The key of a secret that is one plain file.
 pub const VALUE: &str = "value";

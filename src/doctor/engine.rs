@@ -1,15 +1,17 @@
 //! The engine: whether it can be reached, and how it is set up.
 
-use std::{io::ErrorKind, os::unix::net::UnixStream, sync::Arc};
+use std::{collections::BTreeMap, io::ErrorKind, os::unix::net::UnixStream, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::{Check, Finding, Group, Place, blocking, check};
+use crate::engine::escapes::{self, AS_OF};
 
 pub(super) const CHECKS: &[Check] = &[
     check(Group::Docker, "socket", "doctor.reachable", socket),
     check(Group::Docker, "version", "doctor.engine", version),
+    check(Group::Docker, "known ways out", "doctor.escapes", escapes),
     check(Group::Docker, "rights of the daemon", "doctor.rootless", rootless),
     check(Group::Docker, "storage", "doctor.storage", storage),
     check(Group::Docker, "restart of the daemon", "doctor.live-restore", live_restore),
@@ -98,6 +100,42 @@ fn version(place: Arc<Place>) -> BoxFuture<'static, Finding> {
             _ => Finding::good(evidence),
         }
     })
+}
+
+/// What is published of the versions of the engine and its parts.
+fn escapes(place: Arc<Place>) -> BoxFuture<'static, Finding> {
+    Box::pin(async move {
+        let Some(engine) = &place.engine else {
+            return Finding::skipped("the engine can't be reached");
+        };
+        match engine.parts().await {
+            Ok(parts) => judge(&parts),
+            Err(error) => Finding::skipped(format!("the engine does not say: {error}")),
+        }
+    })
+}
+
+fn judge(parts: &BTreeMap<String, String>) -> Finding {
+    let versions: Vec<_> = escapes::PARTS
+        .iter()
+        .filter_map(|part| Some(format!("{part} {}", parts.get(*part)?)))
+        .collect();
+    let table = format!("publications up to {AS_OF}");
+    if versions.is_empty() {
+        return Finding::skipped(format!("this engine does not name its parts ({table})"));
+    }
+    let (versions, open) = (versions.join(", "), escapes::open(parts));
+    let ids: Vec<_> = open.iter().map(|escape| escape.id).collect();
+    if ids.is_empty() {
+        return Finding::good(format!("{versions}: none is known ({table})"));
+    }
+    let maybe = if open.iter().any(|escape| escape.may_be_patched) {
+        "; a distribution may have closed them under the old number"
+    } else {
+        ""
+    };
+    let fix = "newer versions; `knownEscapes` of /api/v1/capacity names those that close each";
+    Finding::warning(format!("{versions}: {} ({table}){maybe}", ids.join(", ")), fix)
 }
 
 fn rootless(place: Arc<Place>) -> BoxFuture<'static, Finding> {
@@ -214,4 +252,31 @@ fn proxy(place: Arc<Place>) -> BoxFuture<'static, Finding> {
             ),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Outcome;
+
+    #[test]
+    fn known_ways_out_are_told_with_the_date_of_what_is_known() {
+        let judged = |engine: &str, runc: &str| {
+            let parts = [("Engine", engine), ("runc", runc), ("docker-init", "0.19.0")];
+            let parts = parts.map(|(name, version)| (name.to_owned(), version.to_owned()));
+            judge(&parts.into())
+        };
+        let old = judged("20.10.24+dfsg1", "1.1.5+ds1");
+        assert_eq!(old.outcome, Outcome::Warning);
+        assert!(old.evidence.contains("CVE-2024-21626"), "{}", old.evidence);
+        assert!(old.evidence.contains("may have closed"), "{}", old.evidence);
+        let new = judged("99.0.0", "99.0.0");
+        assert_eq!(new.outcome, Outcome::Good);
+        assert!(new.evidence.starts_with("Engine 99.0.0, runc 99.0.0: "), "{}", new.evidence);
+        let silent = judge(&BTreeMap::new());
+        assert_eq!(silent.outcome, Outcome::Skipped);
+        for told in [old, new, silent] {
+            assert!(told.evidence.contains(AS_OF), "{}", told.evidence);
+        }
+    }
 }

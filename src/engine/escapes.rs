@@ -33,6 +33,8 @@ const CONTAINERD: &str = "containerd";
 const RUNC: &str = "runc";
 /// NVIDIA's toolkit, which gives GPUs to containers.
 pub const TOOLKIT: &str = "nvidia-container-toolkit";
+/// The parts that engines name.
+pub const PARTS: [&str; 3] = [ENGINE, CONTAINERD, RUNC];
 /// Up to when publications were looked through.
 pub const AS_OF: &str = "2026-07-31";
 /// The fix of the three of May 2026, which open where somebody copies files into or out of a container.

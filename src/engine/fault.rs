@@ -20,6 +20,7 @@ use super::{
 };
 use crate::model::{ImageRef, PortBinding};
 use crate::scan;
+use crate::secret::Value;
 use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
 
 /// How many observations are kept to be shown again.
@@ -71,7 +72,14 @@ impl Occurrence {
     pub fn is_change(&self) -> bool {
         !matches!(
             self.kind,
-            "describe" | "observe" | "inspect" | "exec" | "events" | "logs" | "ports_of"
+            "describe"
+                | "observe"
+                | "inspect"
+                | "exec"
+                | "events"
+                | "logs"
+                | "ports_of"
+                | "secrets_of"
         )
     }
 }
@@ -393,6 +401,10 @@ impl Engine for Faulty {
         id: &'a ContainerId,
     ) -> BoxFuture<'a, Result<Vec<PortBinding>, Error>> {
         Box::pin(self.around("ports_of", self.inner.ports_of(id)))
+    }
+
+    fn secrets_of<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Vec<Value>, Error>> {
+        Box::pin(self.around("secrets_of", self.inner.secrets_of(id)))
     }
 
     fn exec<'a>(

@@ -33,7 +33,7 @@ pub use hands::{Deed, Exposed, Hands, Load};
 use crate::model::{ImageRef, PortBinding, Reason, Timestamp};
 use crate::plan::{Call, Recipe};
 use crate::scan;
-use crate::secret::Given;
+use crate::secret::{Given, Value};
 use crate::state::{CacheRecord, ContainerId, Detail, GpuHold, GpuWays, World};
 pub use hint::Hint;
 
@@ -127,6 +127,13 @@ pub trait Engine: Send + Sync + 'static {
         &'a self,
         id: &'a ContainerId,
     ) -> BoxFuture<'a, Result<Vec<PortBinding>, Error>> {
+        let _ = id;
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// The values that a container was given as secrets, in variables: to keep them from being
+    /// shown. None when it is gone.
+    fn secrets_of<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Vec<Value>, Error>> {
         let _ = id;
         Box::pin(std::future::ready(Ok(Vec::new())))
     }

@@ -22,10 +22,10 @@ use super::{
     twins::{Held, Twins, from_twin},
 };
 use crate::clock::Clock;
-use crate::engine::{BuildExtras, BuildRequest, BuildSecret, Engine};
+use crate::engine::{BuildExtras, BuildRequest, BuildSecret, Engine, LogSink};
 use crate::model::{AppName, Reason};
 use crate::plan::{Recipe, Trace, Twin, Work};
-use crate::secret::{self, Book, Secrets};
+use crate::secret::{self, Book, Secrets, Veil};
 use crate::state::{Checkout, RunningWork, WorkKind};
 use crate::store::Depot;
 use crate::workspace::{self, BuildLog, News, Seen, Workspace, context::ContextLimits};
@@ -478,6 +478,9 @@ impl Jobs {
             })?;
         let environment = self.settings.build_environment.clone();
         let secrets = self.secrets_of(recipe)?;
+        let veil =
+            Arc::new(Veil::new(secrets.iter().map(|it| secret::Value::new(it.value.clone()))));
+        let log = veiled(log, &veil);
         let (sink, writer) =
             Steps::begin(&self.workspace.steps_dir(), &recipe.app, self.clock.now());
         let (wants, under) = (context.wants.clone(), self.cache.begin(&self.clock));
@@ -489,7 +492,7 @@ impl Jobs {
         let request = BuildRequest { recipe, instance, dockerfile, context, log, extras };
         let built = self.engine.build(request).await;
         writer.end(built.is_ok()).await;
-        built.map_err(|error| failed(error.to_string()))
+        built.map_err(|error| failed(veil.hide(&error.to_string())))
     }
 
     /// The values of the secrets that a build sees, read now (fault G16).
@@ -515,6 +518,23 @@ impl Jobs {
     }
 }
 
+/// A log that `log` gets without the values of the build's secrets, where it sees any.
+fn veiled(log: LogSink, veil: &Arc<Veil>) -> LogSink {
+    if veil.is_empty() {
+        return log;
+    }
+    let (sink, mut lines) = mpsc::channel::<String>(LOG_LINES_WAITING);
+    let veil = Arc::clone(veil);
+    tokio::spawn(async move {
+        while let Some(line) = lines.recv().await {
+            if log.send(veil.hide(&line)).await.is_err() {
+                return;
+            }
+        }
+    });
+    sink
+}
+
 /// Takes the lines of a log: all into the file, the last one as progress.
 async fn keep_log(
     mut lines: mpsc::Receiver<String>,
@@ -528,5 +548,22 @@ async fn keep_log(
         if !line.trim().is_empty() {
             *progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_build_is_logged_without_its_secrets() {
+        let (log, mut lines) = mpsc::channel(4);
+        let veil = Arc::new(Veil::new([secret::Value::new("hunter2\n")]));
+        let sink = veiled(log, &veil);
+        sink.send("pip install --index https://me:hunter2@host".to_owned()).await.unwrap();
+        drop(sink);
+        let line = lines.recv().await;
+        assert_eq!(line.as_deref(), Some("pip install --index https://me:***@host"));
+        assert!(lines.recv().await.is_none(), "the log must end with the build");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ContainerSpec, Input, Refusal, Sealed, Shape, models, services};
+use super::{ContainerSpec, Input, Refusal, Sealed, Shape, models, services, step::SECRET_FIELD};
 use crate::model::{
     App, Digest, Mount, MountSource, MountedModel, Profile, Reason, SecretRef, SpecHash,
 };
@@ -237,7 +237,7 @@ pub(super) fn fields(shape: &Shape) -> BTreeMap<String, String> {
 
 /// The field of a secret: paths may hold what separates the fields of a label.
 pub(super) fn secret_field(target: &str) -> String {
-    format!("secret.{}", legal(target))
+    format!("{SECRET_FIELD}{}", legal(target))
 }
 
 /// The field of a stored model.

@@ -11,6 +11,9 @@ use crate::model::{
 };
 use crate::state::{BaseImage, ContainerId, WorkKind};
 
+/// How fields of a container's label begin that are about secrets.
+pub(super) const SECRET_FIELD: &str = "secret.";
+
 /// One step, with its cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedStep {
@@ -284,5 +287,10 @@ impl Sealed {
     /// The variable that `target` stands for; none when it is a path.
     pub fn variable(target: &str) -> Option<&str> {
         target.strip_prefix("env.")
+    }
+
+    /// The variable that a field of a container's label is about; none when it is about no secret.
+    pub fn variable_of_field(field: &str) -> Option<&str> {
+        field.strip_prefix(SECRET_FIELD).and_then(Self::variable)
     }
 }

@@ -179,6 +179,11 @@ impl Book {
         Ok(given)
     }
 
+    /// The values that lie in files for an app's containers.
+    pub fn in_files(&self, app: &AppName) -> Vec<Value> {
+        self.inner.as_ref().map(|inner| inner.files.values(app)).unwrap_or_default()
+    }
+
     /// Removes an app's files but those that are used.
     pub fn keep(&self, app: &AppName, sealed: &BTreeMap<String, Sealed>) {
         if let Some(inner) = &self.inner {

@@ -96,6 +96,12 @@ impl Files {
         ))
     }
 
+    /// The values that lie there for an app, those of containers before the present one included.
+    pub(super) fn values(&self, app: &AppName) -> Vec<Value> {
+        let entries = fs::read_dir(self.folder.join(app.as_str())).into_iter().flatten().flatten();
+        entries.filter_map(|entry| fs::read(entry.path()).ok()).map(Value::new).collect()
+    }
+
     /// Removes an app's files but those with these seals.
     pub(super) fn keep(&self, app: &AppName, seals: &BTreeSet<String>) {
         let folder = self.folder.join(app.as_str());
@@ -140,6 +146,9 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o400);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
         assert_eq!(fs::read(&path).unwrap(), b"x");
+        let mut values = files.values(&app());
+        values.sort_by(|a, b| a.bytes().cmp(b.bytes()));
+        assert_eq!(values, [Value::new("x"), Value::new("y")]);
         files.keep(&app(), &["bb".to_owned()].into());
         assert!(!path.exists() && files.path(&app(), "bb").exists());
         files.keep(&app(), &BTreeSet::new());

@@ -1,7 +1,8 @@
 //! `?dryRun=true`: what would come of a change, as plans, and nothing changed.
 //!
 //! # Guarantees
-//! A route that does not know of it refuses it: nobody who only wants to look changes something.
+//! What can't be tried is named here with the reason, and refuses it: nobody who only wants to look
+//! changes something. Every other change knows of it; a test walks the table.
 
 use axum::{
     Json,
@@ -21,37 +22,24 @@ use super::{
 use crate::plan::Plan;
 use crate::record::{Command, LeaseOrder, Supposed};
 
-/// The changes that can be tried, by method and path.
-const KNOWN: &[(&str, &str)] = &[
-    ("POST", "/api/v1/apps"),
-    ("PUT", "/api/v1/apps/{name}"),
-    ("PATCH", "/api/v1/apps/{name}"),
-    ("DELETE", "/api/v1/apps/{name}"),
-    ("POST", "/api/v1/apps/{name}/start"),
-    ("POST", "/api/v1/apps/{name}/stop"),
-    ("POST", "/api/v1/apps/{name}/restart"),
-    ("POST", "/api/v1/apps/{name}/install"),
-    ("POST", "/api/v1/apps/{name}/rebuild"),
-    ("POST", "/api/v1/apps/{name}/reconcile"),
-    ("POST", "/api/v1/apps/{name}/undo"),
-    ("POST", "/api/v1/gpus/leases"),
-    ("POST", "/api/v1/gpus/leases/{id}/renew"),
-    ("DELETE", "/api/v1/gpus/leases/{id}"),
-    ("POST", "/api/v1/images/gc"),
-    ("POST", "/api/v1/gc"),
-    ("POST", "/api/v1/notifications/test"),
-    ("POST", "/api/v1/models/trash/{id}/restore"),
-    ("POST", "/api/v1/models/gc"),
-    ("POST", "/api/v1/models/verify/{project}/{app}/{version}/{model}"),
-    ("POST", "/api/v1/models/pull"),
-    ("POST", "/api/v1/confirm"),
-    ("POST", "/api/v1/rescan"),
-    ("POST", "/api/v1/hooks/git"),
-    ("POST", "/containers/create"),
-    ("POST", "/containers/{id}/start"),
-    ("POST", "/containers/{id}/stop"),
-    ("DELETE", "/containers/{id}"),
+/// The changes that can't be tried, by method and how their paths begin, and why.
+const NONE: &[(&str, &str, &str)] = &[
+    ("POST", "/sign-in", "a session begins or it does not; there is nothing to plan"),
+    ("POST", "/sign-out", "a session ends; there is nothing to plan"),
+    ("POST", "/ui/", "the page shows what would come of a change before it asks for it"),
+    ("POST", "/api/repos/", HUB),
+    ("DELETE", "/api/repos/", HUB),
+    ("POST", "/api/models/{ns}/", HUB),
+    ("PUT", "/api/models/{ns}/", HUB),
+    ("DELETE", "/api/models/{ns}/", HUB),
+    ("POST", "/api/validate-yaml", HUB),
+    ("POST", "/{ns}/", HUB),
+    ("PUT", "/_lfs/", HUB),
+    ("POST", "/_lfs/", HUB),
+    ("POST", "/xet/", HUB),
 ];
+const HUB: &str = "a step of the Hub's protocol, whose next step needs what this one has done; \
+                   the routes below /models try the same changes";
 
 /// Whether a change is only tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +53,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Dry {
     }
 }
 
-/// Whether a change can be tried.
+/// Whether a route is a change that can be tried.
 pub(super) fn is_known(method: &str, path: &str) -> bool {
-    KNOWN.contains(&(method, path))
+    !["GET", "HEAD"].contains(&method) && why_not(method, path).is_none()
+}
+
+/// Why a change can't be tried; none when it can be.
+pub fn why_not(method: &str, path: &str) -> Option<&'static str> {
+    let mut none = NONE.iter().filter(|(of, start, _)| *of == method && path.starts_with(start));
+    none.next().map(|(_, _, why)| *why)
 }
 
 /// Whether a part of a query is the flag.
@@ -87,10 +81,8 @@ pub(super) fn asked(
         is_dry |= flag("dryRun", Some(pair.split_once('=').map_or("", |(_, value)| value)))?;
     }
     let Some(path) = matched.filter(|_| is_dry) else { return Ok(Dry(is_dry)) };
-    if method.is_safe() || is_known(method.as_str(), family::bare(path)) {
-        return Ok(Dry(true));
-    }
-    let detail = format!("{method} {path} can't be tried, and was not done");
+    let Some(why) = why_not(method.as_str(), family::bare(path)) else { return Ok(Dry(true)) };
+    let detail = format!("{method} {path} can't be tried, and was not done: {why}");
     let status = StatusCode::BAD_REQUEST;
     Err(Problem::new(status, "request.no-dry-run", "It can't be tried", detail))
 }
@@ -170,7 +162,7 @@ mod tests {
     #[test]
     fn only_known_changes_are_tried_and_no_other_is_done_instead() {
         let ask = |path, query| asked(&Method::POST, Some(path), query).map_err(|_| ());
-        let (known, other) = ("/api/v1/rescan", "/models/upload");
+        let (known, other) = ("/api/v1/rescan", "/sign-out");
         assert_eq!(ask(known, Some("dryRun=true")), Ok(Dry(true)));
         assert_eq!(ask(known, Some("a=b&dryRun")), Ok(Dry(true)));
         assert_eq!(ask(known, Some("dryRun=false")), Ok(Dry(false)));
@@ -178,6 +170,9 @@ mod tests {
         assert_eq!(ask(known, Some("dryRun=maybe")), Err(()));
         assert_eq!(ask("/containers/{id}/stop/", Some("dryRun=1")), Ok(Dry(true)));
         assert_eq!(ask(other, Some("dryRun=1")), Err(()));
+        assert_eq!(ask("/hf/api/models/{ns}/{name}/commit/{rev}", Some("dryRun")), Err(()));
         assert_eq!(ask(other, Some("dryRun=false")), Ok(Dry(false)));
+        let looked = asked(&Method::GET, Some("/ui/plan"), Some("dryRun")).map_err(|_| ());
+        assert_eq!(looked, Ok(Dry(true)));
     }
 }

@@ -1,35 +1,34 @@
 //! What an app writes, and what its build wrote.
 
-use std::{
-    convert::Infallible,
-    io::{self, SeekFrom},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+mod build;
+mod events;
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
     extract::State,
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
 };
-use futures_util::{Stream, StreamExt as _, future, stream};
-use serde::Deserialize;
-use tokio::{
-    fs::File,
-    io::{AsyncReadExt as _, AsyncSeekExt as _},
+use futures_util::{
+    Stream, StreamExt as _, future,
+    stream::{self, BoxStream},
 };
+use serde::Deserialize;
 
 use super::{
     Shared,
     problem::Problem,
-    request::{Asked, Named, flag},
+    request::{Asked, Named, flag, wants},
     stream::slot,
 };
-use crate::engine::LogOptions;
+use crate::engine::{Error, LogOptions};
 use crate::model::{AppName, Timestamp, parse_duration};
+use crate::secret::{Veil, Veiled};
 use crate::state::ContainerId;
+use build::{FileId, Reader, Start};
+use events::{Mark, Wanted};
 
 /// How many lines are shown when nothing is said.
 const TAIL_USUAL: u64 = 1000;
@@ -37,12 +36,21 @@ const TAIL_USUAL: u64 = 1000;
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// What is said where it was cut.
 const OVER: &str = "\n[berth: the log goes on; ask for less of it with `tail` or `since`]\n";
-/// What is said where a build's log begins later than it should.
-const CUT: &str = "[berth: the log is longer; this is its end]\n";
-/// How much of a build's log is searched for its last lines.
-const BUILD_READ_MAX: u64 = 4 * 1024 * 1024;
-/// How often a build's log is looked at while it is followed.
-const BUILD_LOOK: Duration = Duration::from_millis(250);
+/// What a client asks for that wants events.
+const EVENTS: &str = "text/event-stream";
+
+/// What comes of a log.
+#[derive(Debug)]
+enum Taken {
+    /// Bytes of it.
+    Part(Bytes),
+    /// From here on it is this file, from this byte on.
+    Begins(FileId, u64),
+    /// Something is missing here, or is another one.
+    Gap(&'static str),
+    /// It can't be read any more.
+    Failed(String),
+}
 
 /// What the query may say.
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
@@ -53,7 +61,7 @@ pub(super) struct Query {
     follow: Option<String>,
     /// How many of the last lines, or `all`. Default: 1000.
     tail: Option<String>,
-    /// From when on: a time, or how long ago.
+    /// From when on: a time, how long ago, or the id of an event.
     since: Option<String>,
     /// Which log: the app's (default) or its last build's.
     #[schemars(extend("enum" = ["app", "build"]))]
@@ -66,9 +74,43 @@ pub(super) struct Query {
     timestamps: Option<String>,
 }
 
-/// Where the log of an app's last build is.
-fn build_log_path(workspaces: &Path, name: &AppName) -> PathBuf {
-    workspaces.join(name.as_str()).join(".berth").join("build.log")
+/// How a log is wanted.
+struct Wish {
+    options: LogOptions,
+    /// Whether as events, and after which one.
+    is_stream: bool,
+    after: Option<Mark>,
+}
+
+impl Wish {
+    fn read(query: &Query, headers: &HeaderMap, now: Timestamp) -> Result<Self, Problem> {
+        let is_stream = wants(headers, EVENTS);
+        let last = headers.get("last-event-id").filter(|_| is_stream);
+        let last = last.map(|id| id.to_str().ok().and_then(Mark::parse).ok_or_else(bad_id));
+        let said = query.since.as_deref();
+        let (after, begins) = match said.and_then(Mark::parse).filter(|_| is_stream) {
+            Some(mark) => (Some(mark), None),
+            None => (None, said.map(|text| since(text, now)).transpose()?),
+        };
+        let after = last.transpose()?.or(after);
+        let options = LogOptions {
+            follow: flag("follow", query.follow.as_deref())?,
+            // Who goes on wants all that was missed.
+            tail: tail(query.tail.as_deref())?.filter(|_| after.is_none()),
+            since: match after {
+                Some(Mark::Line(at, _)) => {
+                    i64::try_from(at / 1_000_000).ok().map(Timestamp::from_millis)
+                }
+                _ => begins,
+            },
+            timestamps: flag("timestamps", query.timestamps.as_deref())?,
+        };
+        Ok(Self { options, is_stream, after })
+    }
+}
+
+fn bad_id() -> Problem {
+    Problem::bad_request("`Last-Event-ID` is the id of an event of this log")
 }
 
 /// `GET /api/v1/apps/{name}/logs`
@@ -76,27 +118,19 @@ pub(super) async fn logs(
     State(shared): State<Arc<Shared>>,
     Named(name): Named,
     Asked(query): Asked<Query>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if shared.parts.record.entry(&name).is_none() {
         return Err(Problem::no_app(name.as_str()));
     }
-    let options = LogOptions {
-        follow: flag("follow", query.follow.as_deref())?,
-        tail: tail(query.tail.as_deref())?,
-        since: query
-            .since
-            .as_deref()
-            .map(|text| since(text, shared.parts.clock.now()))
-            .transpose()?,
-        timestamps: flag("timestamps", query.timestamps.as_deref())?,
-    };
+    let wish = Wish::read(&query, &headers, shared.parts.clock.now())?;
     let is_previous = flag("previous", query.previous.as_deref())?;
     match query.source.as_deref() {
         None | Some("app") => {
             let id = container(&shared, &name, is_previous).await?;
-            of_app(&shared, &name, &id, options).await
+            of_app(&shared, &name, &id, wish).await
         }
-        Some("build") => of_build(&shared, &name, &options).await,
+        Some("build") => of_build(&shared, &name, wish).await,
         Some(_) => Err(Problem::bad_request("`source` is either app or build")),
     }
 }
@@ -145,13 +179,19 @@ async fn container(
 }
 
 async fn of_app(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     name: &AppName,
     id: &ContainerId,
-    options: LogOptions,
+    wish: Wish,
 ) -> Result<Response, Problem> {
+    let Wish { mut options, is_stream, after } = wish;
+    if matches!(after, Some(Mark::Byte(..))) {
+        return Err(bad_id());
+    }
     let slot = if options.follow { Some(slot(shared)?) } else { None };
     let is_followed = options.follow;
+    options.timestamps |= is_stream;
+    let veil = Arc::new(veil(shared, name, id).await?);
     let mut lines = shared.parts.engine.logs(id, options);
     // The first item decides about the status; nothing was sent yet.
     let first = tokio::select! {
@@ -159,16 +199,57 @@ async fn of_app(
         () = tokio::time::sleep(Duration::from_millis(300)), if is_followed => Some(Ok(Bytes::new())),
     };
     let first = first.transpose().map_err(|error| Problem::engine(name, &error))?;
-    let rest = lines.map(move |part| {
+    let taken = |part: Result<Bytes, Error>| match part {
+        Ok(bytes) => Taken::Part(bytes),
+        Err(error) => Taken::Failed(error.to_string()),
+    };
+    let lines = stream::iter(first.map(Taken::Part)).chain(lines.map(taken)).boxed();
+    if is_stream {
+        let wanted = Wanted { lines, veil, after, has_times: true, slot };
+        return Ok(events::answer(shared, wanted));
+    }
+    let bytes = veiled(lines.map(bytes_of), veil).map(move |part| {
         let _holds = &slot;
-        part.unwrap_or_else(|error| Bytes::from(format!("\n[berth: the log ends here: {error}]\n")))
+        part
     });
-    let bytes = stream::iter(first).chain(rest);
     if is_followed {
         let stop = shared.stop.clone().cancelled_owned();
         return Ok(text(bytes.take_until(stop).map(Ok::<_, Infallible>)));
     }
     Ok(text(capped(bytes).map(Ok::<_, Infallible>)))
+}
+
+/// What an app's container must not be seen to print: the secrets that it was given.
+async fn veil(shared: &Shared, name: &AppName, id: &ContainerId) -> Result<Veil, Problem> {
+    let given = shared.parts.engine.secrets_of(id).await;
+    let given = given.map_err(|error| Problem::engine(name, &error))?;
+    Ok(Veil::new(given.into_iter().chain(shared.parts.book.in_files(name))))
+}
+
+/// What flows, without what is hidden.
+fn veiled(
+    parts: impl Stream<Item = Bytes> + Send + 'static,
+    veil: Arc<Veil>,
+) -> BoxStream<'static, Bytes> {
+    let begun = (Box::pin(parts), Some(Veiled::new(veil)));
+    let shown = stream::unfold(begun, |(mut parts, veiled)| async move {
+        let mut veiled = veiled?;
+        Some(match parts.next().await {
+            Some(part) => (veiled.take(part), (parts, Some(veiled))),
+            None => (veiled.end(), (parts, None)),
+        })
+    });
+    shown.boxed()
+}
+
+/// What is sent of a log as a text.
+fn bytes_of(taken: Taken) -> Bytes {
+    match taken {
+        Taken::Part(bytes) => bytes,
+        Taken::Begins(..) => Bytes::new(),
+        Taken::Gap(why) => Bytes::from(format!("[berth: {why}]\n")),
+        Taken::Failed(why) => Bytes::from(format!("\n[berth: the log ends here: {why}]\n")),
+    }
 }
 
 /// At most [`BYTES_MAX`] bytes, and a word when there were more.
@@ -186,81 +267,35 @@ fn capped(bytes: impl Stream<Item = Bytes>) -> impl Stream<Item = Bytes> {
     })
 }
 
-async fn of_build(
-    shared: &Shared,
-    name: &AppName,
-    options: &LogOptions,
-) -> Result<Response, Problem> {
-    let path = build_log_path(&shared.parts.workspaces, name);
-    let slot = if options.follow { Some(slot(shared)?) } else { None };
-    let (first, at) = match last_lines(&path, options.tail).await {
-        Ok(read) => read,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && options.follow => {
-            (Bytes::new(), 0)
-        }
-        Err(_) => {
-            let detail = format!("there is no log of a build of `{name}`");
-            let status = axum::http::StatusCode::NOT_FOUND;
-            return Err(Problem::new(status, "app.no-build-log", "No build log", detail));
-        }
+async fn of_build(shared: &Arc<Shared>, name: &AppName, wish: Wish) -> Result<Response, Problem> {
+    let Wish { options, is_stream, after } = wish;
+    let start = match after {
+        None => Start::Tail(options.tail),
+        Some(Mark::Byte(file, at)) => Start::At(file, at),
+        Some(Mark::Line(..)) => return Err(bad_id()),
     };
-    let first = stream::once(future::ready(first));
-    if slot.is_none() {
-        return Ok(text(first.map(Ok::<_, Infallible>)));
+    let path = build::path(&shared.parts.workspaces, name.as_str());
+    let slot = if options.follow { Some(slot(shared)?) } else { None };
+    let reader = Reader::open(path, start, options.follow).await.map_err(|error| {
+        let detail = match error.kind() {
+            io::ErrorKind::NotFound => format!("there is no log of a build of `{name}`"),
+            _ => format!("the log of the build of `{name}` can't be read: {error}"),
+        };
+        let status = axum::http::StatusCode::NOT_FOUND;
+        Problem::new(status, "app.no-build-log", "No build log", detail)
+    })?;
+    let lines = reader.stream();
+    if is_stream {
+        let veil = Arc::default();
+        let wanted = Wanted { lines, veil, after, has_times: false, slot };
+        return Ok(events::answer(shared, wanted));
     }
-    let grown = stream::unfold((path, at), |(path, at)| async move {
-        tokio::time::sleep(BUILD_LOOK).await;
-        let (part, at) = grown(&path, at).await.unwrap_or((Bytes::new(), at));
-        Some((part, (path, at)))
-    });
-    let grown = grown.filter(|part| future::ready(!part.is_empty())).map(move |part| {
+    let bytes = lines.map(bytes_of).map(move |part| {
         let _holds = &slot;
         part
     });
     let stop = shared.stop.clone().cancelled_owned();
-    Ok(text(first.chain(grown).take_until(stop).map(Ok::<_, Infallible>)))
-}
-
-/// The last lines of a file, and where it ends.
-async fn last_lines(path: &Path, tail: Option<u64>) -> io::Result<(Bytes, u64)> {
-    let mut file = File::open(path).await?;
-    let end = file.metadata().await?.len();
-    let limit = if tail.is_some() { BUILD_READ_MAX } else { BYTES_MAX };
-    file.seek(SeekFrom::Start(end.saturating_sub(limit))).await?;
-    let mut bytes = Vec::new();
-    file.take(limit).read_to_end(&mut bytes).await?;
-    let from = tail.map_or(0, |lines| start_of_last(&bytes, lines));
-    if from == 0 && limit < end {
-        return Ok((cut(&bytes), end));
-    }
-    Ok((Bytes::from(bytes).slice(from..), end))
-}
-
-/// The whole lines of a text whose beginning is not here, and a word about that.
-fn cut(bytes: &[u8]) -> Bytes {
-    let from = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    [CUT.as_bytes(), &bytes[from..]].concat().into()
-}
-
-/// Where the last `lines` lines begin.
-fn start_of_last(bytes: &[u8], lines: u64) -> usize {
-    let body = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let mut ends = body.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
-    match lines.checked_sub(1).map(|skip| usize::try_from(skip).unwrap_or(usize::MAX)) {
-        None => bytes.len(),
-        Some(skip) => ends.nth(skip).map_or(0, |(at, _)| at + 1),
-    }
-}
-
-/// What was added to a file since it ended at `at`; all of it when another took its place.
-async fn grown(path: &Path, at: u64) -> io::Result<(Bytes, u64)> {
-    let mut file = File::open(path).await?;
-    let end = file.metadata().await?.len();
-    let from = if end < at { 0 } else { at };
-    file.seek(SeekFrom::Start(from)).await?;
-    let mut bytes = Vec::new();
-    let read = file.take(BUILD_READ_MAX.min(end - from)).read_to_end(&mut bytes).await?;
-    Ok((bytes.into(), from + u64::try_from(read).unwrap_or(0)))
+    Ok(text(bytes.take_until(stop).map(Ok::<_, Infallible>)))
 }
 
 fn text(parts: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response {
@@ -271,35 +306,6 @@ fn text(parts: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_last_lines_are_whole_lines() {
-        let text = b"one\ntwo\nthree\n";
-        let last = |lines| &text[start_of_last(text, lines)..];
-        assert_eq!(last(0), b"");
-        assert_eq!(last(1), b"three\n");
-        assert_eq!(last(2), b"two\nthree\n");
-        assert_eq!(last(9), text);
-        assert_eq!(&b"a\nb"[start_of_last(b"a\nb", 1)..], b"b");
-    }
-
-    /// Fault H14: what a build writes may be endless, too.
-    #[tokio::test]
-    async fn a_long_log_of_a_build_is_shown_from_a_whole_line_on_and_says_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("build.log");
-        let line = format!("{}\n", "x".repeat(1022));
-        let count = usize::try_from(BYTES_MAX).unwrap() / line.len() + 9;
-        std::fs::write(&path, line.repeat(count)).unwrap();
-        let (all, end) = last_lines(&path, None).await.unwrap();
-        assert_eq!(end, u64::try_from(count * line.len()).unwrap());
-        let rest = all.strip_prefix(CUT.as_bytes()).expect("it does not say that it was cut");
-        assert!(rest.starts_with(b"x") && rest.len() % line.len() == 0, "{}", rest.len());
-        let (few, _) = last_lines(&path, Some(2)).await.unwrap();
-        assert_eq!(few.len(), 2 * line.len());
-        std::fs::write(&path, "short\n").unwrap();
-        assert_eq!(&last_lines(&path, None).await.unwrap().0[..], b"short\n");
-    }
 
     /// Fault H14: what an app writes may be endless.
     #[tokio::test]

@@ -77,6 +77,7 @@ use std::{
 
 pub use access::Access;
 pub use containers::{Compat, Latest};
+pub use dry::why_not as why_not_tried;
 pub use routes::{routes, spelled_routes};
 pub use socket::Socket;
 pub use tls::{CertificateSource, Error as TlsError, Tls};
@@ -94,6 +95,7 @@ use crate::doctor::Place;
 use crate::engine::Engine;
 use crate::forge::{Fetches, Repositories};
 use crate::record::{CommandSender, Record};
+use crate::secret::Book;
 use crate::store::Depot;
 use crate::telemetry::Metrics;
 use crate::usage::History;
@@ -183,6 +185,8 @@ pub struct Parts {
     pub workspaces: PathBuf,
     /// The model store.
     pub models: Arc<Depot>,
+    /// The secrets of apps, which no log shows.
+    pub book: Arc<Book>,
     /// How often everything is looked at.
     pub resync: Duration,
     /// Berth's version.

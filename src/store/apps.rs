@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Key, Query, Store, What, name, resolve::LATEST};
+use super::{Error, Key, Query, Store, What};
 use crate::model::Digest;
 
 /// What is kept of an app.
@@ -42,19 +42,10 @@ impl Store {
         alias: &str,
         version: &str,
     ) -> Result<Option<String>, Error> {
-        let alias = name::version_name(alias)?;
-        if alias == LATEST {
-            return Err(Error::Conflict("`latest` is always the newest version".to_owned()));
-        }
         let _project = self.lock(project);
-        if self.has_version(project, app, &alias) {
-            return Err(Error::Conflict(format!("`{alias}` is a version of this app")));
-        }
-        if !self.has_version(project, app, version) {
-            return Err(Error::Nothing(format!("this app has no version `{version}`")));
-        }
+        let (alias, before) = self.alias_for((project, app), alias, version)?;
         let mut record = self.app(project, app);
-        let before = record.aliases.insert(alias.clone(), version.to_owned());
+        record.aliases.insert(alias.clone(), version.to_owned());
         self.keep(record)?;
         if before.as_deref() != Some(version) {
             self.tell_alias((project, app), alias, (before.as_deref(), Some(version)));
@@ -65,9 +56,9 @@ impl Store {
     /// Removes an alias. What it stood for is answered.
     pub fn remove_alias(&self, (project, app): (&str, &str), alias: &str) -> Result<String, Error> {
         let _project = self.lock(project);
+        let before = self.removable_alias((project, app), alias)?;
         let mut record = self.app(project, app);
-        let before = record.aliases.remove(alias);
-        let before = before.ok_or_else(|| Error::Nothing(format!("no alias is `{alias}`")))?;
+        record.aliases.remove(alias);
         self.keep(record)?;
         self.tell_alias((project, app), alias.to_owned(), (Some(&before), None));
         Ok(before)
@@ -92,16 +83,14 @@ impl Store {
         is_frozen: bool,
     ) -> Result<bool, Error> {
         let _project = self.lock(project);
-        let mut record = self.app(project, app);
-        if is_frozen && !self.has_version(project, app, version) {
-            return Err(Error::Nothing(format!("this app has no version `{version}`")));
-        }
-        let is_new = if is_frozen {
-            record.frozen.insert(version.to_owned())
-        } else {
-            record.frozen.remove(version)
-        };
+        let is_new = self.freezable((project, app), version, is_frozen)?;
         if is_new {
+            let mut record = self.app(project, app);
+            if is_frozen {
+                record.frozen.insert(version.to_owned());
+            } else {
+                record.frozen.remove(version);
+            }
             self.keep(record)?;
         }
         Ok(is_new)
@@ -125,7 +114,7 @@ impl Store {
         Ok(())
     }
 
-    fn has_version(&self, project: &str, app: &str, version: &str) -> bool {
+    pub(super) fn has_version(&self, project: &str, app: &str, version: &str) -> bool {
         let [project, app, version] = [project, app, version].map(|name| Some(name.to_owned()));
         let query = Query { project, app, version, limit: Some(1), ..Query::default() };
         0 < self.list(&query).total

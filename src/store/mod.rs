@@ -47,6 +47,7 @@ mod room;
 mod scan;
 mod scrub;
 mod trash;
+mod tried;
 mod version;
 mod view;
 mod whole;
@@ -86,6 +87,7 @@ pub use reports::Inspected;
 pub use resolve::Resolved;
 pub use scrub::{Found, Pace, Progress};
 pub use trash::{Swept, Trashed};
+pub use tried::Tried;
 pub use view::{View, below};
 
 use tokio::sync::broadcast;

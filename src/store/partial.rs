@@ -248,6 +248,26 @@ impl Store {
         length: Option<u64>,
         now: Timestamp,
     ) -> Result<Arc<Partial>, Error> {
+        self.check_begin(&order, length)?;
+        let hash = frozen(&Sha256::new());
+        let expires = now + self.settings.upload_ttl;
+        let (offset, is_whole, done) = (0, false, None);
+        let kept = Kept { order, length, offset, is_whole, done, expires, metadata, hash };
+        let failed = || Error::disk("the upload can't be begun");
+        let part = self.part(id);
+        drop(self.disk.grow(&part, 0).map_err(failed())?);
+        if let Err(error) = self.write_partial(id, &kept) {
+            let _ = self.disk.remove_file(&part);
+            return Err(failed()(error));
+        }
+        let partial = Partial::new(id.to_owned(), kept);
+        self.partials().insert(id.to_owned(), Arc::clone(&partial));
+        self.count_partials();
+        Ok(partial)
+    }
+
+    /// Whether an upload may begin now that will be so long.
+    pub fn check_begin(&self, order: &Order, length: Option<u64>) -> Result<(), Error> {
         let key = &order.key;
         self.admit(key, &order.require, length)?;
         self.check_ending(key, &order.about)?;
@@ -266,24 +286,7 @@ impl Store {
         if self.settings.partial_max <= count {
             return Err(Error::Busy("as many uploads are open as may be; try later".to_owned()));
         }
-        if let Some(length) = length {
-            self.check_room(key, length.saturating_add(reserved))?;
-        }
-        let hash = frozen(&Sha256::new());
-        let expires = now + self.settings.upload_ttl;
-        let (offset, is_whole, done) = (0, false, None);
-        let kept = Kept { order, length, offset, is_whole, done, expires, metadata, hash };
-        let failed = || Error::disk("the upload can't be begun");
-        let part = self.part(id);
-        drop(self.disk.grow(&part, 0).map_err(failed())?);
-        if let Err(error) = self.write_partial(id, &kept) {
-            let _ = self.disk.remove_file(&part);
-            return Err(failed()(error));
-        }
-        let partial = Partial::new(id.to_owned(), kept);
-        self.partials().insert(id.to_owned(), Arc::clone(&partial));
-        self.count_partials();
-        Ok(partial)
+        length.map_or(Ok(()), |length| self.check_room(key, length.saturating_add(reserved)))
     }
 
     /// Says how long an upload will be; with `is_whole`, that no more will come.

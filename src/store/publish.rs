@@ -13,7 +13,6 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use md5::Digest as _;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +22,7 @@ use super::{
     entry::{About, Entry, metadata},
     make,
     name::Key,
+    tried::check_md5,
     version,
 };
 use crate::model::{Digest, Timestamp};
@@ -91,12 +91,7 @@ impl Upload {
     /// Makes a model of it.
     pub fn finish(self, order: &Order, now: Timestamp) -> Result<Stored, Error> {
         let store = Arc::clone(&self.store);
-        if let Some(md5) = self.md5.clone()
-            && order.md5.is_some_and(|wanted| md5.finalize()[..] != wanted)
-        {
-            let detail = "the content is not what was announced: its MD5 is another".to_owned();
-            return Err(Error::Digest(detail));
-        }
+        check_md5(self.md5.clone(), order)?;
         let (temp, size, digest) = self.close();
         store.publish_part(temp, (size, digest), order, now)
     }
@@ -111,11 +106,7 @@ impl Store {
         order: &Order,
         now: Timestamp,
     ) -> Result<Stored, Error> {
-        if let Some(other) = order.expected.iter().find(|expected| **expected != digest) {
-            return Err(Error::Digest(format!(
-                "the content is not what was announced: its sha256 is {digest}, not {other}"
-            )));
-        }
+        order.check_digest(&digest)?;
         temp.sync().map_err(Error::disk("the content can't be kept"))?;
         let stored = self.publish(&mut *temp, (size, digest), order, now)?;
         let figures = self.figures();
@@ -148,7 +139,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Stored, Error> {
         let key = &order.key;
-        self.vet(temp, (size, &digest), order)?;
+        self.vet(temp, (size, &digest), order, true)?;
         let document = metadata(key, &order.about, (size, &digest), now);
         let text = serde_json::to_vec_pretty(&document).unwrap_or_default();
         let failed = Error::disk("the model can't be stored");
@@ -244,11 +235,7 @@ impl Store {
         size: u64,
     ) -> Result<(Arc<Entry>, Option<Arc<Entry>>), Error> {
         let key = &order.key;
-        let before = self.index.get(key);
-        order.require.check(before.as_deref())?;
-        self.check_mutable(key, before.is_some())?;
-        self.check_alias(key)?;
-        self.check_room(key, size)?;
+        let before = self.placeable(order, size)?;
         let failed = |error| Error::disk("the model can't be stored")(error);
         let target = match &before {
             Some(before) => before.folder.clone(),

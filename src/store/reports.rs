@@ -200,12 +200,13 @@ impl Store {
     }
 
     /// Whether a content may become this model; where dangerous ones may not, it is looked into
-    /// for that.
+    /// for that, and what was found is kept unless it is only tried.
     pub(super) fn vet(
         &self,
         temp: &dyn Temp,
         (size, digest): (u64, &Digest),
         order: &Order,
+        is_kept: bool,
     ) -> Result<(), Error> {
         let Order { key, about, .. } = order;
         self.check_ending(key, about)?;
@@ -216,7 +217,8 @@ impl Store {
         let hint = hint(key, original_filename.as_deref());
         let inspected = match self.inspected(digest, hint) {
             Some(inspected) => inspected,
-            None => self.look_into(digest, hint, &Draft { temp, size })?,
+            None if is_kept => self.look_into(digest, hint, &Draft { temp, size })?,
+            None => self.look_at(hint, &Draft { temp, size })?.1,
         };
         self.check_content(key, inspected)
     }
@@ -337,6 +339,12 @@ impl Store {
         hint: &str,
         source: &dyn Source,
     ) -> Result<Inspected, Error> {
+        let (report, inspected) = self.look_at(hint, source)?;
+        self.keep_report(digest, hint, report);
+        Ok(inspected)
+    }
+
+    fn look_at(&self, hint: &str, source: &dyn Source) -> Result<(Report, Inspected), Error> {
         let limits = Limits { time: self.settings.scan_time, ..self.settings.scan };
         let looked = catch_unwind(AssertUnwindSafe(|| inspect::inspect(hint, source, &limits)));
         let report = match looked {
@@ -346,8 +354,7 @@ impl Store {
         };
         let inspected = Inspected { format: report.format, safety: report.safety };
         Figures::add(self.figures.scans(report.safety), 1);
-        self.keep_report(digest, hint, report);
-        Ok(inspected)
+        Ok((report, inspected))
     }
 
     /// Keeps a report. Lost, it is made again.

@@ -86,8 +86,7 @@ impl Store {
     ) -> Result<Arc<Entry>, Error> {
         let _project = self.lock(&key.project);
         self.settle(&key.project, &key.app)?;
-        require.check(Some(&*self.get(key)?))?;
-        self.check_mutable(key, true)?;
+        self.deletable(key, require)?;
         self.delete_held(key, now)
     }
 

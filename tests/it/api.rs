@@ -1,6 +1,8 @@
 //! The HTTP interface, as a client sees it.
 
+mod alive;
 mod listed;
+mod logs;
 pub(crate) mod stage;
 
 use std::{sync::Arc, time::Duration};
@@ -16,7 +18,7 @@ use berth::{
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use stage::{MANIFEST, Stage, entry, now};
+use stage::{MANIFEST, Stage, entry};
 
 #[tokio::test]
 async fn every_route_to_read_answers_in_its_form() {
@@ -335,33 +337,6 @@ async fn logs_are_the_apps_the_previous_ones_or_the_builds() {
     follower.until("step 3").await;
     std::fs::write(area.join("build.log"), "anew\n").unwrap();
     follower.until("anew").await;
-}
-
-/// Fault H15: a health endpoint must not lie.
-#[tokio::test]
-async fn ready_is_said_only_while_the_engine_answers_and_looks_are_fresh() {
-    let stage = Stage::start().await;
-    let reasons = |answer: &stage::Answer| answer.json()["reasons"].as_array().unwrap().len();
-    let answer = stage.get("/readyz").await;
-    assert_eq!((answer.status, reasons(&answer)), (503, 2), "{answer:?}");
-    assert_eq!(stage.get("/livez").await.status, 200);
-    stage.settle();
-    assert_eq!(stage.get("/readyz").await.status, 200);
-    stage.record.update_overview(|overview| {
-        let old = now().as_millis() - 90_000;
-        overview.resynced_at = Some(berth::model::Timestamp::from_millis(old));
-    });
-    let answer = stage.get("/readyz").await;
-    assert_eq!((answer.status, reasons(&answer)), (503, 1), "{answer:?}");
-    stage.settle();
-    stage.record.update_overview(|overview| {
-        overview.engine_error = Some("refused".to_owned());
-    });
-    let answer = stage.get("/readyz").await;
-    assert!(answer.status == 503 && answer.body.contains("refused"), "{answer:?}");
-    assert_eq!(stage.get("/health").await.json()["docker"], "unhealthy");
-    let text = stage.get("/metrics").await.body;
-    assert!(text.contains("\nberth_engine_up 0\n"), "who it was stays known: {text}");
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ pub(crate) struct Berth {
     pub(crate) record: Arc<Record>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) manifests: Handle,
-    commands: CommandSender,
+    pub(crate) commands: CommandSender,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }

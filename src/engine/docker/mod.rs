@@ -20,6 +20,7 @@ mod event;
 mod exec;
 mod frames;
 mod gate;
+mod given;
 mod gpus;
 mod hands;
 mod lines;
@@ -48,6 +49,7 @@ use super::{
 };
 use crate::model::{ImageRef, PortBinding};
 use crate::scan;
+use crate::secret::Value;
 use crate::state::{CacheRecord, ContainerId, Detail, GpuHold, GpuWays, World};
 use crate::telemetry::Metrics;
 pub use build::Builder;
@@ -371,6 +373,13 @@ impl Engine for Docker {
         id: &'a ContainerId,
     ) -> BoxFuture<'a, Result<Vec<PortBinding>, Error>> {
         Box::pin(self.published(id))
+    }
+
+    fn secrets_of<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Vec<Value>, Error>> {
+        Box::pin(async move {
+            let body = self.inspection(id).await?;
+            body.map_or(Ok(Vec::new()), |body| given::secrets(&body))
+        })
     }
 
     fn pull<'a>(

@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::model::{ImageRef, PortBinding, Timestamp};
 use crate::plan::Call;
 use crate::scan;
+use crate::secret::Value;
 use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
 pub use state::{Order, Outcome, Script, Told};
 use state::{State, down};
@@ -102,7 +103,8 @@ impl Fake {
                 self.call(kind, |state, _| Ok(state.ensure_network(name))).await
             }
             Call::Create(spec) => {
-                self.call(kind, |state, now| state.create(instance, spec, now)).await
+                let made = (spec.as_ref(), &call.given);
+                self.call(kind, |state, now| state.create(instance, made, now)).await
             }
             Call::Start(_) => self.call(kind, |state, now| state.start(instance, &id, now)).await,
             Call::Stop { grace_s, .. } => {
@@ -244,6 +246,10 @@ impl Engine for Fake {
         Box::pin(self.published(id))
     }
 
+    fn secrets_of<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Vec<Value>, Error>> {
+        Box::pin(self.call("secrets_of", |state, _| Ok(state.given(id))))
+    }
+
     fn exec<'a>(
         &'a self,
         id: &'a ContainerId,
@@ -299,7 +305,7 @@ fn lines(
     id: ContainerId,
     options: LogOptions,
 ) -> BoxStream<'static, Result<Bytes, Error>> {
-    stream::try_unfold((fake, id, options, None), |(fake, id, options, told)| async move {
+    stream::try_unfold((fake, id, options, None), |(fake, id, options, mut told)| async move {
         loop {
             let kind = "logs";
             let log = fake.with(|state, _| {
@@ -315,6 +321,8 @@ fn lines(
             if !(options.follow && log.runs) {
                 return Ok(None);
             }
+            // What comes later is new, however few of the last lines were asked for.
+            told = Some(log.next);
             tokio::time::sleep(LOG_LOOK).await;
         }
     })

@@ -15,6 +15,7 @@ use crate::model::{
 };
 use crate::plan::{ContainerSpec, Recipe};
 use crate::scan;
+use crate::secret::{Given, Value};
 use crate::state::{
     BaseImage, Container, ContainerId, ContainerState, Detail, GpuHold, HostPort, OwnImage,
     Ownership, World, gpus_of_labels, owner_of, ports_of_label,
@@ -252,7 +253,7 @@ impl State {
     pub(super) fn create(
         &mut self,
         instance: &str,
-        spec: &ContainerSpec,
+        (spec, given): (&ContainerSpec, &Given),
         now: Timestamp,
     ) -> Result<Applied, Error> {
         if let Some((id, _)) = self.things.iter().find(|(_, thing)| thing.name == spec.name) {
@@ -273,6 +274,7 @@ impl State {
             ports: spec.shape.ports.clone(),
             network: Some(spec.shape.network.clone()),
             restart: spec.shape.restart,
+            given: given.env.values().cloned().collect(),
             ..Thing::new(spec.name.clone(), (image.clone(), image_id), now)
         };
         self.things.insert(id.clone(), thing);
@@ -466,6 +468,11 @@ impl State {
 
     pub(super) fn detail(&self, id: &ContainerId) -> Option<Detail> {
         self.things.get(id).map(Thing::detail)
+    }
+
+    /// The values of a container's variables that are secrets.
+    pub(super) fn given(&self, id: &ContainerId) -> Vec<Value> {
+        self.things.get(id).map(|thing| thing.given.clone()).unwrap_or_default()
     }
 
     /// What a log holds from line `told` on; at first, what the options ask for.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{PortBinding, RestartPolicy, Timestamp};
+use crate::secret::Value;
 use crate::state::{ContainerState, Detail, GpuHold};
 
 /// The first pause before the engine starts a container again; it doubles each time.
@@ -78,6 +79,8 @@ pub(super) struct Thing {
     pub(super) restart_at: Option<Timestamp>,
     pub(super) backoff: Option<Duration>,
     pub(super) log: Vec<(Timestamp, String)>,
+    /// The values of its variables that are secrets.
+    pub(super) given: Vec<Value>,
     /// The GPUs that it was made with, when no Berth made it.
     pub(super) gpus: Option<GpuHold>,
 }
@@ -105,6 +108,7 @@ impl Thing {
             restart_at: None,
             backoff: None,
             log: Vec::new(),
+            given: Vec::new(),
             gpus: None,
         }
     }

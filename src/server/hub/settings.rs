@@ -76,7 +76,7 @@ pub(in super::super) async fn create(
         }
         // Clients read the address, and go on if they may.
         Err(Error::Conflict(text)) => {
-            let body = Json(json!({ "error": text, "url": url }));
+            let body = Json(json!({ "error": text, "code": "model.conflict", "url": url }));
             Ok((StatusCode::CONFLICT, body).into_response())
         }
         Err(error) => Err(super::refuse(&error)),

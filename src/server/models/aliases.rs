@@ -6,7 +6,7 @@ use axum::{
     Json,
     body::Bytes,
     extract::State,
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use super::{
     Answer, Named, blocking,
     refusal::{Refused, Verb, missing, refuse, unprocessable},
-    store,
+    store, tried,
 };
-use crate::server::{Shared, problem::Problem, request::Asked, trail::Note};
+use crate::server::{Shared, dry::Dry, problem::Problem, request::Asked, trail::Note};
 use crate::store::{Key, Store, version_name};
 
 /// What an alias is to stand for.
@@ -70,6 +70,8 @@ pub(in super::super) async fn set_alias(
     State(shared): State<Arc<Shared>>,
     Named((project, app, alias)): Named<(String, String, String)>,
     Asked(asked): Asked<Wish>,
+    Dry(is_dry): Dry,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
     let said: Wish = if body.is_empty() {
@@ -81,6 +83,12 @@ pub(in super::super) async fn set_alias(
     let version = asked.version.or(said.version);
     let version = version.ok_or_else(|| unprocessable(&[missing(["body", "version"])]))?;
     let store = store(&shared, Verb::Change).await?;
+    if is_dry {
+        let found = store.alias_for((&project, &app), &alias, &version);
+        let (alias, before) = found.map_err(|error| Verb::Change.refuse(&error))?;
+        let (of, change) = (((&*project, &*app), &*alias), (before.as_deref(), Some(&*version)));
+        return Ok(tried::alias(&shared, &headers, of, change));
+    }
     let answer = told(&project, &app, &alias, &version);
     let object = format!("alias/{project}/{app}/{alias}");
     let after = json!({ "version": version });
@@ -93,8 +101,16 @@ pub(in super::super) async fn set_alias(
 pub(in super::super) async fn remove_alias(
     State(shared): State<Arc<Shared>>,
     Named((project, app, alias)): Named<(String, String, String)>,
+    Dry(is_dry): Dry,
+    headers: HeaderMap,
 ) -> Answer {
     let store = store(&shared, Verb::Change).await?;
+    if is_dry {
+        let before = store.removable_alias((&project, &app), &alias);
+        let before = before.map_err(|error| Verb::Change.refuse(&error))?;
+        let of = ((&*project, &*app), &*alias);
+        return Ok(tried::alias(&shared, &headers, of, (Some(&before), None)));
+    }
     let object = format!("alias/{project}/{app}/{alias}");
     let names = (project.clone(), app.clone(), alias.clone());
     let change = move || store.remove_alias((&project, &app), &alias);
@@ -109,6 +125,8 @@ pub(in super::super) async fn remove_alias(
 pub(in super::super) async fn freeze(
     State(shared): State<Arc<Shared>>,
     Named((project, app, version, word)): Named<(String, String, String, String)>,
+    Dry(is_dry): Dry,
+    headers: HeaderMap,
 ) -> Answer {
     let is_frozen = match word.as_str() {
         "freeze" => true,
@@ -121,6 +139,11 @@ pub(in super::super) async fn freeze(
     };
     version_name(&version).map_err(|bad| Verb::Change.refuse(&bad.into()))?;
     let store = store(&shared, Verb::Change).await?;
+    if is_dry {
+        let is_new = store.freezable((&project, &app), &version, is_frozen);
+        let is_new = is_new.map_err(|error| Verb::Change.refuse(&error))?;
+        return Ok(tried::freeze(&headers, (&project, &app, &version), (is_new, is_frozen)));
+    }
     let key = Key {
         project: project.clone(),
         app: app.clone(),

@@ -11,6 +11,7 @@ mod own;
 mod pull;
 mod range;
 mod refusal;
+mod tried;
 mod upload;
 mod uploads;
 mod used;

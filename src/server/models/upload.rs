@@ -27,10 +27,10 @@ use super::{
     download::{document, requirement},
     fields::{Said, TEXT_MAX, not_a_file},
     refusal::{Refused, Verb, missing, refuse, unprocessable},
-    store, used,
+    store, tried, used,
 };
 use crate::auth::Mode;
-use crate::server::{Shared, access::Client, listen::Seat, request::Asked, trail::Note};
+use crate::server::{Shared, access::Client, dry::Dry, listen::Seat, request::Asked, trail::Note};
 use crate::store::{Entry, Error, Key, Order, Require, Store, Stored, Upload};
 
 /// How much comes before a block is handed on.
@@ -102,24 +102,24 @@ impl Pipe {
 pub(in super::super) async fn upload(
     State(shared): State<Arc<Shared>>,
     asker: Asker,
+    dry: Dry,
     request: Request,
 ) -> Answer {
     let (parts, body) = request.into_parts();
     let mut body = body.into_data_stream();
-    let told = form(&shared, &asker, &parts.uri, &parts.headers, &mut body).await;
+    let told = form(&shared, &asker, (&parts.uri, &parts.headers, dry), &mut body).await;
     if told.is_err() {
         linger(&mut body).await;
     }
-    counted(&shared, told.map(|stored| created(&stored)))
+    counted(&shared, told)
 }
 
 async fn form(
     shared: &Arc<Shared>,
     asker: &Asker,
-    uri: &axum::http::Uri,
-    headers: &HeaderMap,
+    (uri, headers, dry): (&axum::http::Uri, &HeaderMap, Dry),
     body: &mut axum::body::BodyDataStream,
-) -> Result<Stored, Refused> {
+) -> Answer {
     let mut said = Said::of_query(uri)?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let Ok(boundary) = multer::parse_boundary(kind.unwrap_or_default()) else {
@@ -175,7 +175,7 @@ async fn form(
     asker.check(Mode::Write, &key.project)?;
     let expected = said.digests(headers, false)?;
     let order = Order { about: said.about(name, kind), expected, require, ..Order::new(key) };
-    finish(shared, upload, order).await
+    finish(shared, upload, order, (headers, dry)).await
 }
 
 /// `PUT /models/{project}/{app}/{version}/{model}`
@@ -183,6 +183,7 @@ pub(in super::super) async fn put(
     State(shared): State<Arc<Shared>>,
     Named((project, app, version, model)): Named<(String, String, String, String)>,
     asker: Asker,
+    dry: Dry,
     request: Request,
 ) -> Answer {
     let (parts, body) = request.into_parts();
@@ -190,28 +191,29 @@ pub(in super::super) async fn put(
     let key = Key::new(&project, &app, &version, &model);
     let told = match key.map_err(|bad| Verb::Upload.refuse(&bad.into())) {
         Ok(key) if parts.headers.contains_key("upload-complete") => {
-            let told = super::uploads::begin_at(&shared, &asker, key, &parts, &mut body).await;
+            let told =
+                super::uploads::begin_at(&shared, &asker, (key, dry), &parts, &mut body).await;
             if told.is_err() {
                 linger(&mut body).await;
             }
             return counted(&shared, told);
         }
-        Ok(key) => raw(&shared, &asker, key, &parts, &mut body).await,
+        Ok(key) => raw(&shared, &asker, (key, dry), &parts, &mut body).await,
         Err(refused) => Err(refused),
     };
     if told.is_err() {
         linger(&mut body).await;
     }
-    counted(&shared, told.map(|stored| created(&stored)))
+    counted(&shared, told)
 }
 
 async fn raw(
     shared: &Arc<Shared>,
     asker: &Asker,
-    key: Key,
+    (key, dry): (Key, Dry),
     parts: &axum::http::request::Parts,
     body: &mut axum::body::BodyDataStream,
-) -> Result<Stored, Refused> {
+) -> Answer {
     let headers = &parts.headers;
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if text(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
@@ -234,7 +236,7 @@ async fn raw(
     let kind = text(header::CONTENT_TYPE).map(str::to_owned);
     let about = said.about(None, kind);
     let order = Order { about, expected, md5, require, ..Order::new(key) };
-    finish(shared, upload, order).await
+    finish(shared, upload, order, (headers, dry)).await
 }
 
 /// `DELETE /models/{project}/{app}/{version}/{model}`
@@ -242,6 +244,7 @@ pub(in super::super) async fn delete(
     State(shared): State<Arc<Shared>>,
     Named((project, app, version, model)): Named<(String, String, String, String)>,
     Asked(wish): Asked<used::Wish>,
+    Dry(is_dry): Dry,
     headers: HeaderMap,
 ) -> Answer {
     let given = Key { project, app, version, model };
@@ -250,6 +253,11 @@ pub(in super::super) async fn delete(
     let store = store(&shared, Verb::Delete).await?;
     counted(&shared, used::check(&shared, &key, &wish))?;
     let (now, require) = (shared.parts.clock.now(), requirement(&headers));
+    if is_dry {
+        let looked = blocking(Verb::Delete, move || store.deletable(&key, &require)).await;
+        let entry = counted(&shared, looked)?;
+        return Ok(tried::delete(&shared, &headers, &entry));
+    }
     let deleting = key.clone();
     let deleted = blocking(Verb::Delete, move || store.delete(&deleting, &require, now)).await;
     let entry = counted(&shared, deleted)?;
@@ -386,9 +394,20 @@ async fn read_text(mut field: Field<'_>, useless: &AtomicU64) -> Result<String, 
     String::from_utf8(bytes).map_err(wrong)
 }
 
-async fn finish(shared: &Shared, upload: Upload, order: Order) -> Result<Stored, Refused> {
+/// Makes a model of what has come; or says only what would come of it.
+async fn finish(
+    shared: &Shared,
+    upload: Upload,
+    order: Order,
+    (headers, Dry(is_dry)): (&HeaderMap, Dry),
+) -> Answer {
+    if is_dry {
+        let tried = blocking(Verb::Upload, move || upload.try_out(&order)).await?;
+        return Ok(tried::upload(shared, headers, &tried));
+    }
     let now = shared.parts.clock.now();
-    blocking(Verb::Upload, move || upload.finish(&order, now)).await
+    let stored = blocking(Verb::Upload, move || upload.finish(&order, now)).await?;
+    Ok(created(&stored))
 }
 
 pub(super) fn created(stored: &Stored) -> Response {

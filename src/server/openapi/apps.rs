@@ -93,7 +93,9 @@ pub(super) fn docs() -> Vec<Operation> {
             .problems(&[404, 409, 412, 504]),
         op(("GET", "/api/v1/apps/{name}/logs"), (TAG, "readLogs"), "What an app writes, or wrote while it was built")
             .query::<logs::Query>()
-            .text(200, "text/plain", "The log.")
+            .header("Last-Event-ID", "Of a stream, the last event that was seen: what came after it is sent.")
+            .text(200, "text/plain", "The log; or, as a stream, the events `line`, `gap` and `end`.")
+            .text(200, "text/event-stream", "The log.")
             .problems(&[404, 503]),
         op(("GET", "/api/v1/apps/{name}/usage"), (TAG, "readUsage"), "What an app used in the last hour")
             .json::<UsageDocument>(200, "The figures.")

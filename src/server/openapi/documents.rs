@@ -336,6 +336,18 @@ documents! {
         warnings: Option<Vec<DiagnosticDocument>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         lease: Option<Map<String, Value>>,
+        /// Of the model store: what it is about, and the apps that have to do with it.
+        #[serde(skip_serializing_if = "Option::is_none")] model: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")] size: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")] sha256: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")] is_known: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")] replaces: Option<Map<String, Value>>,
+        #[serde(skip_serializing_if = "Option::is_none")] was: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")] becomes: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")] frozen: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")] offset: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")] length: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")] apps: Option<Vec<String>>,
     }
 
     /// What was written.

@@ -43,9 +43,9 @@ documents! {
         state: String,
         /// Whether it is an app's.
         managed: bool,
-        #[schemars(default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         app: Option<String>,
-        #[schemars(default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         url: Option<String>,
     }
     /// What is to be made.

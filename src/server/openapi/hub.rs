@@ -43,6 +43,20 @@ fn write(route: (&'static str, &'static str), id: &'static str, what: &'static s
         .problems(&[404, 408, 409, 412, 413, 507])
 }
 
+/// A change whose answer is a word.
+fn word(
+    route: (&'static str, &'static str),
+    (id, what): (&'static str, &'static str),
+    status: u16,
+) -> Operation {
+    op(route, (TAG, id), what)
+        .says(REPO)
+        .takes::<HubDocument>("application/json")
+        .or_nothing()
+        .text(status, "text/plain", "It is so.")
+        .problems(&[404, 408, 409, 412, 413, 507])
+}
+
 fn send(route: (&'static str, &'static str), id: &'static str, what: &'static str) -> Operation {
     op(route, (TAG, id), what)
         .says("The address, or the token that came with it, is signed and good for a while.")
@@ -57,7 +71,14 @@ pub(super) fn reading() -> Vec<Operation> {
         read("/api/models", "hubList", "The repositories"),
         read("/api/models/{ns}", "hubUnnamed", "Nothing: a repository has two names"),
         read("/api/models/{ns}/{name}", "hubModel", "A repository"),
-        read("/api/models/{ns}/{name}/auth-check", "hubAuthCheck", "Whether one may see it"),
+        op(
+            ("GET", "/api/models/{ns}/{name}/auth-check"),
+            (TAG, "hubAuthCheck"),
+            "Whether one may see it",
+        )
+        .says(REPO)
+        .text(200, "text/plain", "One may.")
+        .problems(&[404]),
         read("/api/models/{ns}/{name}/revision/{rev}", "hubRevision", "A repository at a revision"),
         read("/api/models/{ns}/{name}/tree/{rev}", "hubTree", "The files of a revision"),
         read("/api/models/{ns}/{name}/tree/{rev}/{*path}", "hubFolder", "The files of a folder"),
@@ -82,16 +103,28 @@ pub(super) fn writing() -> Vec<Operation> {
     vec![
         write(("POST", "/api/validate-yaml"), "hubValidate", "Look at a model card"),
         write(("POST", "/api/repos/create"), "hubCreate", "Make a repository"),
-        write(("DELETE", "/api/repos/delete"), "hubDelete", "Delete a repository"),
+        word(("DELETE", "/api/repos/delete"), ("hubDelete", "Delete a repository"), 200),
         write(
             ("PUT", "/api/models/{ns}/{name}/settings"),
             "hubSettings",
             "Change a repository: tokens say who sees it",
         ),
-        write(("POST", "/api/models/{ns}/{name}/branch/{rev}"), "hubMakeBranch", "Make a branch"),
-        write(("DELETE", "/api/models/{ns}/{name}/branch/{rev}"), "hubRemoveBranch", "Remove it"),
-        write(("POST", "/api/models/{ns}/{name}/tag/{rev}"), "hubMakeTag", "Name a revision"),
-        write(("DELETE", "/api/models/{ns}/{name}/tag/{rev}"), "hubRemoveTag", "Remove a tag"),
+        word(
+            ("POST", "/api/models/{ns}/{name}/branch/{rev}"),
+            ("hubMakeBranch", "Make a branch"),
+            201,
+        ),
+        word(
+            ("DELETE", "/api/models/{ns}/{name}/branch/{rev}"),
+            ("hubRemoveBranch", "Remove it"),
+            200,
+        ),
+        word(("POST", "/api/models/{ns}/{name}/tag/{rev}"), ("hubMakeTag", "Name a revision"), 201),
+        word(
+            ("DELETE", "/api/models/{ns}/{name}/tag/{rev}"),
+            ("hubRemoveTag", "Remove a tag"),
+            200,
+        ),
         write(
             ("POST", "/api/models/{ns}/{name}/preupload/{rev}"),
             "hubPreupload",
@@ -103,7 +136,8 @@ pub(super) fn writing() -> Vec<Operation> {
             "hubXetToken",
             "A token for sending chunks",
         ),
-        write(("POST", "/{ns}/{name}/info/lfs/objects/batch"), "hubBatch", "Where to send files"),
+        write(("POST", "/{ns}/{name}/info/lfs/objects/batch"), "hubBatch", "Where to send files")
+            .kind::<serde_json::Value>(200, "application/vnd.git-lfs+json", "Where to."),
         write(("POST", "/{ns}/{name}/info/lfs/objects/verify"), "hubVerify", "Whether one came"),
         send(("PUT", "/_lfs/{ns}/{oid}"), "hubPut", "Send a file"),
         send(("PUT", "/_lfs/{ns}/{oid}/{part}"), "hubPart", "Send a part of a file"),
@@ -120,7 +154,8 @@ pub(super) fn writing() -> Vec<Operation> {
             ("POST", "/xet/{gen}/v2/shards"),
             "xetShardTold",
             "Make files of chunks, line by line",
-        ),
+        )
+        .text(200, "application/x-ndjson", "How far it is, line by line."),
         send(("POST", "/xet/{gen}/v1/telemetry"), "xetTelemetry", "Nothing is kept of it"),
     ]
 }

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::{
     body::{Body, Bytes},
     extract::State,
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
 };
 use futures_util::{StreamExt as _, stream};
@@ -110,7 +110,8 @@ async fn read(look: &Look, name: &AppName, mut asked: Value, has_times: bool) ->
 }
 
 async fn ask(look: &Look, name: &AppName, query: Query) -> Result<Response, Problem> {
-    logs::logs(State(look.shared.clone()), Named(name.clone()), Asked(query)).await
+    let (shared, name) = (State(look.shared.clone()), Named(name.clone()));
+    logs::logs(shared, name, Asked(query), HeaderMap::new()).await
 }
 
 /// A line, with its time taken off when it begins with one.

@@ -14,7 +14,7 @@ use super::{
     words::{self, Moment},
 };
 use crate::model::{Timestamp, format_bytes};
-use crate::server::{models, problem::Problem, request::Asked};
+use crate::server::{dry::Dry, models, problem::Problem, request::Asked};
 use crate::store::{Entry, Query, Trashed};
 
 /// How many models a screen has.
@@ -159,8 +159,8 @@ async fn told(look: &Look, answer: Response, to: &str) -> Response {
 /// `POST /ui/models/upload`
 pub(in super::super) async fn upload(look: Look, request: Request) -> Response {
     let shared = State(look.shared.clone());
-    let answer =
-        models::upload(shared, models::Asker(look.who.clone(), look.client), request).await;
+    let asker = models::Asker(look.who.clone(), look.client);
+    let answer = models::upload(shared, asker, Dry(false), request).await;
     told(&look, answer.into_response(), "/ui/models?done=model-upload").await
 }
 
@@ -177,6 +177,7 @@ pub(in super::super) async fn remove(look: Look, body: Body) -> Response {
         shared,
         models::Named(names),
         Asked(models::Wish::default()),
+        Dry(false),
         HeaderMap::new(),
     )
     .await;

@@ -149,6 +149,7 @@ impl Stage {
             compat: crate::compat::without_hands(),
             workspaces,
             models: models.unwrap_or_else(|| Arc::new(Depot::new(usual))),
+            book: Arc::default(),
             resync: Duration::from_secs(30),
             version: "0.0.0".to_owned(),
             schema: manifest::schema,

@@ -2,6 +2,7 @@
 
 mod ci;
 mod containers;
+mod described;
 mod foreign;
 mod install;
 mod ports;
@@ -141,6 +142,7 @@ impl Stage {
             compat: Compat { ledger, ..Compat::new(Arc::new(fake.clone()), "default", RANGE) },
             workspaces,
             models: Arc::new(Depot::new(store::Settings::new(folder.path().join("models")))),
+            book: Arc::default(),
             resync: Duration::from_secs(30),
             version: "0.0.0".to_owned(),
             schema: berth::manifest::schema,

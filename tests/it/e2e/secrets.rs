@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     engine::{docker, host, try_docker},
     program::{Network, Program},
-    stage::{Stage, eventually, get, httpd},
+    stage::{Stage, eventually, get, tiny},
 };
 
 /// The words that no trace of may be found.
@@ -128,7 +128,9 @@ fn manifest() -> String {
     let env = "env:\n  DB: {secret: db}\n  ARMOURED: {secret: armoured}\n  \
                SYSTEMD: {secret: by-systemd}\n  VARIABLE: {secret: by-variable}\n";
     let mounts = "mounts: [{path: /run/secrets/db, secret: db}]\n";
-    httpd("vault", &format!("{env}{mounts}health: {{interval: 1s}}\n"))
+    // It prints all that it was given.
+    let command = "[sh, -c, \"env; cat /run/secrets/db; exec httpd -f -p 8080 -h /www\"]";
+    tiny("vault", command, &format!("port: 8080\n{env}{mounts}health: {{interval: 1s}}\n"))
 }
 
 /// Where markers are found in a text, if there are any.
@@ -180,7 +182,7 @@ async fn ask(port: u16, (method, path): (&str, &str), accept: &str, body: &str) 
             let length = stream.read(&mut part).await.unwrap_or(0);
             seen.extend_from_slice(&part[..length]);
             let text = String::from_utf8_lossy(&seen);
-            let is_stream = text.contains("text/event-stream");
+            let is_stream = text.contains("text/event-stream") && !path.contains("/logs");
             if length == 0 || (is_stream && text.contains("\n\n")) {
                 return;
             }
@@ -209,6 +211,14 @@ async fn look_everywhere(stage: &Stage, port: u16, leaks: &mut Vec<String>) {
         }
     }
     assert!(ANSWERED.len() < good, "{good}");
+    let printed = "/api/v1/apps/vault/logs?tail=all";
+    for accept in ["text/plain", "text/event-stream"] {
+        let answer = ask(port, ("GET", printed), accept, "").await;
+        for variable in ["DB=***", "ARMOURED=***", "SYSTEMD=***", "VARIABLE=***"] {
+            assert!(answer.contains(variable), "{variable}: {answer}");
+        }
+        leaks.extend(found(printed, &answer));
+    }
     let built = "/api/v1/apps/vault/logs?source=build";
     leaks.extend(found(built, &ask(port, ("GET", built), "text/plain", "").await));
     for accept in ["application/json", "text/plain"] {

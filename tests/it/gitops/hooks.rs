@@ -352,6 +352,7 @@ async fn serve(grove: &Grove, berth: &Berth) -> (String, CancellationToken, Join
         models: Arc::new(berth::store::Depot::new(berth::store::Settings::new(
             folder.join("models"),
         ))),
+        book: Arc::default(),
         resync: Duration::from_secs(30),
         version: "0.0.0".to_owned(),
         schema: manifest::schema,

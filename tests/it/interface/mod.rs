@@ -1,6 +1,7 @@
 //! The native interface: its document, changes of manifests, and changes that are only tried.
 
 mod edits;
-mod openapi;
+mod families;
+pub(crate) mod openapi;
 mod supposed;
 mod writers;

@@ -189,6 +189,37 @@ async fn sops_gets_the_document_by_its_input_and_the_key_by_a_file() {
     assert!(env.contains("SOPS_AGE_KEY_FILE=") && !env.contains("CARGO"), "{env}");
 }
 
+/// As sops 3 ends when it can't: with 128 and a long text, of which the first line is told.
+#[tokio::test]
+async fn what_sops_complains_about_is_told_and_what_it_says_instead_is_not() {
+    let top = tempfile::tempdir().unwrap();
+    let script = "[ \"$1 $3 $5 $6\" = \"--decrypt yaml json /dev/stdin\" ] || exit 2\n\
+                  [ -r \"$SOPS_AGE_KEY_FILE\" ] || exit 3\n\
+                  case $(cat) in\n\
+                  *sops:*) printf '{\"url\": {\"a\": [1]}, \"sops_unencrypted\": null}';;\n\
+                  *list*) printf '[\"m4rk\"]';;\n\
+                  *) printf 'Failed to get the data key required to decrypt the SOPS file.\\n\\nGroup 0: FAILED\\n' >&2; exit 128;;\n\
+                  esac";
+    let tools = Tools { sops: program(top.path(), script), ..Tools::new(identity(top.path())) };
+    let book = Book::new(Settings { tools, ..settings(top.path()) }).unwrap();
+    for (text, wanted) in [
+        ("url: ENC[x]\nsops: {}\n", Ok("{\"a\":[1]}")),
+        ("url: ENC[x]\n", Err("exit status: 128): Failed to get the data key")),
+        ("list: ENC[x]\n", Err("what came out is not a mapping of keys")),
+    ] {
+        book.know(&docs(SecretFrom::Sops(text.to_owned())));
+        let got = get(&book, Some("url")).await;
+        match (wanted, &got) {
+            (Ok(wanted), Ok(value)) => assert_eq!(value, wanted),
+            (Err(wanted), Err(why)) => {
+                assert!(why.contains(wanted) && why.contains("`db`"), "{why}");
+                assert!(!why.contains("m4rk") && !why.contains('\n'), "{why}");
+            }
+            _ => panic!("{text}: {got:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_program_that_hangs_floods_or_is_not_there_is_said_to() {
     let top = tempfile::tempdir().unwrap();

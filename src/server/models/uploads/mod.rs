@@ -22,11 +22,11 @@ use super::{
     download::requirement,
     fields::Said as Fields,
     refusal::{Refused, Verb, refuse},
-    store,
+    store, tried,
     upload::{counted, created, linger, seat},
 };
 use crate::auth::Mode;
-use crate::server::{Shared, problem::Problem};
+use crate::server::{Shared, dry::Dry, problem::Problem};
 use crate::store::{Claim, Kept, Key, Order, Partial, Store, Stored};
 use answer::{empty, flawed, put, stand};
 use machine::{Append, Ends, State as Stand};
@@ -72,6 +72,7 @@ fn bad(code: &'static str, detail: &str) -> Refused {
 pub(in super::super) async fn begin(
     State(shared): State<Arc<Shared>>,
     asker: Asker,
+    dry: Dry,
     request: Request,
 ) -> Answer {
     let (parts, body) = request.into_parts();
@@ -86,7 +87,7 @@ pub(in super::super) async fn begin(
             Some(key) => key?,
             None => return Err(super::refusal::unprocessable(&fields.flaws())),
         };
-        begun(&shared, &asker, (key, said, fields), &parts.headers, &mut body).await
+        begun(&shared, &asker, (key, said, fields), (&parts.headers, dry), &mut body).await
     };
     let begun = begun.await;
     if begun.is_err() {
@@ -99,20 +100,20 @@ pub(in super::super) async fn begin(
 pub(super) async fn begin_at(
     shared: &Arc<Shared>,
     asker: &Asker,
-    key: Key,
+    (key, dry): (Key, Dry),
     parts: &axum::http::request::Parts,
     body: &mut BodyDataStream,
 ) -> Answer {
     let fields = Fields::of_query(&parts.uri)?;
     let said = read(&parts.headers)?;
-    begun(shared, asker, (key, said, fields), &parts.headers, body).await
+    begun(shared, asker, (key, said, fields), (&parts.headers, dry), body).await
 }
 
 async fn begun(
     shared: &Arc<Shared>,
     asker: &Asker,
     (key, said, fields): (Key, Said, Fields),
-    headers: &HeaderMap,
+    (headers, Dry(is_dry)): (&HeaderMap, Dry),
     body: &mut BodyDataStream,
 ) -> Answer {
     asker.check(Mode::Write, &key.project)?;
@@ -145,6 +146,12 @@ async fn begun(
         let detail = "the file is larger than one may be, or than it was said to be";
         refuse(StatusCode::PAYLOAD_TOO_LARGE, "model.too-large", detail)
     })?;
+    if is_dry {
+        let length = course.length;
+        let key = order.key.clone();
+        blocking(Verb::Upload, move || store.check_begin(&order, length)).await?;
+        return Ok(tried::begin(headers, &key, length));
+    }
     let id = crate::auth::random_text(32).map_err(|_| Problem::failed())?;
     let (now, making) = (shared.parts.clock.now(), Arc::clone(&store));
     let metadata = text("upload-metadata").map(str::to_owned);
@@ -355,11 +362,12 @@ pub(in super::super) async fn add(
     State(shared): State<Arc<Shared>>,
     Named(id): Named<String>,
     asker: Asker,
+    dry: Dry,
     request: Request,
 ) -> Answer {
     let (parts, body) = request.into_parts();
     let mut body = body.into_data_stream();
-    let added = added(&shared, &asker, &id, &parts.headers, &mut body).await;
+    let added = added(&shared, &asker, &id, (&parts.headers, dry), &mut body).await;
     if added.is_err() {
         linger(&mut body).await;
     }
@@ -370,7 +378,7 @@ async fn added(
     shared: &Arc<Shared>,
     asker: &Asker,
     id: &str,
-    headers: &HeaderMap,
+    (headers, Dry(is_dry)): (&HeaderMap, Dry),
     body: &mut BodyDataStream,
 ) -> Answer {
     let (store, partial) = find(shared, asker, id).await?;
@@ -382,10 +390,15 @@ async fn added(
     let Some(offset) = said.offset else {
         return Err(bad("upload.offset", "say `Upload-Offset`"));
     };
+    let coming = content(headers);
+    if is_dry {
+        let kept = partial.kept();
+        course(&store, &kept, (offset, coming), &said)?;
+        return Ok(tried::part(headers, &kept, coming));
+    }
     let _place = seat(shared, &asker.1)?;
     let claim = claim(shared, &store, &partial).await?;
     let kept = partial.kept();
-    let coming = content(headers);
     if offset == kept.offset
         && coming == Some(0)
         && let Some(stored) = finish(shared, &store, &partial, &kept, said.dialect).await?
@@ -393,12 +406,7 @@ async fn added(
         let received = Received::Done(Box::new(stored));
         return answered(shared, &store, &partial, said.dialect, received);
     }
-    let ends = ends(&said);
-    let is_over = kept.is_whole || kept.done.is_some();
-    let stand = Stand { offset: kept.offset, length: kept.length, is_over };
-    let append = Append { offset, content: coming, length: said.length, ends };
-    let course = machine::begin(stand, append, store.settings().file_max);
-    let course = course.map_err(|refusal| answer::refused(refusal, &kept, offset))?;
+    let course = course(&store, &kept, (offset, coming), &said)?;
     if 0 < kept.offset {
         crate::store::Figures::add(&store.figures().resumed, 1);
     }
@@ -408,20 +416,43 @@ async fn added(
     answered(shared, &store, &partial, said.dialect, received)
 }
 
+/// What may be added to an upload.
+fn course(
+    store: &Store,
+    kept: &Kept,
+    (offset, content): (u64, Option<u64>),
+    said: &Said,
+) -> Result<machine::Course, Refused> {
+    let is_over = kept.is_whole || kept.done.is_some();
+    let stand = Stand { offset: kept.offset, length: kept.length, is_over };
+    let append = Append { offset, content, length: said.length, ends: ends(said) };
+    let course = machine::begin(stand, append, store.settings().file_max);
+    course.map_err(|refusal| answer::refused(refusal, kept, offset))
+}
+
 /// `DELETE /uploads/{id}`
 pub(in super::super) async fn end(
     State(shared): State<Arc<Shared>>,
     Named(id): Named<String>,
     asker: Asker,
+    dry: Dry,
     headers: HeaderMap,
 ) -> Answer {
-    let ended = ended(&shared, &asker, &id, &headers).await;
+    let ended = ended(&shared, &asker, &id, (&headers, dry)).await;
     told(&shared, &headers, ended)
 }
 
-async fn ended(shared: &Arc<Shared>, asker: &Asker, id: &str, headers: &HeaderMap) -> Answer {
+async fn ended(
+    shared: &Arc<Shared>,
+    asker: &Asker,
+    id: &str,
+    (headers, Dry(is_dry)): (&HeaderMap, Dry),
+) -> Answer {
     let dialect = dialect(headers)?;
     let (store, partial) = find(shared, asker, id).await?;
+    if is_dry {
+        return Ok(tried::end(headers, &partial.kept()));
+    }
     let _claim = claim(shared, &store, &partial).await?;
     give_up(store, partial).await?;
     let mut response = empty(StatusCode::NO_CONTENT);
