@@ -12,6 +12,7 @@ mod place;
 pub mod repositories;
 mod scans;
 mod secrets;
+pub mod still;
 mod systemd;
 mod usage;
 
@@ -291,7 +292,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let board = notices::tell(&config, &repositories.secrets, seen, &clock, &stop);
     let mut sources: Vec<Arc<dyn Exposed>> =
         vec![collector, Arc::new(leases), Arc::clone(models.figures()) as _, hooks];
-    backups::make(&config, (&daemon.record(), &mut sources), &clock, &stop);
+    still::watch(&config, (&engine, &hands), (daemon.record(), &clock), &stop);
+    let backing = backups::make(&config, (&daemon.record(), &mut sources), &clock, &stop);
     models::tend(&models, (&engine, &clock), &stop);
     let parts = Parts {
         record: daemon.record(),
@@ -324,6 +326,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let noting = tokio::spawn(daemon.changes(log).run(stop.clone()));
     daemon.run().await;
     let _ = tokio::join!(serving, writing, noting);
+    backing.end().await;
     is_over.cancel();
     let _ = keeping.await;
     tracing::info!("stopped; the apps go on running");

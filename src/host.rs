@@ -1,6 +1,13 @@
-//! What the host says: who listens on its ports, and whether Berth itself runs in a container.
+//! What the host says: who listens on its ports, what its disks let be done, and whether Berth
+//! itself runs in a container.
 
-use std::{collections::BTreeSet, fs, io, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
 
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, dumpable_behavior, getrlimit, set_dumpable_behavior,
@@ -74,6 +81,32 @@ pub fn is_memory_kept() -> bool {
     dumpable_behavior().is_ok_and(is_kept) && getrlimit(Resource::Core).current == Some(0)
 }
 
+/// The mode of a folder that everybody may come into.
+const OPEN: u32 = 0o755;
+
+/// Opens a folder that was just made to users who are not its owner: an umask may have closed it.
+pub fn open_to_others(folder: &Path) -> io::Result<()> {
+    let mode = fs::metadata(folder)?.permissions().mode();
+    if mode & OPEN == OPEN {
+        return Ok(());
+    }
+    fs::set_permissions(folder, Permissions::from_mode(OPEN))
+}
+
+/// What to do about a path that can't be written because all around it is read only, as the unit
+/// has it for everything that is not named to it. Empty for other errors.
+pub fn advice(path: &Path, error: &io::Error) -> String {
+    if error.kind() != io::ErrorKind::ReadOnlyFilesystem {
+        return String::new();
+    }
+    let path = path.display();
+    format!(
+        "; where systemd runs Berth, say that it may write there: `systemctl edit berth`, with \
+         `[Service]` and `ReadWritePaths=` of a folder that is there and holds {path}, then \
+         `systemctl restart berth`"
+    )
+}
+
 /// How many bytes may still be written to the disk of `path`; none when nobody can tell.
 pub fn free_bytes(path: &Path) -> Option<u64> {
     let seen = rustix::fs::statvfs(path).ok()?;
@@ -137,6 +170,14 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(listening_ports().contains(&(Protocol::Tcp, port)));
+    }
+
+    #[test]
+    fn a_path_that_is_read_only_names_the_way_out_and_nothing_else_does() {
+        let of = |kind: io::ErrorKind| advice(Path::new("/mnt/backups/berth"), &kind.into());
+        let said = of(io::ErrorKind::ReadOnlyFilesystem);
+        assert!(said.contains("ReadWritePaths=") && said.contains("/mnt/backups/berth"), "{said}");
+        assert_eq!(of(io::ErrorKind::PermissionDenied), "");
     }
 
     /// Fault D23.

@@ -24,10 +24,14 @@ for page in "$root"/docs/*.md; do
 done
 install -D -m 0644 "$root/LICENSE" "$tree/usr/share/doc/berth/copyright"
 install -d -m 0755 "$tree/etc/berth/manifests"
+# Where the unit may write must be there when it starts.
+install -d -m 0755 "$tree/opt/dockerstore"
 install -D -m 0644 /dev/stdin "$tree/etc/default/berth" <<'CONF'
 # Options of `berth run`, a line each: BERTH_LISTEN=127.0.0.1:8000. See /usr/share/doc/berth/cli.md.
 BERTH_MANIFESTS=/etc/berth/manifests
 BERTH_SECRET_FILES=/run/berth/secrets
+# The state folder is for root alone: the socket is where BERTH_API_SOCKET_GROUP gets at it.
+BERTH_API_SOCKET=/run/berth/berth.sock
 CONF
 # What the program writes of itself: the manual's pages, and what shells complete.
 mkdir "$work/man"
@@ -70,24 +74,33 @@ cat >"$tree/DEBIAN/postinst" <<'SCRIPT'
 #!/bin/sh
 set -e
 if [ "$1" = configure ] && [ -d /run/systemd/system ]; then
-  systemctl daemon-reload
-  systemctl enable --quiet berth.service
-  # Apps go on running while it is replaced.
-  systemctl restart berth.service
+  systemctl daemon-reload || true
+  # Only the first time: who disabled or masked it since means it.
+  if [ -z "$2" ]; then
+    systemctl enable --quiet berth.service || echo "berth: the service is not enabled" >&2
+  fi
+  # Apps go on running while it is replaced. That it does not start is no fault of the package.
+  if systemctl is-enabled --quiet berth.service; then action=restart; else action=try-restart; fi
+  systemctl "$action" berth.service ||
+    echo "berth: the service is not up; journalctl -u berth says why" >&2
 fi
 SCRIPT
 cat >"$tree/DEBIAN/prerm" <<'SCRIPT'
 #!/bin/sh
 set -e
+# Whether it is enabled stays, for when it is installed again.
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-  systemctl disable --now --quiet berth.service
+  systemctl stop berth.service || true
 fi
 SCRIPT
 cat >"$tree/DEBIAN/postrm" <<'SCRIPT'
 #!/bin/sh
 set -e
 # State, workspaces and what runs are the operator's: they stay, also on purge.
-if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+if [ "$1" = purge ]; then
+  rm -f /etc/systemd/system/multi-user.target.wants/berth.service
+fi
+if [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
 SCRIPT
 chmod 0755 "$tree"/DEBIAN/{postinst,prerm,postrm}
 find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +

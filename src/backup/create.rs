@@ -4,7 +4,12 @@ use std::{
     any::Any,
     collections::BTreeSet,
     io,
+    os::unix::ffi::OsStringExt as _,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
@@ -31,6 +36,23 @@ pub struct Order {
     pub is_thorough: bool,
     /// What the snapshot says beside its entries.
     pub about: About,
+    /// Ends it before its time.
+    pub stop: Stop,
+}
+
+/// Has a backup end before its time, from elsewhere.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// From now on it ends as soon as it can.
+    pub fn now(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.0.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
+    }
 }
 
 /// Who is told while a backup is made.
@@ -67,6 +89,8 @@ pub struct Made {
     pub remarks: Vec<String>,
     /// Whether something that should be in it is not.
     pub is_incomplete: bool,
+    /// Whether a file is in it that never was so: it was written while it was read.
+    pub is_torn: bool,
 }
 
 /// What would be done.
@@ -105,7 +129,8 @@ pub fn create(
     vault.is_thorough = order.is_thorough;
     let before = before(vault, order);
     let mut snapshot = Snapshot::new(&vault.header().id, now, &order.about);
-    let mut run = Run { order, watch, snapshot: &mut snapshot, new: (0, 0), is_incomplete: false };
+    let (new, is_incomplete, is_torn) = ((0, 0), false, false);
+    let mut run = Run { order, watch, snapshot: &mut snapshot, new, is_incomplete, is_torn };
     let found = survey(vault.disk.as_ref(), &scope(vault, order, (&order.pause, false)))?;
     run.carry_out(vault, found, before.as_ref())?;
     for app in &order.pause {
@@ -114,13 +139,15 @@ pub fn create(
         run.watch.pause(app, false)?;
         done?;
     }
-    let (new, is_incomplete) = (run.new, run.is_incomplete);
+    let (new, is_incomplete, is_torn) = (run.new, run.is_incomplete, run.is_torn);
+    snapshot.incomplete = is_incomplete;
     snapshot.left_out.sort();
     snapshot.left_out.dedup();
     for root in snapshot.roots.clone().keys() {
         let place = order.roots.get(*root).map(|path| path.display().to_string());
         snapshot.roots.insert(*root, place.unwrap_or_default());
     }
+    order.stop.check()?;
     let root = vault.root.clone();
     vault.sync().map_err(Error::disk("failed to write", &root))?;
     let (name, _) = vault.put_snapshot(&snapshot).map_err(Error::disk("failed to write", &root))?;
@@ -131,7 +158,17 @@ pub fn create(
     let (files, bytes) = files.fold((0, 0), |(count, sum), size| (count + 1, sum + size));
     let Snapshot { left_out, remarks, .. } = snapshot;
     let (new_objects, new_bytes) = new;
-    Ok(Made { name, files, bytes, new_objects, new_bytes, left_out, remarks, is_incomplete })
+    Ok(Made {
+        name,
+        files,
+        bytes,
+        new_objects,
+        new_bytes,
+        left_out,
+        remarks,
+        is_incomplete,
+        is_torn,
+    })
 }
 
 struct Run<'a> {
@@ -140,6 +177,7 @@ struct Run<'a> {
     snapshot: &'a mut Snapshot,
     new: (u64, u64),
     is_incomplete: bool,
+    is_torn: bool,
 }
 
 /// How a file was found.
@@ -181,14 +219,19 @@ impl Run<'_> {
         let mut gone = BTreeSet::new();
         let mut audit: Option<Box<dyn Any + Send + Sync>> = None;
         for item in plan.items {
+            self.order.stop.check()?;
             let (entry, path, known) = match item {
-                Item::Ready(entry) => {
-                    match &entry.what {
-                        What::Same { of } if gone.contains(&(entry.root, of.clone())) => {}
-                        _ => self.snapshot.entries.push(entry),
+                Item::Ready(entry) => match &entry.what {
+                    // The name that was to be read is gone: this one is read in its place.
+                    What::Same { of } if gone.contains(&(entry.root, of.clone())) => {
+                        let name = super::path::unescape(&entry.path).unwrap_or_default();
+                        (entry, PathBuf::from(std::ffi::OsString::from_vec(name)), None)
                     }
-                    continue;
-                }
+                    _ => {
+                        self.snapshot.entries.push(entry);
+                        continue;
+                    }
+                },
                 Item::Read { entry, path, known, .. } => (entry, path, known),
             };
             // No record is written while the log is read: its files belong together.
@@ -257,8 +300,9 @@ impl Run<'_> {
                 Ok(None) => return Ok(Outcome::Gone),
                 Err(error) => return Ok(unread(&error)),
             };
-            let mut file = Source { file, failure: None };
+            let mut file = Source { file, failure: None, stop: &self.order.stop };
             let put = vault.put(&mut file);
+            self.order.stop.check()?;
             if let Some(error) = file.failure {
                 return Ok(unread(&error));
             }
@@ -278,7 +322,9 @@ impl Run<'_> {
                 Some(format!("{} is not what the model store keeps it as", place.display()))
             } else {
                 let what = format!("{} changed while it was read", place.display());
-                (!is_steady && after.is_some()).then_some(what)
+                let is_torn = !is_steady && after.is_some();
+                self.is_torn |= is_torn;
+                is_torn.then_some(what)
             };
             entry.modified = super::format::modified(seen.modified);
             let stamp = is_steady.then(|| stamp(&seen));
@@ -308,13 +354,15 @@ fn seen(disk: &dyn Disk, place: &Path) -> io::Result<Option<Seen>> {
 
 /// A file that remembers that it could not be read: that is another matter than an archive that
 /// can't be written.
-struct Source {
+struct Source<'a> {
     file: Box<dyn io::Read + Send>,
     failure: Option<io::Error>,
+    stop: &'a Stop,
 }
 
-impl io::Read for Source {
+impl io::Read for Source<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.stop.check().map_err(io::Error::other)?;
         self.file.read(into).map_err(|error| {
             let kind = error.kind();
             if kind != io::ErrorKind::Interrupted {

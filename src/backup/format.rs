@@ -203,6 +203,9 @@ pub struct Snapshot {
     pub left_out: Vec<String>,
     /// What somebody should know who restores it.
     pub remarks: Vec<String>,
+    /// Whether something that should be in it could not be read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
     /// The options that were set, but for those that name secrets: to set them on another machine.
     pub settings: BTreeMap<String, Vec<String>>,
     /// What is there: folders before what is in them.
@@ -234,6 +237,7 @@ impl Snapshot {
             berth,
             host,
             instance,
+            incomplete: false,
             roots: BTreeMap::new(),
             left_out: Vec::new(),
             remarks: Vec::new(),

@@ -37,7 +37,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use create::{Made, Order, Watch, create, look_ahead};
+pub use create::{Made, Order, Stop, Watch, create, look_ahead};
 pub use format::{About, Encryption, Entry, FORMAT, Header, Root, Snapshot, What};
 pub use look::{Found, Scope, Survey, survey};
 pub use plan::{Data, Item, Plan, plan, render};
@@ -52,6 +52,8 @@ pub use verify::{Verdict, verify};
 
 /// Where a part of a remote archive is kept, in the state folder.
 pub const SPOOL: &str = ".backup-spool";
+/// What says, in the state folder, which containers stand still for a backup.
+pub const PAUSED: &str = ".backup-paused";
 /// The folder of a restore that is under way, in each root.
 const STAGE: &str = ".berth-restore";
 /// What says from where a root was brought back.
@@ -61,7 +63,7 @@ const ASIDE: &str = ".before-restore-";
 
 /// Whether a name at the top of a root belongs to a restore.
 fn is_own_name(name: &[u8]) -> bool {
-    [STAGE, MARKER, SPOOL].iter().any(|own| name == own.as_bytes())
+    [STAGE, MARKER, SPOOL, PAUSED].iter().any(|own| name == own.as_bytes())
         || name.starts_with(ASIDE.as_bytes())
 }
 
@@ -69,7 +71,7 @@ fn is_own_name(name: &[u8]) -> bool {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The disk.
-    #[error("{what} {}: {source}", .path.display())]
+    #[error("{what} {}: {source}{}", .path.display(), crate::host::advice(path, source))]
     Disk {
         /// What was tried.
         what: &'static str,
@@ -118,6 +120,12 @@ pub enum Error {
     /// Another restore is under way.
     #[error("{} is the target of a restore of another snapshot that did not end", .0.display())]
     Unfinished(PathBuf),
+    /// Somebody has it end.
+    #[error("the backup was broken off: there is no new snapshot")]
+    Stopped,
+    /// What is to be put elsewhere is in use.
+    #[error("{0}")]
+    AppsRun(String),
     /// A Berth runs on it.
     #[error("a Berth runs on the state folder {}", .0.display())]
     Runs(PathBuf),
@@ -155,6 +163,8 @@ impl Error {
             Self::NotEmpty { .. } => "backup.not-empty",
             Self::Unfinished(_) => "backup.unfinished",
             Self::Runs(_) => "backup.berth-runs",
+            Self::AppsRun(_) => "backup.apps-run",
+            Self::Stopped => "backup.stopped",
             Self::Remote { .. } => "backup.remote",
             Self::Refused(_) => "backup.refused",
         }

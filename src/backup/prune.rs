@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Error, Name, Vault,
+    Error, Name, Snapshot, Vault,
     vault::{OBJECTS, SNAPSHOTS},
 };
 
@@ -48,18 +48,34 @@ impl Pruning {
 /// What was let go.
 pub type Pruned = Pruning;
 
-/// What would go if the newest `keep` snapshots stay. All that stay must be readable: nobody knows
-/// what the others need.
+/// What would go if the newest `keep` snapshots stay, and the newest one that lacks nothing. All
+/// that stay must be readable: nobody knows what the others need.
 pub fn pruning(vault: &Vault, keep: usize) -> Result<Pruning, Error> {
     let files = vault.files()?;
     let going = files.len().saturating_sub(keep.max(1));
-    let mut needed = BTreeSet::new();
+    let (mut needed, mut has_whole) = (BTreeSet::new(), false);
+    let mut need = |snapshot: &Snapshot| {
+        needed.extend(snapshot.contents().into_keys().map(|content| vault.object(content)));
+    };
     for name in files.keys().skip(going) {
         let snapshot = vault.snapshot(name)?;
-        needed.extend(snapshot.contents().into_keys().map(|content| vault.object(content)));
+        has_whole |= !snapshot.incomplete;
+        need(&snapshot);
+    }
+    let mut spared = None;
+    for name in files.keys().take(going).rev().filter(|_| !has_whole) {
+        // Whoever can't read an old one loses nothing by its going.
+        if let Some(snapshot) = vault.snapshot(name).ok().filter(|it| !it.incomplete) {
+            need(&snapshot);
+            spared = Some(name.clone());
+            break;
+        }
     }
     let mut pruning = Pruning::default();
     for (name, file) in files.into_iter().take(going) {
+        if Some(&name) == spared.as_ref() {
+            continue;
+        }
         pruning.snapshots.push(name);
         pruning.files.push(file);
     }

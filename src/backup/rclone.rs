@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Error, Pruning, Vault,
+    Error, Name, Pruning, Vault,
     vault::{HEADER, KEY, OBJECTS, SNAPSHOTS},
 };
 
@@ -88,6 +88,17 @@ impl Remote {
         }
     }
 
+    /// Runs rclone on a folder that must be there.
+    fn must(&self, what: &str, args: &[&OsStr]) -> Result<(), Error> {
+        match self.run(what, args)? {
+            Some(_) => Ok(()),
+            None => {
+                let why = "the folder is not there any more".to_owned();
+                Err(Error::Remote { what: what.to_owned(), why })
+            }
+        }
+    }
+
     fn list(&self, path: &str, is_deep: bool) -> Result<Option<Vec<String>>, Error> {
         let place = self.at(path);
         let mut args = vec!["lsf", "--files-only", &place];
@@ -133,7 +144,9 @@ impl Spool {
             return Ok(false);
         }
         for name in [HEADER, KEY].into_iter().filter(|name| has(name)) {
-            self.copy("copyto", &self.remote.at(name), &self.folder.join(name))?;
+            let (from, to) = (self.remote.at(name), self.folder.join(name));
+            let args = [OsStr::new("copyto"), OsStr::new(&from), to.as_os_str()];
+            self.remote.must(&format!("failed to fetch {from}"), &args)?;
         }
         // `sync` also takes away here what is not there any more.
         let snapshots = self.folder.join(SNAPSHOTS);
@@ -178,7 +191,7 @@ impl Spool {
         let args = [OsStr::new("move"), objects.as_os_str(), OsStr::new(&place)];
         self.send_head()?;
         let before = Self::local(&objects);
-        self.remote.run(&format!("failed to send objects to {place}"), &args)?;
+        self.remote.must(&format!("failed to send objects to {place}"), &args)?;
         vault.elsewhere.extend(before);
         self.waiting = 0;
         Ok(())
@@ -201,19 +214,31 @@ impl Spool {
             if path.exists() {
                 let place = self.remote.at(name);
                 let args = [OsStr::new("copyto"), path.as_os_str(), OsStr::new(&place)];
-                self.remote.run(&format!("failed to send {place}"), &args)?;
+                self.remote.must(&format!("failed to send {place}"), &args)?;
             }
         }
         Ok(())
     }
 
-    /// Sends everything: the objects, then the snapshots that need them.
-    pub fn send(&mut self, vault: &mut Vault) -> Result<(), Error> {
+    /// Sends everything: the objects, then the snapshot that needs them. It is there only when the
+    /// remote says so.
+    pub fn send(&mut self, vault: &mut Vault, name: &Name) -> Result<(), Error> {
         self.send_objects(vault)?;
-        let place = self.remote.at(SNAPSHOTS);
-        let folder = self.folder.join(SNAPSHOTS);
-        let args = [OsStr::new("copy"), folder.as_os_str(), OsStr::new(&place)];
-        self.remote.run(&format!("failed to send snapshots to {place}"), &args).map(drop)
+        let file = vault.files()?.remove(name);
+        let file = file.ok_or_else(|| Error::NoSnapshot(name.to_string()))?;
+        let place = self.remote.at(&format!("{SNAPSHOTS}/{file}"));
+        let path = self.folder.join(SNAPSHOTS).join(&file);
+        let args = [OsStr::new("copyto"), path.as_os_str(), OsStr::new(&place)];
+        let what = format!("failed to send {place}");
+        self.remote.must(&what, &args)?;
+        let there = self.remote.list(SNAPSHOTS, false)?.unwrap_or_default();
+        if there.contains(&file) {
+            return Ok(());
+        }
+        Err(Error::Remote {
+            what,
+            why: "it ended well, and the remote does not list it".to_owned(),
+        })
     }
 
     /// Fetches these objects, but for those that are here.
@@ -224,7 +249,7 @@ impl Spool {
         self.with_list(&paths, |list| {
             let args = ["copy", "--files-from-raw"].map(OsStr::new);
             let args = [&args[..], &[list, OsStr::new(&from), folder]].concat();
-            self.remote.run(&format!("failed to fetch objects from {from}"), &args).map(drop)
+            self.remote.must(&format!("failed to fetch objects from {from}"), &args)
         })
     }
 
@@ -236,7 +261,7 @@ impl Spool {
             self.with_list(&paths, |list| {
                 let args = ["delete", "--files-from-raw"].map(OsStr::new);
                 let args = [&args[..], &[list, OsStr::new(&place)]].concat();
-                self.remote.run(&format!("failed to remove from {place}"), &args).map(drop)
+                self.remote.must(&format!("failed to remove from {place}"), &args)
             })?;
         }
         Ok(())

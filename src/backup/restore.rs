@@ -83,7 +83,7 @@ impl Restore {
                 vault.disk.as_ref(),
                 root,
                 &self.targets,
-                &note(vault, name),
+                (&note(vault, name), &top_names(snapshot, root).collect()),
             )?);
         }
         let is_begun = grounds.iter().any(|ground| ground.has_stage);

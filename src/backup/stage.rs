@@ -119,7 +119,7 @@ impl Ground {
         disk: &dyn Disk,
         root: Root,
         targets: &Roots,
-        wanted: &Note,
+        (wanted, tops): (&Note, &BTreeSet<&str>),
     ) -> Result<Self, Error> {
         let folder = targets.get(root).map(Path::to_owned).unwrap_or_default();
         let stage = folder.join(STAGE);
@@ -149,7 +149,10 @@ impl Ground {
             names.iter().filter(|name| !is_others(name)).map(|name| bytes_of(name)).collect();
         let found = Self { has_stage, ..fresh(aside, has_stage) };
         let is_this = |name: &str| note(disk, &stage.join(name)).map(|it| it.is_of(wanted));
-        if note(disk, &folder.join(MARKER)).is_some_and(|it| it.is_of(wanted)) {
+        // What was brought back may have been lost again since.
+        let is_there = |name: &&str| disk.stat(&place_of(&found.folder, name)).is_ok();
+        let marker = note(disk, &found.folder.join(MARKER));
+        if marker.is_some_and(|it| it.is_of(wanted)) && tops.iter().all(is_there) {
             return Ok(Self { way: Way::Done, ..found });
         }
         match (is_this(MOVING), is_this(PLAN)) {

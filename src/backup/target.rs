@@ -4,8 +4,11 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use super::{
     Error, Key, Made, Name, Order, Plan, Pruning, Remote, Restore, Restored, Snapshot, Spool,
-    Vault, Verdict, Watch, create, disk::Disk, look_ahead, prune, pruning, restore,
-    restore::needed, verify,
+    Vault, Verdict, Watch, create,
+    disk::{self, Disk},
+    look_ahead, prune, pruning, restore,
+    restore::needed,
+    vault, verify,
 };
 use crate::model::{Digest, Timestamp};
 
@@ -89,16 +92,20 @@ impl Archive {
                 (spool.folder().to_owned(), Some(spool))
             }
         };
-        if let Some(spool) = &spool
-            && !spool.fetch()?
-            && id.is_none()
-        {
-            return Err(Error::Foreign(target.to_string()));
+        let mut held = None;
+        if let Some(spool) = &spool {
+            // What is fetched would be pulled from under another one that is at it.
+            disk::make_dirs(disk.as_ref(), &folder, 0o700)
+                .map_err(Error::disk("failed to make", &folder))?;
+            held = Some(vault::hold(disk.as_ref(), &folder)?);
+            if !spool.fetch()? && id.is_none() {
+                return Err(Error::Foreign(target.to_string()));
+            }
         }
         let key = key.as_ref();
         let mut vault = match &id {
-            Some(id) => Vault::open_or_make(disk, &folder, key, (id, now))?,
-            None => Vault::open(disk, &folder, key)?,
+            Some(id) => Vault::open_or_make_held(disk, &folder, key, (id, now), held)?,
+            None => Vault::open_held(disk, &folder, key, held)?,
         };
         if let Some(spool) = &spool {
             spool.tell(&mut vault)?;
@@ -126,7 +133,7 @@ impl Archive {
         let mut both = Both { inner: watch, spool: self.spool.as_mut() };
         let made = create(&mut self.vault, order, now, &mut both)?;
         if let Some(spool) = &mut self.spool {
-            spool.send(&mut self.vault)?;
+            spool.send(&mut self.vault, &made.name)?;
         }
         Ok(made)
     }

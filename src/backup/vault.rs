@@ -72,6 +72,12 @@ impl std::fmt::Display for Name {
     }
 }
 
+/// What keeps others out of an archive; none where nothing can be written anyway.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _held: Option<Box<dyn Any + Send + Sync>>,
+}
+
 /// An archive.
 #[derive(Debug)]
 pub struct Vault {
@@ -87,7 +93,7 @@ pub struct Vault {
     /// Whether what is there already is written again, should the disk have changed it.
     pub(super) is_thorough: bool,
     drafts: u64,
-    _lock: Option<Box<dyn Any + Send + Sync>>,
+    _lock: Lock,
 }
 
 impl Vault {
@@ -96,10 +102,21 @@ impl Vault {
         disk: Arc<dyn Disk>,
         root: &Path,
         key: Option<&Key>,
+        begins: (&str, Timestamp),
+    ) -> Result<Self, Error> {
+        Self::open_or_make_held(disk, root, key, begins, None)
+    }
+
+    /// The same for who may hold it already.
+    pub(super) fn open_or_make_held(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        key: Option<&Key>,
         (id, now): (&str, Timestamp),
+        held: Option<Lock>,
     ) -> Result<Self, Error> {
         match disk.stat(&root.join(HEADER)) {
-            Ok(_) => return Self::open(disk, root, key),
+            Ok(_) => return Self::open_held(disk, root, key, held),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(Error::disk("failed to read", root)(source)),
         }
@@ -116,7 +133,7 @@ impl Vault {
         if !is_ours || !is_empty(OBJECTS) || !is_empty(SNAPSHOTS) {
             return Err(Error::Foreign(root.display().to_string()));
         }
-        let lock = hold(disk.as_ref(), root)?;
+        let lock = held.map_or_else(|| hold(disk.as_ref(), root), Ok)?;
         for part in [OBJECTS, SNAPSHOTS, TMP] {
             disk::make_dirs(disk.as_ref(), &root.join(part), 0o700).map_err(unwritable())?;
         }
@@ -137,6 +154,16 @@ impl Vault {
 
     /// Opens an archive that is there.
     pub fn open(disk: Arc<dyn Disk>, root: &Path, key: Option<&Key>) -> Result<Self, Error> {
+        Self::open_held(disk, root, key, None)
+    }
+
+    /// The same for who may hold it already.
+    pub(super) fn open_held(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        key: Option<&Key>,
+        held: Option<Lock>,
+    ) -> Result<Self, Error> {
         let place = root.display().to_string();
         let header = root.join(HEADER);
         let bytes =
@@ -147,7 +174,7 @@ impl Vault {
                 }
             })?;
         let header = Header::read(&bytes, &header.display().to_string())?;
-        let lock = hold(disk.as_ref(), root)?;
+        let lock = held.map_or_else(|| hold(disk.as_ref(), root), Ok)?;
         let seal = match (header.encryption, key) {
             (Encryption::None, None) => None,
             (Encryption::None, Some(_)) => return Err(Error::NotEncrypted(root.to_owned())),
@@ -167,7 +194,7 @@ impl Vault {
         root: &Path,
         header: Header,
         seal: Option<Seal>,
-        lock: Option<Box<dyn Any + Send + Sync>>,
+        lock: Lock,
     ) -> Self {
         Self {
             disk,
@@ -419,13 +446,13 @@ impl Vault {
 }
 
 /// Keeps others out. Who may only read needs no lock: nothing is written there.
-fn hold(disk: &dyn Disk, root: &Path) -> Result<Option<Box<dyn Any + Send + Sync>>, Error> {
+pub(super) fn hold(disk: &dyn Disk, root: &Path) -> Result<Lock, Error> {
     use io::ErrorKind as K;
     match disk.hold(&root.join(LOCK), false) {
-        Ok(lock) => Ok(Some(lock)),
+        Ok(lock) => Ok(Lock { _held: Some(lock) }),
         Err(error) if error.kind() == K::WouldBlock => Err(Error::Locked(root.to_owned())),
         Err(error) if matches!(error.kind(), K::ReadOnlyFilesystem | K::PermissionDenied) => {
-            Ok(None)
+            Ok(Lock { _held: None })
         }
         Err(error) => Err(Error::disk("failed to lock", root)(error)),
     }

@@ -6,6 +6,13 @@ use std::{
     collections::BTreeSet,
     io::{self, Read as _},
     path::PathBuf,
+    sync::{Arc, OnceLock},
+};
+
+use rustix::process::{Signal, getpid, kill_process};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::{JoinError, JoinHandle},
 };
 
 use clap::{Subcommand, ValueEnum};
@@ -17,10 +24,13 @@ use super::{
     run,
     server::app_name,
 };
-use crate::backup::{self, Archive, Data, Key, Name, Order, Restore, Root, Target, Watch};
+use crate::backup::{self, Archive, Data, Key, Name, Order, Restore, Root, Stop, Target, Way};
 use crate::clock::Clock;
 use crate::config::{Config, KeyFile};
-use crate::daemon::backups;
+use crate::daemon::{
+    backups,
+    still::{self, Still, Stillness},
+};
 use crate::model::AppName;
 
 /// The variable that may hold the passphrase.
@@ -131,6 +141,9 @@ struct RestoreArgs {
     /// Put aside what is in the folders, instead of refusing.
     #[arg(long)]
     over: bool,
+    /// Stop the apps that run on the folders; Berth starts them again once it runs.
+    #[arg(long)]
+    stop_apps: bool,
     /// Take whatever engine is found for Berth's own, without `berth confirm`.
     #[arg(long)]
     new_engine: bool,
@@ -159,6 +172,7 @@ impl From<backup::Error> for Error {
         let exit = match &error {
             E::Disk { .. } | E::Remote { .. } | E::Corrupt(_) => Exit::NotSo,
             E::NoSnapshot(_) => Exit::NotFound,
+            E::Stopped => Exit::Interrupted,
             _ => Exit::Refused,
         };
         let code = error.code();
@@ -184,11 +198,56 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<Exit, Error> 
     };
     let key = key(&args, &config)?;
     let runtime = tokio::runtime::Handle::current();
-    let job = Job { config, target, key, runtime };
+    let still = Still::new(&config, runtime.clone());
+    let (ready, stop) = (Arc::clone(&still.ready), Stop::default());
+    let is_create = matches!(args.verb, Verb::Create(_));
+    let job = Job { config, target, key, runtime, still, stop: stop.clone() };
     // Disks, rclone and ciphers have this thread wait; the engine is spoken with meanwhile.
-    let done = tokio::task::spawn_blocking(move || job.perform(args.verb)).await;
+    let work = tokio::task::spawn_blocking(move || job.perform(args.verb));
+    let done = if is_create { ended(work, &stop, &ready, output).await } else { work.await };
     let done = done.map_err(|error| Error::new(Exit::NotSo, error.to_string()))??;
     done.write(output)
+}
+
+type Worked = Result<Result<Done, Error>, JoinError>;
+
+/// Waits for a backup. The first signal has it end, and apps go on at once; the second one is the
+/// end of this process.
+async fn ended(
+    mut work: JoinHandle<Result<Done, Error>>,
+    stop: &Stop,
+    ready: &OnceLock<Stillness>,
+    output: &mut Output,
+) -> Worked {
+    let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = signals.map(signal) else {
+        return work.await;
+    };
+    let mut is_told = false;
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        if is_told {
+            let _ = kill_process(getpid(), Signal::KILL);
+        }
+        is_told = true;
+        stop.now();
+        output.remark("the backup is broken off; once more ends it at once");
+        if let Some(Err(why)) = optional(ready.get().map(|still| still.resume(None))).await {
+            output.warn(&why);
+        }
+    }
+}
+
+async fn optional<T>(work: Option<impl Future<Output = T>>) -> Option<T> {
+    match work {
+        Some(work) => Some(work.await),
+        None => None,
+    }
 }
 
 fn config(args: &Args) -> Result<Config, Error> {
@@ -236,6 +295,8 @@ struct Job {
     target: Target,
     key: Option<Key>,
     runtime: tokio::runtime::Handle,
+    still: Still,
+    stop: Stop,
 }
 
 /// What is written when it is done.
@@ -259,7 +320,7 @@ impl Done {
 }
 
 impl Job {
-    fn perform(self, verb: Verb) -> Result<Done, Error> {
+    fn perform(mut self, verb: Verb) -> Result<Done, Error> {
         match verb {
             Verb::Create(args) => self.create(&args),
             Verb::Ls { output } => say::list(&self.open(false)?, output),
@@ -274,26 +335,58 @@ impl Job {
         Ok(backups::open(&self.config, &self.target, self.key.clone(), may_begin)?)
     }
 
-    fn create(&self, args: &Create) -> Result<Done, Error> {
+    /// A name that nobody has is a mistake: nothing would be kept of it, and nobody would hear.
+    fn check_apps(&self, apps: &[AppName]) -> Result<(), Error> {
+        let root = &self.config.workspaces;
+        match apps.iter().find(|app| !root.join(app.as_str()).is_dir()) {
+            Some(app) => {
+                let what =
+                    format!("there is no app `{app}`: it has no folder in {}", root.display());
+                Err(Error::new(Exit::NotFound, what)
+                    .code("backup.refused")
+                    .fix("`berth get -o name` lists the apps; --workspaces names another folder"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn create(&mut self, args: &Create) -> Result<Done, Error> {
+        self.check_apps(&args.data)?;
+        self.check_apps(&args.pause)?;
         let words = |apps: &[AppName]| apps.iter().map(ToString::to_string).collect();
         let data = match (&args.data[..], args.no_data) {
             ([], false) => self.config.backups.data.clone(),
             (apps, _) => Data::Only(words(apps)),
         };
-        let pause: BTreeSet<String> = words(&args.pause);
-        let is_thorough = args.thorough;
-        let order = Order { pause, is_thorough, ..backups::order(&self.config, data) };
+        let pause: BTreeSet<String> = match &args.pause[..] {
+            [] => self.config.backups.pause.clone(),
+            some => words(some),
+        };
+        let (is_thorough, stop) = (args.thorough, self.stop.clone());
+        let order = Order { pause, is_thorough, stop, ..backups::order(&self.config, data) };
         let mut archive = self.open(true)?;
         if args.dry_run {
             let plan = archive.look_ahead(&order)?;
             let lines = backup::render(&plan).lines().map(ToOwned::to_owned).collect();
             return Ok(Done { lines, ..Done::default() });
         }
-        let mut still = Still { job: self, stillness: None, paused: BTreeSet::new() };
-        let made = archive.create(&order, Clock::System.now(), &mut still)?;
+        let made = archive.create(&order, Clock::System.now(), &mut self.still);
+        let stands = self.still.end().err();
+        let made = made.map_err(|error| match &stands {
+            Some(stands) => Error::from(error).why(stands),
+            None => Error::from(error),
+        })?;
         let mut done = say::made(&made, &self.target);
-        if let Some(keep) = args.keep {
-            done.lines.extend(archive.prune(keep)?.render().lines().map(ToOwned::to_owned));
+        if let Some(stands) = stands {
+            (done.is_bad, done.warnings) = (true, [done.warnings, vec![stands]].concat());
+        }
+        let Some(keep) = args.keep else { return Ok(done) };
+        match archive.prune(keep) {
+            Ok(pruned) => done.lines.extend(pruned.render().lines().map(ToOwned::to_owned)),
+            Err(error) => {
+                done.is_bad = true;
+                done.warnings.push(format!("it was made, and older ones are not let go: {error}"));
+            }
         }
         Ok(done)
     }
@@ -323,8 +416,40 @@ impl Job {
             let lines = text.lines().map(ToOwned::to_owned).collect();
             return Ok(Done { lines, ..Done::default() });
         }
+        self.check_stillness(&archive, &name, &order, args.stop_apps)?;
         let restored = archive.restore(&name, &order)?;
         Ok(say::restored(&restored, args.new_engine))
+    }
+
+    /// Refuses to take folders from under apps that run: they would go on writing to what was put
+    /// aside, and lose that with the next container.
+    fn check_stillness(
+        &self,
+        archive: &Archive,
+        name: &Name,
+        order: &Restore,
+        stops: bool,
+    ) -> Result<(), Error> {
+        let snapshot = archive.vault().snapshot(name)?;
+        let grounds = order.look(archive.vault(), name, &snapshot)?;
+        let is_mounted = |root| matches!(root, Root::Workspaces | Root::Models | Root::Secrets);
+        let open = grounds.iter().filter(|it| is_mounted(it.root) && it.way != Way::Done);
+        let folders: Vec<_> = open.map(|it| it.folder.display().to_string()).collect();
+        if folders.is_empty() {
+            return Ok(());
+        }
+        let is_over = grounds.iter().any(|ground| !ground.aside.is_empty());
+        let ran = self.runtime.block_on(still::running(&self.config, stops));
+        let why = match ran {
+            Ok(apps) if apps.is_empty() => return Ok(()),
+            Ok(apps) => format!("{} run on {}", apps.join(", "), folders.join(", ")),
+            // Where nothing is put aside, nothing is lost by what nobody knows of.
+            Err(_) if !is_over => return Ok(()),
+            Err(why) => {
+                format!("the engine can't say whether apps run on {}: {why}", folders.join(", "))
+            }
+        };
+        Err(backup::Error::AppsRun(why).into())
     }
 
     fn prune(&self, keep: usize, is_dry: bool) -> Result<Done, Error> {
@@ -332,44 +457,5 @@ impl Job {
         let pruning = if is_dry { archive.pruning(keep)? } else { archive.prune(keep)? };
         let lines = pruning.render().lines().map(ToOwned::to_owned).collect();
         Ok(Done { lines, ..Done::default() })
-    }
-}
-
-/// Has apps stand still while they are read, and go on however that ends.
-struct Still<'a> {
-    job: &'a Job,
-    stillness: Option<backups::Stillness>,
-    paused: BTreeSet<String>,
-}
-
-impl Still<'_> {
-    fn set(&mut self, app: &str, begins: bool) -> Result<(), String> {
-        let name = AppName::new(app).map_err(|error| error.to_string())?;
-        if self.stillness.is_none() {
-            let Job { config, runtime, .. } = self.job;
-            self.stillness = Some(backups::Stillness::new(config, runtime.clone())?);
-        }
-        let Some(stillness) = &self.stillness else { return Ok(()) };
-        stillness.set(&name, begins)?;
-        if begins {
-            self.paused.insert(app.to_owned());
-        } else {
-            self.paused.remove(app);
-        }
-        Ok(())
-    }
-}
-
-impl Watch for Still<'_> {
-    fn pause(&mut self, app: &str, begins: bool) -> Result<(), backup::Error> {
-        self.set(app, begins).map_err(backup::Error::Refused)
-    }
-}
-
-impl Drop for Still<'_> {
-    fn drop(&mut self) {
-        for app in self.paused.clone() {
-            let _ = self.set(&app, false);
-        }
     }
 }

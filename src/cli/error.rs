@@ -24,6 +24,8 @@ pub enum Exit {
     Unreachable = 5,
     /// 6: refused.
     Refused = 6,
+    /// 130: somebody ended it.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -55,6 +57,10 @@ pub(super) struct Said {
     /// What to do.
     pub(super) fix: Option<String>,
 }
+
+/// What a controller that can be reached can't do, and says with 503.
+const REACHED: &[&str] =
+    &["auth.unreadable", "audit.unwritable", "hook.secret", "source.unreadable"];
 
 impl Error {
     pub(super) fn new(exit: Exit, what: impl Into<String>) -> Self {
@@ -121,6 +127,9 @@ impl Error {
         let mistakes = problem.get("errors").and_then(Value::as_array);
         let why = mistakes.into_iter().flatten().map(mistake).collect();
         let code = text("code");
+        // Whoever says why was reached.
+        let is_down = code.as_deref().is_none_or(|code| !REACHED.contains(&code));
+        let exit = if exit == Exit::Unreachable && !is_down { Exit::NotSo } else { exit };
         let fix = code.as_deref().and_then(explained).map(|code| code.fix.to_owned());
         Self::Said(Box::new(Said { exit, code, what, why, fix }))
     }
@@ -164,5 +173,22 @@ impl From<io::Error> for Error {
             io::ErrorKind::BrokenPipe => Self::Pipe,
             _ => Self::new(Exit::NotSo, error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_a_controller_is_not_taken_for_none() {
+        let exit = |status, code: &str| {
+            let body = format!(r#"{{"code": "{code}", "detail": "x"}}"#);
+            Error::of_answer(status, body.as_bytes()).exit()
+        };
+        assert_eq!(exit(503, "audit.unwritable"), Exit::NotSo);
+        assert_eq!(exit(503, "controller.busy"), Exit::Unreachable);
+        assert_eq!(exit(409, "source.read-only"), Exit::Refused);
+        assert_eq!(Error::of_answer(502, b"<html>").exit(), Exit::Unreachable);
     }
 }

@@ -132,12 +132,17 @@ pub(super) fn trust(ca: Option<PathBuf>, fingerprint: Option<&str>) -> Result<Tr
     }
 }
 
+/// Where the packaged service has its socket: the group that may use it gets there.
+const OF_SERVICE: &str = "/run/berth/berth.sock";
+
 /// The socket at which a controller of this machine answers this user.
 fn socket() -> Option<PathBuf> {
     // What is wrong with the configuration is not for these verbs to say.
-    let path =
-        Config::read(&Layers::of_process(std::collections::BTreeMap::new())).ok()?.auth.socket?;
-    UnixStream::connect(&path).is_ok().then_some(path)
+    let auth = Config::read(&Layers::of_process(std::collections::BTreeMap::new())).ok()?.auth;
+    // The service's own options are not those of this shell.
+    let of_service = (!auth.is_socket_set).then(|| PathBuf::from(OF_SERVICE));
+    let mut all = auth.socket.into_iter().chain(of_service);
+    all.find(|path| UnixStream::connect(path).is_ok())
 }
 
 /// The token of a file, else of the environment.

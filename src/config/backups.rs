@@ -20,6 +20,8 @@ pub struct Backups {
     pub keep: usize,
     /// The apps whose data is in them.
     pub data: Data,
+    /// The apps that stand still while their data is read.
+    pub pause: BTreeSet<String>,
     /// What they are encrypted by.
     pub key: Option<KeyFile>,
 }
@@ -57,6 +59,9 @@ impl Reader {
         let every = self.one("backup-every", every);
         let keep = self.one("backup-keep", |text| super::number(text, 100_000));
         let data = self.list("backup-data", app);
+        let pause = self.list("backup-pause", |text| {
+            AppName::new(text).map(|name| name.to_string()).map_err(|error| error.to_string())
+        });
         let path = |text: &str| Ok(PathBuf::from(text));
         let passphrase = self.last("backup-passphrase-file", path);
         let identity = self.last("backup-identity", path);
@@ -74,7 +79,14 @@ impl Reader {
         } else {
             Data::Only(data.into_iter().flatten().collect::<BTreeSet<_>>())
         };
-        Some(Backups { to: to?.pop(), every: every?, keep: keep?, data, key })
+        Some(Backups {
+            to: to?.pop(),
+            every: every?,
+            keep: keep?,
+            data,
+            pause: pause?.into_iter().collect(),
+            key,
+        })
     }
 }
 

@@ -10,24 +10,22 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, engine};
+use super::{Error, still::Still};
 use crate::auth::random_text;
 use crate::backup::{
-    self, About, Archive, Data, Key, Made, Opening, Order, Root, Roots, SPOOL, Target, UNFINISHED,
-    disk::Machine,
+    self, About, Archive, Data, Key, Made, Opening, Order, Root, Roots, SPOOL, Stop, Target,
+    UNFINISHED, disk::Machine,
 };
 use crate::clock::Clock;
 use crate::config::{Config, Origin};
-use crate::engine::{Engine, Hands};
-use crate::model::{AppName, Reason, Timestamp, format_bytes};
+use crate::model::{Reason, Timestamp, format_bytes};
 use crate::record::{Event, Record, file::Folder};
-use crate::state::ContainerState;
 use crate::store::lower_priority;
 use crate::telemetry::{
-    Exposed, Metrics,
+    Exposed,
     text::{Family, moment, whole},
 };
 
@@ -35,13 +33,15 @@ use crate::telemetry::{
 const PAUSES: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(1));
 /// How often it is looked whether a backup is due: the machine may have slept.
 const LOOK: Duration = Duration::from_secs(30);
+/// How long one that is broken off has to let go on what stands still for it.
+const LAST: Duration = Duration::from_secs(10);
 /// How long the id of an archive is.
 const ID: usize = 20;
 
-/// Opens the state folder; refuses one that is half restored.
+/// Opens the state folder; refuses a machine that is half restored, whichever folder it is.
 pub(super) fn folder(config: &Config) -> Result<Folder, Error> {
-    if config.state_dir.join(UNFINISHED).is_dir() {
-        return Err(Error::Unfinished(config.state_dir.clone()));
+    if let Some(half) = roots(config).0.into_values().find(|root| root.join(UNFINISHED).is_dir()) {
+        return Err(Error::Unfinished(half));
     }
     Ok(Folder::open(&config.state_dir)?)
 }
@@ -73,6 +73,7 @@ pub fn order(config: &Config, data: Data) -> Order {
         data,
         pause: BTreeSet::new(),
         is_thorough: false,
+        stop: Stop::default(),
         about: About {
             berth: env!("CARGO_PKG_VERSION").to_owned(),
             host: host.trim().to_owned(),
@@ -99,42 +100,6 @@ pub fn open(
         now: Clock::System.now(),
     };
     Archive::open(target, opening)
-}
-
-/// Who has apps stand still while their data is read.
-pub struct Stillness {
-    engine: Arc<dyn Engine>,
-    hands: Arc<dyn Hands>,
-    runtime: tokio::runtime::Handle,
-}
-
-impl Stillness {
-    /// By the engine that is configured. Only for threads that may wait.
-    pub fn new(config: &Config, runtime: tokio::runtime::Handle) -> Result<Self, String> {
-        let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|it| it.to_string())?;
-        let (engine, hands) =
-            engine(config, &Clock::System, Arc::new(metrics)).map_err(|it| it.to_string())?;
-        Ok(Self { engine, hands, runtime })
-    }
-
-    /// Has an app stand still, or go on. An app that does not run needs neither.
-    pub fn set(&self, app: &AppName, is_paused: bool) -> Result<(), String> {
-        let (from, word) = if is_paused {
-            (ContainerState::Running, "pause")
-        } else {
-            (ContainerState::Paused, "unpause")
-        };
-        self.runtime.block_on(async {
-            let world = self.engine.observe().await.map_err(|error| error.to_string())?;
-            for container in world.containers_of(app) {
-                if container.state == from {
-                    let done = self.hands.pause(&container.id, is_paused).await;
-                    done.map_err(|error| format!("could not {word} {}: {error}", container.name))?;
-                }
-            }
-            Ok(())
-        })
-    }
 }
 
 /// What is known of the backups that are made by themselves.
@@ -209,9 +174,9 @@ pub(super) fn make(
     (record, exposed): (&Arc<Record>, &mut Vec<Arc<dyn Exposed>>),
     clock: &Clock,
     stop: &CancellationToken,
-) {
+) -> Backing {
     let (Some(target), Some(every)) = (config.backups.to.clone(), config.backups.every) else {
-        return;
+        return Backing(None);
     };
     let figures = Arc::new(Figures::new(every));
     let keeper = Backups {
@@ -222,8 +187,29 @@ pub(super) fn make(
         clock: clock.clone(),
         figures: Arc::clone(&figures),
     };
-    tokio::spawn(keeper.run(stop.clone()));
     exposed.push(figures);
+    Backing(Some(tokio::spawn(keeper.run(stop.clone()))))
+}
+
+/// The backups that are made by themselves.
+pub(super) struct Backing(Option<JoinHandle<()>>);
+
+impl Backing {
+    /// Waits until one that is being broken off has let go on what stands still for it.
+    pub(super) async fn end(self) {
+        if let Some(task) = self.0 {
+            let _ = tokio::time::timeout(LAST, task).await;
+        }
+    }
+}
+
+/// What is known of one that was made.
+struct Kept {
+    made: Made,
+    /// Why older ones could not be let go.
+    not_pruned: Option<String>,
+    /// What still stands still for it.
+    stands: Option<String>,
 }
 
 struct Backups {
@@ -246,16 +232,28 @@ impl Backups {
                     () = tokio::time::sleep(LOOK.min(due.since(self.clock.now()))) => {}
                 }
             }
-            let began = self.clock.now();
-            let work = self.once(began);
+            let (began, end) = (self.clock.now(), Stop::default());
+            let work = self.once(began, end.clone());
+            tokio::pin!(work);
             let made = tokio::select! {
-                // What is half made is of no harm, and is taken away by the next one.
-                () = stop.cancelled() => return,
-                made = work => made,
+                () = stop.cancelled() => {
+                    // What is half made is of no harm, and is taken away by the next one; what
+                    // stands still for it goes on.
+                    end.now();
+                    let _ = work.await;
+                    return;
+                }
+                made = &mut work => made,
             };
             match made {
-                Ok(made) => {
-                    self.note(&made);
+                Ok(kept) => {
+                    self.note(&kept.made);
+                    self.note_pruning(kept.not_pruned);
+                    if let Some(stands) = &kept.stands {
+                        self.tell(true, stands.clone());
+                    }
+                    let trouble = kept.stands.or_else(|| self.trouble_of(&kept.made));
+                    self.stands(trouble, Some(began));
                     pause = PAUSES.0;
                     due = began + self.every;
                 }
@@ -263,7 +261,9 @@ impl Backups {
                     self.figures.failed.fetch_add(1, Ordering::Relaxed);
                     let wait = pause.min(self.every);
                     tracing::error!(to = %self.target, why, "no backup was made; it is tried again");
-                    self.tell(true, format!("no backup was made to {}: {why}", self.target));
+                    let message = format!("no backup was made to {}: {why}", self.target);
+                    self.stands(Some(message.clone()), None);
+                    self.tell(true, message);
                     due = self.clock.now() + wait;
                     pause = (pause * 2).min(PAUSES.1);
                 }
@@ -282,38 +282,82 @@ impl Backups {
         });
         let last = newest.await.ok().flatten();
         self.figures.change(|known| known.last = last);
+        self.stands(None, Some(last.unwrap_or_else(|| self.clock.now())));
         last.map_or_else(|| self.clock.now(), |last| last + self.every)
     }
 
-    async fn once(&self, now: Timestamp) -> Result<Made, String> {
+    async fn once(&self, now: Timestamp, stop: Stop) -> Result<Kept, String> {
         let (config, target) = (self.config.clone(), self.target.clone());
-        let began = self.clock.now();
+        let (began, runtime) = (self.clock.now(), tokio::runtime::Handle::current());
         let made = aside(move || {
-            let mut archive =
-                open(&config, &target, key(&config)?, true).map_err(|it| it.to_string())?;
-            let order = order(&config, config.backups.data.clone());
-            let made = archive.create(&order, now, &mut ()).map_err(|it| it.to_string())?;
-            archive.prune(config.backups.keep).map_err(|error| {
-                format!("it was made, but older ones could not be removed: {error}")
+            let mut archive = open_known(&config, &target)?;
+            let pause = config.backups.pause.clone();
+            let order = Order { pause, stop, ..order(&config, config.backups.data.clone()) };
+            let mut still = Still::new(&config, runtime);
+            let made = archive.create(&order, now, &mut still).map_err(|it| it.to_string());
+            let stands = still.end().err();
+            let made = made.map_err(|why| match &stands {
+                Some(stands) => format!("{why}; {stands}"),
+                None => why,
             })?;
-            Ok(made)
+            let known = remember(&config, &target, &archive);
+            let pruned = archive.prune(config.backups.keep).map(drop).map_err(|it| it.to_string());
+            Ok(Kept { made, not_pruned: pruned.and(known).err(), stands })
         });
-        let made = made.await?;
-        let took = self.clock.now().since(began);
+        let kept = made.await?;
+        let (took, made) = (self.clock.now().since(began), &kept.made);
         self.figures.note(began, took, (made.bytes, made.new_bytes), made.is_incomplete);
-        Ok(made)
+        Ok(kept)
     }
 
     fn note(&self, made: &Made) {
         let (bytes, new) = (format_bytes(made.bytes), format_bytes(made.new_bytes));
         let mut text = format!("{} is at {}: {bytes}, {new} of it new", made.name, self.target);
-        if made.is_incomplete {
-            text = format!("{text}; it lacks something: {}", made.remarks.join("; "));
-            tracing::warn!(to = %self.target, lacks = ?made.remarks, "a backup is incomplete");
+        if let Some(trouble) = self.trouble_of(made) {
+            text = format!("{text}; {trouble}");
+            tracing::warn!(to = %self.target, trouble, "a backup is not as it should be");
         } else {
             tracing::info!(snapshot = %made.name, to = %self.target, bytes, new, "backed up");
         }
-        self.tell(made.is_incomplete, text);
+        self.tell(made.is_incomplete || made.is_torn, text);
+    }
+
+    /// Writes down for everybody how backups stand, and when the newest was made if that is news.
+    fn stands(&self, trouble: Option<String>, newest: Option<Timestamp>) {
+        let overdue = newest.map(|newest| newest + self.every * 2);
+        self.record.update_overview(|overview| {
+            overview.backup_trouble = trouble;
+            overview.backup_overdue = overdue.or(overview.backup_overdue);
+        });
+    }
+
+    /// What somebody should know of one that was made.
+    fn trouble_of(&self, made: &Made) -> Option<String> {
+        let remarks = || made.remarks.join("; ");
+        let what = if made.is_incomplete {
+            format!("the backup at {} lacks something: {}", self.target, remarks())
+        } else if made.is_torn {
+            format!(
+                "files of the backup at {} were written while they were read; `--backup-pause APP` \
+                 has an app stand still: {}",
+                self.target,
+                remarks()
+            )
+        } else {
+            return None;
+        };
+        Some(what)
+    }
+
+    /// A backup that was made is one, whatever becomes of older ones.
+    fn note_pruning(&self, why: Option<String>) {
+        let Some(why) = why else { return };
+        let message = format!(
+            "a backup was made to {}, and older ones are not let go: {why}; they take more room each time",
+            self.target
+        );
+        tracing::warn!(what = message, "backups are not tidied up");
+        self.tell(true, message);
     }
 
     fn tell(&self, is_warning: bool, message: String) {
@@ -321,6 +365,42 @@ impl Backups {
         let at = self.clock.now();
         self.record.tell(Event { id: 0, at, app: None, is_warning, reason, message });
     }
+}
+
+/// Where it is written down which archive is where.
+const ARCHIVES: &str = "backup-archives.json";
+
+/// The archives that backups were made to, by where they are.
+fn remembered(config: &Config) -> BTreeMap<String, String> {
+    let bytes = std::fs::read(config.state_dir.join(ARCHIVES)).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}
+
+/// Opens the archive, or begins it, where none was before: a folder that a disk should be mounted
+/// at is empty, too, when the disk is not.
+fn open_known(config: &Config, target: &Target) -> Result<Archive, String> {
+    let is_known = remembered(config).contains_key(&target.to_string());
+    let opened = open(config, target, key(config)?, !is_known);
+    opened.map_err(|error| match error {
+        backup::Error::Foreign(_) if is_known => format!(
+            "the archive that was at {target} is not there any more, and no other one is begun by \
+             itself: mount its disk, or begin another one with `berth backup create --at {target}`"
+        ),
+        error => error.to_string(),
+    })
+}
+
+fn remember(config: &Config, target: &Target, archive: &Archive) -> Result<(), String> {
+    let (mut all, place) = (remembered(config), target.to_string());
+    let id = archive.vault().header().id.clone();
+    if all.get(&place) == Some(&id) {
+        return Ok(());
+    }
+    all.insert(place, id);
+    let (path, draft) = (config.state_dir.join(ARCHIVES), config.state_dir.join("archives.new"));
+    let bytes = serde_json::to_vec_pretty(&all).map_err(|error| error.to_string())?;
+    let written = std::fs::write(&draft, bytes).and_then(|()| std::fs::rename(&draft, &path));
+    written.map_err(|error| format!("{} can't be written: {error}", path.display()))
 }
 
 fn key(config: &Config) -> Result<Option<Key>, String> {

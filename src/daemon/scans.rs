@@ -18,7 +18,9 @@ use crate::engine::Engine;
 use crate::model::{AppName, Reason, Timestamp};
 use crate::queue::Queue;
 use crate::record::{Event, Record};
-use crate::scan::{Book, Database, Fingerprint, Inventory, Known, Policy, Scanned, compare};
+use crate::scan::{
+    Book, Database, Fingerprint, Inventory, Known, Policy, Scanned, compare, uncovered,
+};
 use crate::state::ScanSeen;
 
 /// How often the database is looked at, and what failed is tried again.
@@ -53,6 +55,8 @@ struct Base {
     fingerprint: Option<Fingerprint>,
     policy: Policy,
     today: Option<Date>,
+    /// What of the database could not be read.
+    flaw: Option<String>,
 }
 
 impl Scanner {
@@ -82,7 +86,9 @@ impl Scanner {
             fingerprint: Some(database.fingerprint().clone()),
             policy,
             today: Some(day(now)),
+            flaw: base.flaw.take(),
         };
+        base.flaw.clone_from(&known.flaw);
         let is_same = *base == known;
         let has = |image: &String| self.book.of_image(image).is_some_and(|found| found.is_ok());
         let due: Vec<_> = wanted.keys().filter(|image| !is_same || !has(image)).cloned().collect();
@@ -99,10 +105,15 @@ impl Scanner {
             .filter_map(|image| inventories.get_key_value(&image))
             .map(|(image, found)| (image.clone(), Arc::clone(found)))
             .collect();
+        let mut known = known;
         if !due.is_empty() {
-            self.look_through(due, database, &known.policy, now).await;
+            known.flaw = self.look_through(due, database, &known.policy, now).await;
+            if let Some(why) = known.flaw.as_ref().filter(|_| known.flaw != base.flaw) {
+                tracing::warn!(why, "images are compared with a part of what is known");
+            }
         }
-        self.book.know(Known { fingerprint: known.fingerprint.clone(), error: None });
+        self.record.update_overview(|all| all.database_trouble.clone_from(&known.flaw));
+        self.book.know(Known { fingerprint: known.fingerprint.clone(), error: known.flaw.clone() });
         *base = known;
     }
 
@@ -122,35 +133,69 @@ impl Scanner {
             tracing::warn!(why, "images can't be compared with known vulnerabilities");
         }
         self.book.know(Known { error: Some(why.to_owned()), ..before });
+        self.record.update_overview(|all| all.database_trouble = Some(why.to_owned()));
         for image in wanted.keys().filter(|image| self.book.of_image(image).is_none()) {
             self.tell(image, Err(why.to_owned()));
         }
     }
 
+    /// Answers what of the database could not be read.
     async fn look_through(
         &self,
         due: Inventories,
         database: Database,
         policy: &Policy,
         at: Timestamp,
-    ) {
+    ) -> Option<String> {
         let work = move || {
             let all: Vec<_> = due.values().map(AsRef::as_ref).collect();
-            let (records, unread) = database.records(&all);
+            let read = database.records(&all);
             let reports: Vec<_> = due
                 .into_iter()
                 .map(|(image, inventory)| {
-                    let mut report = compare(&inventory, &records);
-                    report.unread.extend(unread.iter().cloned());
+                    let mut report = compare(&inventory, &read.records);
+                    report.unread.extend(uncovered(&inventory, &read.ecosystems));
+                    report.unread.extend(read.unread.iter().cloned());
+                    report.is_part = !read.unread.is_empty();
                     (image, inventory, report)
                 })
                 .collect();
-            reports
+            (reports, read.flaw())
         };
-        let Ok(reports) = tokio::task::spawn_blocking(work).await else { return };
+        let (reports, flaw) = match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(error) => return Some(error.to_string()),
+        };
         for (image, inventory, report) in reports {
             let judged = Scanned::new(&image, inventory, report, (policy, day(at)), at);
-            self.tell(&image, Ok(judged));
+            let found = match &flaw {
+                Some(why) if policy.block.is_some() => self.half(judged, why, policy, at),
+                _ => Ok(judged),
+            };
+            self.tell(&image, found);
+        }
+        flaw
+    }
+
+    /// What counts where a gate is and a part of the database can't be read: what is bad is bad.
+    /// Else what was found while it could be read, by the rules of today; else nobody knows.
+    fn half(
+        &self,
+        judged: Scanned,
+        why: &str,
+        policy: &Policy,
+        at: Timestamp,
+    ) -> Result<Scanned, String> {
+        if !judged.verdict.blocked.is_empty() {
+            return Ok(judged);
+        }
+        match self.book.of_image(&judged.image) {
+            Some(Ok(before)) if !before.report.is_part => {
+                let (report, inventory) = (before.report.clone(), judged.inventory);
+                let rules = (policy, day(at));
+                Ok(Scanned::new(&judged.image, inventory, report, rules, before.at))
+            }
+            _ => Err(why.to_owned()),
         }
     }
 
@@ -229,4 +274,87 @@ impl Scanner {
 fn day(at: Timestamp) -> Date {
     let moment = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default();
     moment.to_zoned(TimeZone::UTC).date()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::fake::Fake;
+    use crate::scan::{Kind, Package, Severity};
+
+    fn inventory() -> Inventory {
+        let package = Package {
+            kind: Kind::Pypi,
+            name: "demo".to_owned(),
+            version: "1.0".to_owned(),
+            source: None,
+            architecture: None,
+        };
+        Inventory { distribution: None, packages: vec![package] }
+    }
+
+    fn record(fixed: &str) -> String {
+        format!(
+            r#"{{"id": "T-1", "database_specific": {{"severity": "CRITICAL"}}, "affected": [{{
+                "package": {{"ecosystem": "PyPI", "name": "demo"}}, "ranges": [{{
+                "type": "ECOSYSTEM", "events": [{{"introduced": "0"}}, {{"fixed": "{fixed}"}}]}}]}}]}}"#
+        )
+    }
+
+    /// While the records are being replaced, nothing starts that would not have before.
+    #[tokio::test]
+    async fn a_database_that_is_half_there_opens_no_gate() {
+        let folder = tempfile::tempdir().unwrap();
+        let (database, packages) = (folder.path().join("records"), folder.path().join("packages"));
+        fs::create_dir(&database).unwrap();
+        let write = |text: &str| fs::write(database.join("one.json"), text).unwrap();
+        let fake = Fake::new("t", Clock::System);
+        let (old, new) = ("sha256:aa", "sha256:bb");
+        for image in [old, new] {
+            fake.installs(image, inventory());
+        }
+        let scanner = Scanner {
+            book: Arc::new(Book::new(true)),
+            engine: Arc::new(fake),
+            record: Arc::default(),
+            queue: Arc::default(),
+            clock: Clock::System,
+            scanning: Scanning {
+                database: database.clone(),
+                warn: Severity::Medium,
+                block: Some(Severity::High),
+                exceptions_file: None,
+            },
+            folder: packages,
+        };
+        let (mut inventories, mut base) = (Inventories::new(), Base::default());
+        let mut look = async || {
+            scanner.round(&mut inventories, &mut base).await;
+            let seen = scanner.book.seen();
+            let of = |image| match seen.of(image) {
+                None => "nothing",
+                Some(ScanSeen::Clean(_)) => "clean",
+                Some(ScanSeen::Warned(_)) => "warned",
+                Some(ScanSeen::Blocked(_)) => "blocked",
+                Some(ScanSeen::Failed(_)) => "failed",
+            };
+            (of(old), of(new), scanner.book.known().error)
+        };
+        scanner.book.want(&AppName::new("old").unwrap(), old);
+        write(&record("2.0"));
+        assert_eq!(look().await, ("blocked", "nothing", None));
+        // Half written: what was found stays, and nobody knows of what is new.
+        write(&record("2.0")[..40]);
+        scanner.book.want(&AppName::new("new").unwrap(), new);
+        let (before, unknown, error) = look().await;
+        assert_eq!((before, unknown), ("blocked", "failed"));
+        assert!(error.unwrap().contains("one.json"));
+        assert!(look().await.2.is_some(), "it is forgotten");
+        write(&record("1.0"));
+        assert_eq!(look().await, ("clean", "clean", None));
+        // What was clean stays so, too.
+        write("{");
+        let (old, new, error) = look().await;
+        assert_eq!((old, new, error.is_some()), ("clean", "clean", true));
+    }
 }

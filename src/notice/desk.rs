@@ -390,8 +390,14 @@ impl Desk {
         let Change { key, trouble, over } = change;
         let before = self.known.get(key).and_then(|known| known.told);
         let is_over = over.is_some();
+        // Who is not told of ends begins anew with what comes after one.
+        let has_ended =
+            !self.rules.tells_end && self.now.get(key).is_none_or(|now| now.trouble.is_none());
+        if has_ended {
+            self.now.remove(key);
+        }
         let known = Known {
-            reason: (!is_over).then(|| trouble.reason.clone()),
+            reason: (!is_over && !has_ended).then(|| trouble.reason.clone()),
             since: trouble.since,
             is_old: false,
             told: if is_over { before } else { Some(at) },

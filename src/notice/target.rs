@@ -13,8 +13,17 @@ use crate::model::{check_secret_name, parse_duration};
 /// The conditions of apps that are told of.
 pub const OF_APPS: &[&str] = &["Accepted", "SourceReady", "ImageReady", "Ready", "ScanPassed"];
 /// The conditions of the host that are told of.
-pub const OF_HOST: &[&str] =
-    &["Engine", "Source", "Manifests", "Removals", "Disk", "Gpu", "Certificate"];
+pub const OF_HOST: &[&str] = &[
+    "Engine",
+    "Source",
+    "Manifests",
+    "Removals",
+    "Disk",
+    "Gpu",
+    "Certificate",
+    "Backup",
+    "Database",
+];
 const TITLE: &str = "{app} {condition}: {state} ({reason})";
 const LINE: &str = "{state} · {app} · {condition} · {reason}: {message}";
 const GROUP_TITLE: &str = "{count} changes on {instance}";

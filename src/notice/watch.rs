@@ -154,6 +154,16 @@ pub fn of_host(
         ("Removals", said(Reason::RemovalHeld, hold, "no removal is held back")),
         ("Certificate", said(Reason::CertificateExpiring, warning, "the certificate is good")),
     ];
+    let late = overview.backup_overdue.filter(|overdue| *overdue < now);
+    let backup = overview.backup_trouble.clone().or_else(|| {
+        late.map(|_| "no backup was made for twice as long as there should be one".to_owned())
+    });
+    if backup.is_some() || overview.backup_overdue.is_some() {
+        all.push(("Backup", said(Reason::BackupFailed, backup, "backups are made")));
+    }
+    let database = overview.database_trouble.clone();
+    let fine = "what is known of vulnerabilities can be read";
+    all.push(("Database", said(Reason::ScanFailed, database, fine)));
     if overview.engine.is_none() && overview.engine_error.is_none() {
         // Nobody has asked it yet.
         all.remove(0);

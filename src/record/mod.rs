@@ -128,6 +128,12 @@ pub struct Overview {
     pub resynced_at: Option<Timestamp>,
     /// The certificate of the interface, when it has one.
     pub certificate: Option<Arc<Certificate>>,
+    /// What is wrong with the backups that are made by themselves.
+    pub backup_trouble: Option<String>,
+    /// From when on the next backup is overdue, where they are made by themselves.
+    pub backup_overdue: Option<Timestamp>,
+    /// Why what is known of vulnerabilities can't be read, or not all of it.
+    pub database_trouble: Option<String>,
 }
 
 /// The certificate that the interface shows.

@@ -200,6 +200,16 @@ impl Scanned {
                 named(blocked)
             ));
         }
+        if let Some(first) = self.verdict.undecided.first() {
+            let more = match self.verdict.undecided.len() - 1 {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let (what, why) = (&first.what, &first.why);
+            return ScanSeen::Blocked(format!(
+                "whether the image has what the operator does not allow can't be decided: {what}: {why}{more}"
+            ));
+        }
         let unread = match self.report.unread.len() {
             0 => String::new(),
             count => format!("; {count} could not be decided"),

@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
     fs::{self, File},
     io::{self, Read},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -83,8 +84,9 @@ impl Database {
         }
         found.sort();
         let (mut hash, mut newest) = (Sha256::new(), Duration::ZERO);
-        for (path, size, written) in &found {
-            hash.update(format!("{}\0{size}\0{}\0", path.display(), written.as_nanos()));
+        for (path, size, (written, changed)) in &found {
+            let written_ns = written.as_nanos();
+            hash.update(format!("{}\0{size}\0{written_ns}\0{changed:?}\0", path.display()));
             newest = newest.max(*written);
         }
         let digest = hash.finalize().iter().fold(String::new(), |mut digest, byte| {
@@ -103,7 +105,7 @@ impl Database {
 
     /// The records about the packages of these images. The others are read and forgotten, so that
     /// memory follows what is installed and not what is known. What can't be read is named.
-    pub fn records(&self, inventories: &[&Inventory]) -> (Vec<Record>, Vec<Unread>) {
+    pub fn records(&self, inventories: &[&Inventory]) -> Records {
         let mut reading = Reading { wanted: Wanted::of(inventories), ..Reading::default() };
         for path in &self.files {
             let is_archive = path.extension().is_some_and(|one| one.eq_ignore_ascii_case("zip"));
@@ -112,11 +114,40 @@ impl Database {
                 reading.refuse(path.display().to_string(), error.to_string());
             }
         }
-        (reading.records, reading.unread)
+        let Reading { records, unread, ecosystems, .. } = reading;
+        Records { records, unread, ecosystems }
     }
 }
 
-type Found = (PathBuf, u64, Duration);
+/// What was read of a database.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// Those that were wanted.
+    pub records: Vec<Record>,
+    /// What could not be read.
+    pub unread: Vec<Unread>,
+    /// Of what there are records at all, wanted or not.
+    pub ecosystems: BTreeSet<String>,
+}
+
+impl Records {
+    /// Why it is not the whole database.
+    pub fn flaw(&self) -> Option<String> {
+        let Unread { what, why, .. } = self.unread.first()?;
+        let more = match self.unread.len() - 1 {
+            0 => String::new(),
+            more => format!(", nor can {more} more"),
+        };
+        Some(format!(
+            "a part of the vulnerability database can't be read: {what} ({why}){more}; put it there \
+             anew, or take it away when it is no record"
+        ))
+    }
+}
+
+/// A file, its size, and when it was written and when anything about it was changed, such as who
+/// may read it.
+type Found = (PathBuf, u64, (Duration, (i64, i64)));
 
 fn walk(folder: &Path, depth: usize, found: &mut Vec<Found>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
@@ -133,7 +164,8 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<Found>) -> io::Result<()> {
             .is_some_and(|one| one.eq_ignore_ascii_case("json") || one.eq_ignore_ascii_case("zip"));
         if is_record && about.is_file() {
             let written = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-            found.push((path, about.len(), written));
+            let changed = (about.ctime(), about.ctime_nsec());
+            found.push((path, about.len(), (written, changed)));
         }
     }
     Ok(())
@@ -175,6 +207,7 @@ struct Reading {
     wanted: Wanted,
     records: Vec<Record>,
     unread: Vec<Unread>,
+    ecosystems: BTreeSet<String>,
 }
 
 impl Reading {
@@ -209,15 +242,24 @@ impl Reading {
             Ok(record) if record.id.is_empty() => {
                 self.refuse(name.to_owned(), "it has no id: no OSV record".to_owned());
             }
-            Ok(record) if self.wanted.has(&record) => self.records.push(record),
-            Ok(_) => {}
+            Ok(record) => {
+                for affected in &record.affected {
+                    let ecosystem = &affected.package.ecosystem;
+                    if !self.ecosystems.contains(ecosystem) {
+                        self.ecosystems.insert(ecosystem.clone());
+                    }
+                }
+                if self.wanted.has(&record) {
+                    self.records.push(record);
+                }
+            }
             Err(error) => self.refuse(name.to_owned(), error.to_string()),
         }
     }
 
     fn refuse(&mut self, what: String, why: String) {
         if self.unread.len() < UNREAD_LIMIT {
-            self.unread.push(Unread { what, why });
+            self.unread.push(Unread::file(what, why));
         }
     }
 }

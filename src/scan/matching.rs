@@ -37,6 +37,27 @@ pub struct Unread {
     pub what: String,
     /// Why.
     pub why: String,
+    /// What it would be; none where it says nothing of one image more than of another.
+    #[serde(skip)]
+    pub stake: Option<Stake>,
+}
+
+/// What may be so, as far as anybody can tell.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stake {
+    /// Under which names it can be accepted.
+    pub names: BTreeSet<String>,
+    /// In which package; none is in all of them.
+    pub package: Option<Package>,
+    /// How bad it would be.
+    pub severity: Severity,
+}
+
+impl Unread {
+    /// A file, or a record, that can't be read.
+    pub fn file(what: String, why: String) -> Self {
+        Self { what, why, stake: None }
+    }
 }
 
 /// What an image's packages were found to have.
@@ -47,6 +68,42 @@ pub struct Report {
     /// What nobody knows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<Unread>,
+    /// Whether a part of the database could not be read for it.
+    #[serde(skip)]
+    pub is_part: bool,
+}
+
+/// Says what a database can't tell about an image, because it has no record of where its packages
+/// come from: that is not the same as that nothing is known of them.
+pub fn uncovered(inventory: &Inventory, ecosystems: &BTreeSet<String>) -> Vec<Unread> {
+    let count = |kind| inventory.packages.iter().filter(|one| one.kind == kind).count();
+    let (debs, wheels) = (count(Kind::Deb), count(Kind::Pypi));
+    let mut lacking = Vec::new();
+    let mut lack = |name: &str, why: String| {
+        let id = format!("no-records:{name}");
+        let why = format!("{why}; it can be accepted until a day as `{id}`");
+        let names = BTreeSet::from([id]);
+        let stake = Some(Stake { names, package: None, severity: Severity::Critical });
+        lacking.push(Unread { what: name.to_owned(), why, stake });
+    };
+    match &inventory.distribution {
+        Some(one) if !ecosystems.iter().any(|ecosystem| one.is(ecosystem)) => {
+            let release = if one.version.is_empty() { "" } else { ":" };
+            let name = format!("{}{release}{}", one.id, one.version);
+            let why = "the database has no record of this distribution";
+            lack(&name, format!("{why}, so nothing is known of its {debs} listed packages"));
+        }
+        None if debs != 0 || wheels == 0 => {
+            let why = "the image does not say which distribution it is, or of what it is made";
+            lack("unnamed", why.to_owned());
+        }
+        _ => {}
+    }
+    if wheels != 0 && !ecosystems.contains("PyPI") {
+        let why = "the database has no record of Python packages, so nothing is known of these";
+        lack("PyPI", format!("{why} {wheels}"));
+    }
+    lacking
 }
 
 /// Compares what is installed with the records of a database.
@@ -71,7 +128,13 @@ pub fn compare<'a>(inventory: &Inventory, records: impl IntoIterator<Item = &'a 
                     }
                     Err(why) => {
                         let what = format!("{} in {} {}", record.id, package.name, package.version);
-                        unread.insert(Unread { what, why });
+                        let several = record.upstream.iter().map(String::as_str);
+                        let stake = Stake {
+                            names: record.names().chain(several).map(ToOwned::to_owned).collect(),
+                            package: Some((*package).clone()),
+                            severity: record.severity(affected),
+                        };
+                        unread.insert(Unread { what, why, stake: Some(stake) });
                     }
                 }
             }
@@ -80,7 +143,7 @@ pub fn compare<'a>(inventory: &Inventory, records: impl IntoIterator<Item = &'a 
     let mut findings: Vec<_> =
         hits.into_iter().flat_map(|(package, hits)| merged(package, hits)).collect();
     findings.sort_by(|one, other| other.severity.cmp(&one.severity).then_with(|| one.cmp(other)));
-    Report { findings, unread: unread.into_iter().collect() }
+    Report { findings, unread: unread.into_iter().collect(), is_part: false }
 }
 
 struct Hit<'a> {
@@ -122,9 +185,17 @@ fn is_affected(package: &Package, affected: &Affected) -> Result<Option<Fixed>, 
     };
     let mut is_hit = affected.versions.iter().any(is_same);
     let mut fixed: Option<(Ordered, String)> = None;
+    let mut trouble = None;
     // Ranges of commits say nothing about versions.
     for range in affected.ranges.iter().filter(|range| range.kind != "GIT") {
-        let steps = steps(package.kind, range)?;
+        let steps = match steps(package.kind, range) {
+            Ok(steps) => steps,
+            // It matters only when nothing else says that it is affected.
+            Err(why) => {
+                trouble.get_or_insert(why);
+                continue;
+            }
+        };
         is_hit |= is_within(&installed, &steps);
         for (at, text) in steps.iter().filter_map(Step::fixed) {
             let is_sooner = fixed.as_ref().is_none_or(|(best, _)| at.order(best).is_lt());
@@ -133,7 +204,10 @@ fn is_affected(package: &Package, affected: &Affected) -> Result<Option<Fixed>, 
             }
         }
     }
-    Ok(is_hit.then(|| Fixed(fixed.map(|(_, text)| text))))
+    match trouble {
+        Some(why) if !is_hit => Err(why),
+        _ => Ok(is_hit.then(|| Fixed(fixed.map(|(_, text)| text)))),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -209,10 +283,39 @@ fn is_within(installed: &Ordered, steps: &[Step<'_>]) -> bool {
 
 /// One finding for each vulnerability, however many records speak of it.
 fn merged(package: &Package, hits: Vec<Hit<'_>>) -> Vec<Finding> {
-    let mut groups: Vec<(BTreeSet<&str>, Vec<Hit<'_>>)> = Vec::new();
-    for hit in hits {
-        let mut names: BTreeSet<&str> =
-            hit.record.names().filter(|name| !name.is_empty()).collect();
+    let (notices, hits): (Vec<_>, Vec<_>) =
+        hits.into_iter().partition(|hit| hit.record.is_of_several());
+    let groups = grouped(Vec::new(), hits.into_iter().map(named));
+    // A notice of several says something only of those that have no record of their own here.
+    let is_told = |names: &BTreeSet<&str>| groups.iter().any(|(told, _)| !told.is_disjoint(names));
+    let mut untold = Vec::new();
+    for hit in &notices {
+        let matters = hit.record.matters().into_iter();
+        let matters = matters.map(|(matter, mut names)| {
+            names.insert(matter);
+            names
+        });
+        for names in matters.filter(|names| !is_told(names)) {
+            let (record, affected, fixed) = (hit.record, hit.affected, hit.fixed.clone());
+            untold.push((names, Hit { record, affected, fixed }));
+        }
+    }
+    let groups = grouped(groups, untold.into_iter());
+    groups.into_iter().map(|(names, hits)| finding(package, &names, &hits)).collect()
+}
+
+type Group<'a> = (BTreeSet<&'a str>, Vec<Hit<'a>>);
+
+fn named(hit: Hit<'_>) -> (BTreeSet<&str>, Hit<'_>) {
+    (hit.record.names().filter(|name| !name.is_empty()).collect(), hit)
+}
+
+/// Puts together what has a name in common.
+fn grouped<'a>(
+    mut groups: Vec<Group<'a>>,
+    hits: impl Iterator<Item = (BTreeSet<&'a str>, Hit<'a>)>,
+) -> Vec<Group<'a>> {
+    for (mut names, hit) in hits {
         let mut group = vec![hit];
         // A record may show that two that seemed apart are one.
         let (same, apart): (Vec<_>, Vec<_>) =
@@ -224,7 +327,7 @@ fn merged(package: &Package, hits: Vec<Hit<'_>>) -> Vec<Finding> {
         groups = apart;
         groups.push((names, group));
     }
-    groups.into_iter().map(|(names, hits)| finding(package, &names, &hits)).collect()
+    groups
 }
 
 fn finding(package: &Package, names: &BTreeSet<&str>, hits: &[Hit<'_>]) -> Finding {
@@ -238,8 +341,11 @@ fn finding(package: &Package, names: &BTreeSet<&str>, hits: &[Hit<'_>]) -> Findi
     // Records that disagree: the later one is without it by all of them.
     let fixed = known.max_by(|one, other| one.0.order(&other.0)).map(|(_, text)| text.clone());
     let summary = hits.iter().map(|hit| hit.record.summary.trim()).find(|text| !text.is_empty());
+    // An advisory of several is a name by which each of them is found.
+    let notices = hits.iter().filter(|hit| hit.record.is_of_several()).map(|hit| &*hit.record.id);
+    let others: BTreeSet<_> = names.iter().copied().chain(notices).collect();
     Finding {
-        aliases: names.iter().filter(|name| **name != id).map(|name| (*name).to_owned()).collect(),
+        aliases: others.into_iter().filter(|name| *name != id).map(ToOwned::to_owned).collect(),
         id,
         severity: severity.unwrap_or_default(),
         package: package.clone(),

@@ -30,9 +30,9 @@ mod tests;
 mod version;
 
 pub use book::{Book, Found, Known, Scanned};
-pub use database::{Database, DatabaseError, Fingerprint};
+pub use database::{Database, DatabaseError, Fingerprint, Records};
 pub use inventory::{Distribution, Gather, Inventory, Kind, Package, Source};
-pub use matching::{Finding, Report, Unread, compare};
+pub use matching::{Finding, Report, Stake, Unread, compare, uncovered};
 pub use osv::Record;
 pub use policy::{Accepted, Exception, Policy, Verdict};
 pub use sbom::sbom;

@@ -1,5 +1,7 @@
 //! One record of an OSV database, as far as it is needed. Fields that are not known are left out.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -67,9 +69,27 @@ pub(super) struct Event {
 }
 
 impl Record {
-    /// All names of what it is about, its own first.
+    /// All names of what it is about, its own first. What it is a distribution's record of is one
+    /// more name, unless it is of several: then each of these is another matter.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        [&self.id].into_iter().chain(&self.aliases).chain(&self.upstream).map(String::as_str)
+        let same = Some(&self.upstream).filter(|_| !self.is_of_several()).into_iter().flatten();
+        [&self.id].into_iter().chain(&self.aliases).chain(same).map(String::as_str)
+    }
+
+    /// Whether it is one notice of several vulnerabilities.
+    pub(super) fn is_of_several(&self) -> bool {
+        let mut matters = self.upstream.iter().map(|name| matter(name));
+        let first = matters.next();
+        matters.any(|other| Some(other) != first)
+    }
+
+    /// What a notice of several is about: each with the names that it gives it.
+    pub(super) fn matters(&self) -> BTreeMap<&str, BTreeSet<&str>> {
+        let mut matters = BTreeMap::<_, BTreeSet<_>>::new();
+        for name in &self.upstream {
+            matters.entry(matter(name)).or_default().insert(name.as_str());
+        }
+        matters
     }
 
     /// How bad it is for one package: a score before a word, what is said of the package before
@@ -92,4 +112,9 @@ impl Record {
             .or_else(|| word(&self.database_specific, "severity"))
             .unwrap_or_default()
     }
+}
+
+/// The number under a distribution's own name: `UBUNTU-CVE-2024-1` is about `CVE-2024-1`.
+fn matter(name: &str) -> &str {
+    name.find("CVE-").and_then(|at| name.get(at..)).unwrap_or(name)
 }

@@ -4,8 +4,10 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    matching::{Finding, Report},
+    inventory::{Kind, Package},
+    matching::{Finding, Report, Unread},
     severity::Severity,
+    version::normal_name,
 };
 
 /// A vulnerability that an operator lives with, until a day.
@@ -24,13 +26,26 @@ pub struct Exception {
 }
 
 impl Exception {
-    fn is_about(&self, finding: &Finding) -> bool {
-        let is_named = |name: &String| name.eq_ignore_ascii_case(&self.id);
-        let package = &finding.package;
-        let is_package = self.package.as_ref().is_none_or(|name| {
-            *name == package.name || package.source.as_ref().is_some_and(|one| *name == one.name)
-        });
-        is_package && (is_named(&finding.id) || finding.aliases.iter().any(is_named))
+    fn is_about<'a>(
+        &self,
+        mut names: impl Iterator<Item = &'a String>,
+        package: Option<&Package>,
+    ) -> bool {
+        names.any(|name| name.eq_ignore_ascii_case(&self.id))
+            && self.package.as_ref().is_none_or(|wanted| {
+                package.is_some_and(|package| match package.kind {
+                    Kind::Pypi => normal_name(wanted) == package.name,
+                    Kind::Deb => {
+                        let source = package.source.as_ref();
+                        *wanted == package.name || source.is_some_and(|it| *wanted == it.name)
+                    }
+                })
+            })
+    }
+
+    fn covers(&self, finding: &Finding) -> bool {
+        let names = [&finding.id].into_iter().chain(&finding.aliases);
+        self.is_about(names, Some(&finding.package))
     }
 }
 
@@ -68,6 +83,9 @@ pub struct Verdict {
     pub accepted: Vec<Accepted>,
     /// Exceptions that would have covered a finding, had their day not passed.
     pub expired: Vec<Exception>,
+    /// What nobody could decide, and would keep the image from starting.
+    #[serde(skip)]
+    pub undecided: Vec<Unread>,
 }
 
 impl Policy {
@@ -75,7 +93,7 @@ impl Policy {
     pub fn judge(&self, report: &Report, today: Date) -> Verdict {
         let mut verdict = Verdict::default();
         for finding in &report.findings {
-            let about = || self.exceptions.iter().filter(|one| one.is_about(finding));
+            let about = || self.exceptions.iter().filter(|one| one.covers(finding));
             if let Some(exception) =
                 about().filter(|one| today <= one.until).max_by_key(|one| one.until)
             {
@@ -98,6 +116,20 @@ impl Policy {
                 verdict.warned.push(finding.clone());
             }
         }
+        verdict.undecided =
+            report.unread.iter().filter(|one| self.holds_up(one, today)).cloned().collect();
         verdict
+    }
+
+    /// Whether something that nobody can decide would, if it were so, keep an image from starting.
+    fn holds_up(&self, unread: &Unread, today: Date) -> bool {
+        let Some(stake) = &unread.stake else { return false };
+        let is_rated = stake.severity != Severity::Unknown;
+        let is_accepted = |one: &Exception| {
+            today <= one.until && one.is_about(stake.names.iter(), stake.package.as_ref())
+        };
+        is_rated
+            && self.block.is_some_and(|block| block <= stake.severity)
+            && !self.exceptions.iter().any(is_accepted)
     }
 }

@@ -1,11 +1,13 @@
 //! Every form of range, versions that are easily got wrong, and what must never read as clean.
 
-use std::{fs, io::Write as _, path::Path};
+use std::{collections::BTreeSet, fs, io::Write as _, path::Path, sync::Arc};
 
 use jiff::civil::date;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::model::Timestamp;
+use crate::state::ScanSeen;
 
 fn package(kind: Kind, name: &str, version: &str) -> Package {
     Package {
@@ -325,11 +327,14 @@ fn a_database_is_read_from_files_and_archives_and_says_what_it_could_not_read() 
     fs::write(root.join("not.zip"), "no archive").expect("a file");
 
     let database = Database::open(root).expect("a database");
-    let (records, unread) = database.records(&[&inventory(Kind::Pypi, "de-mo", "1.0")]);
-    let mut ids: Vec<_> = records.iter().map(|one| one.id.as_str()).collect();
+    let read = database.records(&[&inventory(Kind::Pypi, "de-mo", "1.0")]);
+    assert_eq!(read.ecosystems.iter().collect::<Vec<_>>(), ["PyPI"]);
+    assert!(read.flaw().is_some_and(|why| why.contains("cut.json") && why.contains("2 more")));
+    let mut ids: Vec<_> = read.records.iter().map(|one| one.id.as_str()).collect();
     ids.sort_unstable();
     assert_eq!(ids, ["ONE", "THREE", "TWO"]);
-    let unread: Vec<_> = unread
+    let unread: Vec<_> = read
+        .unread
         .iter()
         .map(|one| one.what.rsplit('/').next().unwrap_or_default().to_owned())
         .collect();
@@ -393,4 +398,127 @@ fn debians_order_is_that_of_its_policy() {
     for (one, other) in [("1.0", "1.0-0"), ("0:1", "1"), ("1.01", "1.1"), ("1.a0", "1.a")] {
         assert!(deb::compare(one, other).is_eq(), "{one} and {other}");
     }
+}
+
+/// A package of Debian that these records are about, from the first version on.
+fn since_ever(id: &str, upstream: &[&str], severity: &str) -> Record {
+    record(json!({
+        "id": id, "upstream": upstream, "database_specific": { "severity": severity },
+        "affected": [{
+            "package": { "ecosystem": "Debian:12", "name": "demo" },
+            "ranges": [{ "type": "ECOSYSTEM", "events": [{"introduced": "0"}] }],
+        }],
+    }))
+}
+
+#[test]
+fn a_notice_of_several_vulnerabilities_does_not_make_them_one() {
+    let records = [
+        since_ever("DSA-1-1", &["CVE-2024-1", "CVE-2024-2", "UBUNTU-CVE-2024-2"], "?"),
+        since_ever("DEBIAN-CVE-2024-1", &["CVE-2024-1"], "LOW"),
+        since_ever("DEBIAN-CVE-2024-3", &["CVE-2024-3"], "CRITICAL"),
+        since_ever("DSA-2-1", &["CVE-2024-1", "CVE-2024-3"], "?"),
+    ];
+    let report = compare(&inventory(Kind::Deb, "demo", "1.0"), &records);
+    let mut found: Vec<_> =
+        report.findings.iter().map(|one| (one.id.as_str(), one.severity)).collect();
+    found.sort_unstable();
+    let unknown = Severity::Unknown;
+    let wanted = [
+        ("CVE-2024-1", Severity::Low),
+        // The notice alone speaks of it.
+        ("CVE-2024-2", unknown),
+        ("CVE-2024-3", Severity::Critical),
+    ];
+    assert_eq!(found, wanted);
+    let second = report.findings.iter().find(|one| one.id == "CVE-2024-2").expect("it is there");
+    assert_eq!(second.aliases, ["DSA-1-1", "UBUNTU-CVE-2024-2"]);
+    // Who lives with the harmless one does not live with the other.
+    let accepted = Exception {
+        id: "CVE-2024-1".to_owned(),
+        package: None,
+        until: date(9999, 1, 1),
+        reason: "harmless".to_owned(),
+    };
+    let block = Some(Severity::High);
+    let policy = Policy { block, exceptions: vec![accepted], ..Policy::default() };
+    let verdict = policy.judge(&report, date(2026, 1, 1));
+    assert_eq!((verdict.accepted.len(), verdict.blocked.len()), (1, 1));
+}
+
+#[test]
+fn one_event_without_a_place_does_not_hide_what_is_named_elsewhere() {
+    let broken = json!({ "type": "ECOSYSTEM", "events": [{"introduced": "a b"}] });
+    let good = json!({ "type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "2.0"}] });
+    let listed = about("PyPI", json!({ "versions": ["1.0"], "ranges": [broken] }));
+    let ranged = about("PyPI", json!({ "ranges": [broken, good] }));
+    assert!(is_hit(Kind::Pypi, "1.0", &listed) && is_hit(Kind::Pypi, "1.0", &ranged));
+    // Where nothing else hits, nobody knows.
+    for record in [&listed, &ranged] {
+        let report = compare(&inventory(Kind::Pypi, "demo", "3.0"), [record]);
+        assert_eq!((report.findings.len(), report.unread.len()), (0, 1));
+    }
+}
+
+fn judged(report: &Report, exceptions: &[(&str, Option<&str>)]) -> ScanSeen {
+    let exceptions = exceptions.iter().map(|(id, package)| Exception {
+        id: (*id).to_owned(),
+        package: package.map(ToOwned::to_owned),
+        until: date(9999, 1, 1),
+        reason: "known".to_owned(),
+    });
+    let block = Some(Severity::High);
+    let policy = Policy { block, exceptions: exceptions.collect(), ..Policy::default() };
+    let installed = Arc::new(inventory(Kind::Pypi, "py-yaml", "not-a-version"));
+    let rules = (&policy, date(2026, 1, 1));
+    Scanned::new("i", installed, report.clone(), rules, Timestamp::from_millis(0)).seen()
+}
+
+#[test]
+fn what_can_not_be_decided_passes_no_gate_until_somebody_accepts_it() {
+    let affected = |severity: &str| {
+        record(json!({ "id": "T-1", "aliases": ["CVE-1"],
+            "database_specific": { "severity": severity },
+            "affected": [{ "package": { "ecosystem": "PyPI", "name": "Py_YAML" },
+                "ranges": [{ "type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "2"}] }] }] }))
+    };
+    let installed = inventory(Kind::Pypi, "py-yaml", "not-a-version");
+    let bad = compare(&installed, [&affected("CRITICAL")]);
+    assert!(matches!(judged(&bad, &[]), ScanSeen::Blocked(text) if text.contains("not-a-version")));
+    // By any name, and the package as it is written anywhere.
+    for exception in [("cve-1", None), ("T-1", Some("Py.YAML"))] {
+        assert!(matches!(judged(&bad, &[exception]), ScanSeen::Warned(_)), "{exception:?}");
+    }
+    assert!(matches!(judged(&bad, &[("CVE-1", Some("other"))]), ScanSeen::Blocked(_)));
+    // One that would be allowed is no reason.
+    let mild = compare(&installed, [&affected("LOW")]);
+    assert!(matches!(judged(&mild, &[]), ScanSeen::Warned(_)));
+}
+
+#[test]
+fn a_database_without_records_of_a_distribution_says_nothing_about_it() {
+    let of = |id: &str, version: &str, packages: Vec<Package>| Inventory {
+        distribution: Some(Distribution { id: id.to_owned(), version: version.to_owned() }),
+        packages,
+    };
+    let known: BTreeSet<_> = ["Debian:12", "PyPI"].map(ToOwned::to_owned).into();
+    let deb = || vec![package(Kind::Deb, "demo", "1")];
+    let lacks = |inventory: &Inventory, known: &BTreeSet<String>| {
+        uncovered(inventory, known).into_iter().map(|one| one.what).collect::<Vec<_>>()
+    };
+    assert!(lacks(&of("debian", "12", deb()), &known).is_empty());
+    assert_eq!(lacks(&of("debian", "13", deb()), &known), ["debian:13"]);
+    assert_eq!(lacks(&of("kali", "2026.1", deb()), &known), ["kali:2026.1"]);
+    // Without a release, and without any list that is read.
+    assert_eq!(lacks(&of("debian", "", deb()), &known), ["debian"]);
+    assert_eq!(lacks(&of("alpine", "3.20", Vec::new()), &known), ["alpine:3.20"]);
+    assert_eq!(lacks(&Inventory::default(), &known), ["unnamed"]);
+    let wheel = of("debian", "12", vec![package(Kind::Pypi, "demo", "1")]);
+    assert_eq!(lacks(&wheel, &["Debian:12".to_owned()].into()), ["PyPI"]);
+    let unread = uncovered(&of("debian", "13", deb()), &known);
+    let report = Report { unread, ..Report::default() };
+    let seen = judged(&report, &[]);
+    assert!(matches!(&seen, ScanSeen::Blocked(text) if text.contains("no-records:debian:13")));
+    let accepted = judged(&report, &[("no-records:debian:13", None)]);
+    assert!(matches!(accepted, ScanSeen::Warned(_)), "never clean");
 }

@@ -101,7 +101,8 @@ pub struct Machine;
 
 impl Disk for Machine {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::DirBuilder::new().mode(0o755).create(path)
+        fs::DirBuilder::new().mode(0o755).create(path)?;
+        crate::host::open_to_others(path)
     }
 
     fn temp(&self, folder: &Path, size: Option<u64>) -> io::Result<Box<dyn Temp>> {

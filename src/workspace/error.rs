@@ -182,7 +182,8 @@ impl Error {
     }
 
     pub(super) fn disk(path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::Disk { path: path.display().to_string(), message: error.to_string() }
+        let message = format!("{error}{}", crate::host::advice(path, error));
+        Self::Disk { path: path.display().to_string(), message }
     }
 }
 

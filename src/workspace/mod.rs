@@ -268,7 +268,7 @@ impl Workspace {
         if known.as_ref() == Some(&new) {
             return Ok(());
         }
-        fs::create_dir_all(&folder)
+        make_open(&folder)
             .and_then(|()| metadata::write(&folder, &new))
             .map_err(|error| Error::disk(&folder.join(metadata::FILE), &error))
     }
@@ -418,11 +418,25 @@ impl Workspace {
 
     fn make_folders(&self, app: &AppName) -> io::Result<()> {
         let folder = self.folder(app);
-        fs::create_dir_all(folder.join(place::DATA))?;
+        make_open(&folder.join(place::DATA))?;
         let mut private = fs::DirBuilder::new();
         private.recursive(true).mode(0o700);
         private.create(self.root.join(place::MIRRORS))?;
         private.create(folder.join(place::AREA))
+    }
+}
+
+/// Makes a folder and those above it; who is not root comes in, whatever the umask. One that is
+/// there stays as it is.
+fn make_open(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    path.parent().filter(|above| !above.as_os_str().is_empty()).map_or(Ok(()), make_open)?;
+    match fs::DirBuilder::new().mode(0o755).create(path) {
+        // Somebody else was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made.and_then(|()| crate::host::open_to_others(path)),
     }
 }
 

@@ -23,7 +23,10 @@ pub(super) fn made(made: &Made, target: &Target) -> Done {
     if made.left_out.iter().any(|what| what.contains("only an encrypted")) {
         remarks.push("with --passphrase-file or --identity, secrets are in the backup too".into());
     }
-    let (warnings, is_bad) = (made.remarks.clone(), made.is_incomplete);
+    if made.is_torn {
+        remarks.push("with --pause APP an app stands still while its data is read".into());
+    }
+    let (warnings, is_bad) = (made.remarks.clone(), made.is_incomplete || made.is_torn);
     Done { lines: vec![line], remarks, warnings, is_bad }
 }
 
@@ -87,7 +90,9 @@ pub(super) fn verdict(verdict: &Verdict) -> Done {
 pub(super) fn restored(restored: &Restored, is_new_engine: bool) -> Done {
     let Restored { name, files, .. } = restored;
     if restored.was_done {
-        let line = format!("{name} was restored before: nothing was changed");
+        let line = format!(
+            "{name} was restored before, and all of it is there: nothing was changed (`--over` restores it once more)"
+        );
         return Done { lines: vec![line], ..Done::default() };
     }
     let line = format!("{name} is restored: {files} contents ({})", format_bytes(restored.bytes));

@@ -127,6 +127,12 @@ pub(super) const BUILDS: &[OptionRow] = &[
         &["BERTH_BACKUP_DATA"],
         "An app whose data is backed up, or `none`; may be repeated; not set: every app's",
     ),
+    list(
+        "backup-pause",
+        "APP",
+        &["BERTH_BACKUP_PAUSE"],
+        "An app that stands still while its data is backed up; may be repeated",
+    ),
     row(
         "backup-passphrase-file",
         "FILE",

@@ -60,11 +60,14 @@ export function begin() {
     }, 120);
   });
 
-  function add(html) {
+  const idOf = line => `${line.dataset.at} ${line.textContent}`;
+
+  // Lines of the two outputs may come a little out of order: only what was there already when it
+  // was asked for more is left out.
+  function add(html, before) {
     const fresh = new DOMParser().parseFromString(html, 'text/html').body;
-    const last = [...log.querySelectorAll('.l[data-at]')].at(-1)?.dataset.at ?? '';
     const isNear = atEnd();
-    const lines = [...fresh.children].filter(line => !line.dataset.at || last < line.dataset.at);
+    const lines = [...fresh.children].filter(line => !line.dataset.at || !before.has(idOf(line)));
     if (!lines.length) return;
     log.querySelector('.none')?.remove();
     for (const line of lines) if (words) mark(line);
@@ -84,11 +87,15 @@ export function begin() {
     } else if (url.searchParams.get('source') === 'build' || !log.querySelector('.l')) {
       url.searchParams.set('tail', '500');
     }
+    const before = new Set([...log.querySelectorAll('.l[data-at]')].map(idOf));
     const isAnew = !last && url.searchParams.get('tail');
     try {
       const answer = await fetch(url, { signal: ending.signal });
       if (!answer.ok) throw new Error(String(answer.status));
-      if (isAnew) for (const line of log.querySelectorAll('.l')) line.remove();
+      if (isAnew) {
+        for (const line of log.querySelectorAll('.l')) line.remove();
+        before.clear();
+      }
       status.textContent = 'following';
       pause = 500;
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -99,7 +106,7 @@ export function begin() {
         rest += value;
         const end = rest.lastIndexOf('\n');
         if (end < 0) continue;
-        add(rest.slice(0, end));
+        add(rest.slice(0, end), before);
         rest = rest.slice(end + 1);
       }
     } catch {

@@ -49,6 +49,8 @@ async function refresh() {
     if (isPart) url.searchParams.set('only', [...asked.apps].join(','));
     const answer = await fetch(url, { headers: { accept: 'text/html' } });
     if (answer.redirected && new URL(answer.url).pathname === '/sign-in') return lost('Signed out: sign in again', '/sign-in');
+    // Not now: it is asked again.
+    if (answer.status === 429 || 500 <= answer.status) throw new Error(String(answer.status));
     const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html');
     const isDone = isPart ? part(fresh, list, [...asked.apps]) : whole(fresh);
     if (isDone === null) want({ all: true }, 20);
@@ -113,6 +115,16 @@ function live() {
   link.className = 'link';
   if (link.textContent !== 'live') link.textContent = 'live';
 }
+// A session that ended looks like a server that does not answer: asked once, it says which.
+async function isSignedOut() {
+  try {
+    const answer = await fetch(location.href, { headers: { accept: 'text/html' } });
+    if (answer.redirected && new URL(answer.url).pathname === '/sign-in') lost('Signed out: sign in again', '/sign-in');
+  } catch {
+    // Nobody answers, as is said already.
+  }
+}
+
 function lost(text = 'Berth does not answer, trying again', href = null) {
   link.className = 'link lost';
   link.textContent = '';
@@ -124,7 +136,10 @@ function lost(text = 'Berth does not answer, trying again', href = null) {
 }
 
 listen(message => {
-  if (message.kind === 'lost') return lost();
+  if (message.kind === 'lost') {
+    lost();
+    return isSignedOut();
+  }
   if (message.kind === 'live') {
     live();
     if (message.tag && message.tag !== document.body.dataset.tag) {

@@ -15,7 +15,7 @@ function send(event, form) {
     said.textContent = lengthComputable && loaded < total ? `${Math.floor((loaded * 100) / total)} %` : 'all of it has gone, it is being stored';
   };
   asking.onload = () => {
-    if (asking.status < 400) { location.href = '/ui/models?done=model.upload'; return; }
+    if (asking.status < 400) { location.href = '/ui/models?done=model-upload'; return; }
     const answer = new DOMParser().parseFromString(asking.responseText, 'text/html');
     end(answer.querySelector('[role=alert]')?.textContent || `refused: ${asking.status}`);
   };

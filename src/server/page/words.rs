@@ -218,4 +218,14 @@ mod tests {
         assert_eq!(link(Some(&"javascript:alert(1)".to_owned())), None);
         assert!(link(Some(&"http://127.0.0.1:8001".to_owned())).is_some());
     }
+
+    /// A script comes back to a screen that knows what was done.
+    #[test]
+    fn scripts_name_what_was_done_as_screens_know_it() {
+        let upload = include_str!("../assets/upload.js");
+        let (_, rest) = upload.split_once("?done=").unwrap();
+        let word: String =
+            rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "-._".contains(*c)).collect();
+        assert!(DONE.iter().any(|(known, _)| *known == word), "{word}");
+    }
 }

@@ -31,6 +31,7 @@ fn berth(yard: &Yard, machine: &str, args: &[&str]) -> Command {
         .arg(folder("secrets"))
         .env_remove("BERTH_BACKUP_PASSPHRASE")
         .env("HOME", yard.path("home"))
+        .env("BERTH_INSTANCE", "backups-of-tests")
         .stdin(Stdio::null());
     command
 }
@@ -70,6 +71,17 @@ fn backups_are_made_listed_verified_pruned_and_restored_by_hand() {
     assert!(gone.contains(first), "{gone}");
     run(&["restore", first], 3);
     run(&["schedule"], 1);
+}
+
+/// A name with a mistake would keep nothing, and nobody would hear of it.
+#[test]
+fn an_app_that_is_not_there_is_refused() {
+    let yard = Yard::filled();
+    for option in ["--pause", "--data"] {
+        let (_, said) = ended(berth(&yard, "old", &["create", option, "chta"]), 3);
+        assert!(said.contains("no app `chta`"), "{said}");
+    }
+    ended(berth(&yard, "old", &["create", "--data", "chat"]), 0);
 }
 
 /// The passphrase comes by a file, by standard input or by the environment; a key by a file.
@@ -155,9 +167,33 @@ async fn a_berth_makes_backups_by_itself_and_refuses_a_state_that_is_half_restor
         until("it does not start", &log, runs).await;
         assert_eq!(count(), 1);
     }
-    fs::create_dir(yard.old("state/.berth-restore")).unwrap();
-    let mut half = Running::start(&yard, &[]);
-    assert!(!half.0.wait().unwrap().success());
-    let said = fs::read_to_string(&log).unwrap();
-    assert!(said.contains("did not end"), "{said}");
+    {
+        // One that can't be read keeps older ones from going, and makes the new one no failure.
+        let one = fs::read_dir(&snapshots).unwrap().next().unwrap().unwrap().path();
+        fs::write(one, "{").unwrap();
+        let _berth = Running::start(&yard, &["--backup-every", "1h"]);
+        let told = || fs::read_to_string(&log).unwrap().contains("backups are not tidied up");
+        until("it is not told", &log, told).await;
+        assert_eq!(count(), 2);
+        let said = fs::read_to_string(&log).unwrap();
+        assert!(said.contains("backed up") && !said.contains("no backup was made"), "{said}");
+    }
+    {
+        // The disk is not mounted: its folder is empty, and stays so.
+        fs::remove_dir_all(yard.path("at")).unwrap();
+        fs::create_dir(yard.path("at")).unwrap();
+        let _berth = Running::start(&yard, &["--backup-every", "1h"]);
+        let told = || fs::read_to_string(&log).unwrap().contains("mount its disk");
+        until("it is not told", &log, told).await;
+        assert_eq!(fs::read_dir(yard.path("at")).unwrap().count(), 0);
+    }
+    for root in ["state", "manifests"] {
+        let stage = yard.old(root).join(".berth-restore");
+        fs::create_dir(&stage).unwrap();
+        let mut half = Running::start(&yard, &[]);
+        assert!(!half.0.wait().unwrap().success());
+        let said = fs::read_to_string(&log).unwrap();
+        assert!(said.contains("did not end"), "{said}");
+        fs::remove_dir(stage).unwrap();
+    }
 }

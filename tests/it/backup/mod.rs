@@ -5,6 +5,7 @@ mod archive;
 mod command;
 mod faulty;
 mod hostile;
+mod meddled;
 mod remote;
 mod steps;
 mod yard;

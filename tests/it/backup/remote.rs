@@ -80,6 +80,15 @@ fn a_backup_at_a_remote_is_sent_once_verified_pruned_and_restored_elsewhere() {
     assert_eq!(left.count(), 0, "objects stay here");
     yard.put("workspaces/chat/data/db", "other rows");
     let mut archive = open(&yard, &target, "spool", true);
+    // Nobody else fetches into the same folder meanwhile: what is about to be sent would go.
+    let opening = Opening {
+        disk: Arc::new(Machine),
+        key: None,
+        spool: yard.path("spool"),
+        id: None,
+        now: NOW,
+    };
+    assert_eq!(Archive::open(&target, opening).unwrap_err().code(), "backup.locked");
     let second = archive.create(&yard.order(), NOW.moved(1), &mut ()).unwrap();
     assert_eq!(second.new_objects, 1);
     drop(archive);

@@ -14,8 +14,8 @@ use std::{
 
 use berth::{
     backup::{
-        About, Data, Error, Key, Made, Name, Order, Restore, Restored, Root, Roots, Vault, Verdict,
-        create, disk::Disk, disk::Machine, restore, verify,
+        About, Data, Error, Key, Made, Name, Order, Restore, Restored, Root, Roots, Stop, Vault,
+        Verdict, create, disk::Disk, disk::Machine, restore, verify,
     },
     model::{Digest, Timestamp},
 };
@@ -160,6 +160,7 @@ impl Yard {
             pause: BTreeSet::new(),
             is_thorough: false,
             about: About::default(),
+            stop: Stop::default(),
         }
     }
 

@@ -17,6 +17,13 @@ const APPS: [&str; 3] = ["web", "another", "reader"];
 
 /// `berth backup` on this stage's folders.
 fn backup(stage: &Stage, args: &[&str]) -> String {
+    let (code, out, err) = backup_ended(stage, args);
+    assert_eq!(code, Some(0), "{args:?}: {out}\n{err}");
+    out
+}
+
+/// How it ended, and what it said.
+fn backup_ended(stage: &Stage, args: &[&str]) -> (Option<i32>, String, String) {
     let folder = |part: &str| stage.path(part).display().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
     command.arg("backup").args(args).args(["--at", &folder("backup")]);
@@ -31,10 +38,8 @@ fn backup(stage: &Stage, args: &[&str]) -> String {
     command.env("BERTH_INSTANCE", &stage.instance).env("BERTH_DOCKER_HOST", host());
     command.env("BERTH_BACKUP_IDENTITY", stage.path("drafts/backup.key"));
     let ended = command.output().unwrap();
-    let (out, err) =
-        (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
-    assert!(ended.status.success(), "{args:?}: {out}\n{err}");
-    out.into_owned()
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (ended.status.code(), text(&ended.stdout), text(&ended.stderr))
 }
 
 async fn app(port: u16, name: &str) -> Json {
@@ -138,5 +143,52 @@ async fn a_wiped_machine_comes_back_with_its_apps_ports_data_and_models() {
     assert_eq!(berth::model::Digest::of_bytes(&fs::read(&stored).unwrap()), digest);
     let rows = fs::read_to_string(stage.workspace("another", "data/rows")).unwrap();
     assert_eq!(rows, "what the app has written");
+    assert!(program.stop().await);
+}
+
+/// What stands still for a backup that was killed goes on, and what somebody paused does not; and
+/// nobody takes the folders from under what runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_is_neither_left_standing_nor_robbed_of_its_folders() {
+    let stage = Stage::new();
+    let _network = Network(stage.instance.clone());
+    let key = age::x25519::Identity::generate();
+    fs::write(stage.path("drafts/backup.key"), key.to_string().expose_secret()).unwrap();
+    for app in ["left", "paused"] {
+        stage.write(&format!("{app}.yaml"), &tiny(app, "[sleep, \"3600\"]", "health: none"));
+    }
+    let (mut program, _) = start(&stage).await;
+    let runs = |app: &str| stage.containers(app).iter().any(engine::Seen::is_running);
+    assert!(eventually(|| runs("left") && runs("paused")).await, "they never ran");
+    let db = stage.workspace("left", "data").join("db");
+    fs::write(&db, "old").unwrap();
+    backup(&stage, &["create", "--pause", "left"]);
+    assert_eq!(fs::metadata(stage.path("state/.backup-paused")).unwrap().len(), 0);
+    assert!(program.stop().await);
+
+    // As a backup that was killed leaves it.
+    let ids = ["left", "paused"].map(|app| stage.container(app).id());
+    for id in &ids {
+        engine::docker(&["pause", id]);
+    }
+    fs::write(stage.path("state/.backup-paused"), format!("+{} left\n", ids[0])).unwrap();
+    let (mut program, _) = start(&stage).await;
+    let state = |nth: usize| engine::inspect(&[&ids[nth]])[0].text("/State/Status");
+    assert!(eventually(|| state(0) == "running").await, "it stands still");
+    assert_eq!(state(1), "paused");
+    assert!(program.stop().await);
+
+    fs::write(&db, "new").unwrap();
+    let over = ["restore", "--only", "workspaces", "--over"];
+    let (code, _, said) = backup_ended(&stage, &over);
+    assert!(code == Some(6) && said.contains("left, paused run on"), "{code:?} {said}");
+    assert_eq!(fs::read_to_string(&db).unwrap(), "new");
+    backup(&stage, &[&over[..], &["--stop-apps"]].concat());
+    assert!(!runs("left") && fs::read_to_string(&db).unwrap() == "old");
+    // It is started again, on what came back.
+    let (mut program, _) = start(&stage).await;
+    assert!(eventually(|| runs("left")).await, "it is not started");
+    let id = stage.container("left").id();
+    assert_eq!(engine::docker(&["exec", &id, "cat", "/workspace/db"]).trim(), "old");
     assert!(program.stop().await);
 }

@@ -144,6 +144,40 @@ async fn an_app_reads_its_model_where_it_lies_and_rolls_when_the_alias_moves() {
     assert!(program.stop().await);
 }
 
+/// Under the umask of the unit, an app that is not root reads its model and gets at its own data,
+/// and so does a user of the host.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_is_not_root_reads_its_model_whatever_the_umask() {
+    let stage = Stage::new();
+    let _network = Network(stage.instance.clone());
+    // The stage's own folder is made by the test, and open.
+    fs::remove_dir(stage.path("workspaces")).unwrap();
+    let mut program = Program::start_closed(&stage);
+    let address = program.address().await;
+    let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
+    let server = format!("http://127.0.0.1:{port}");
+    let file = stage.path("drafts/weights.txt");
+    fs::write(&file, "weights").unwrap();
+    let push = ["models", "push", &file.display().to_string(), "demo/llm/1.0.0/weights.txt"];
+    for args in [&push[..], &["models", "alias", "demo/llm", "stable", "1.0.0"]] {
+        let ended = cli::ask(&server, args).await;
+        assert_eq!(ended.code, 0, "{args:?}: {ended:?}");
+    }
+    let rest = "  security: {profile: restricted}\n  workspace: {path: /work, uid: 65532}\n";
+    stage.write("reader.yaml", &format!("{}{rest}", manifest()));
+    let status = until(port, "it runs", |s| runs(s, "1.0.0")).await;
+    assert_eq!(read(&status).await, "weights");
+    let id = stage.container("reader").id();
+    docker(&["exec", &id, "sh", "-c", "test $(id -u) = 65532 && echo kept >/work/kept"]);
+    for part in ["workspaces", "workspaces/reader", "workspaces/reader/data"] {
+        let mode = fs::metadata(stage.path(part)).unwrap().mode() & 0o777;
+        assert_eq!(mode, 0o755, "{part}: {mode:o}");
+    }
+    let state = fs::metadata(stage.path("state/state.json")).unwrap().mode() & 0o777;
+    assert_eq!(state, 0o600, "what is Berth's own stays closed");
+    assert!(program.stop().await);
+}
+
 /// What the store answers to whoever has this token.
 async fn answer(port: u16, method: &str, path: &str, token: &str) -> u16 {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -56,6 +56,14 @@ impl Program {
         Self::start_command(Command::new(program), stage, &engine::host(), "auto", |_| {})
     }
 
+    /// Starts it under the umask of its unit.
+    pub(super) fn start_closed(stage: &Stage) -> Self {
+        let mut own = Command::new("sh");
+        let line = "umask 077; exec \"$0\" \"$@\"";
+        own.args(["-c", line, env!("CARGO_BIN_EXE_berth")]);
+        Self::start_command(own, stage, &engine::host(), "auto", |_| {})
+    }
+
     fn start_command(
         mut command: Command,
         stage: &Stage,

@@ -43,6 +43,12 @@ async fn a_bad_image_does_not_start_until_it_is_accepted() {
     let _network = Network(stage.instance.clone());
     fs::create_dir(stage.path("records")).unwrap();
     fs::write(stage.path("records/one.json"), record("dpkg").to_string()).unwrap();
+    // The image has packages of Python, too, and something must be known of these.
+    let python = json!({
+        "id": "TEST-2",
+        "affected": [{ "package": { "ecosystem": "PyPI", "name": "not-installed" } }],
+    });
+    fs::write(stage.path("records/two.json"), python.to_string()).unwrap();
     fs::write(stage.path("accepted.yaml"), "[]\n").unwrap();
     let manifest = format!(
         "apiVersion: berth/v1\nkind: App\nmetadata: {{name: web}}\nspec:\n  image: {}\n  \

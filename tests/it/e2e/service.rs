@@ -107,6 +107,11 @@ fn the_unit_is_right_and_tight() {
     // Of other units it may say what it likes; of this one nothing.
     let own: Vec<_> = said.lines().filter(|line| line.contains("berth.service")).collect();
     assert!(verified.status.success() && own.is_empty(), "{said}");
+    // Each of these makes a list of devices, and the cards' nodes would not be on it.
+    for lists in ["ProtectClock", "PrivateDevices", "DeviceAllow", "DevicePolicy"] {
+        let is_set = written.lines().any(|line| line.starts_with(&format!("{lists}=")));
+        assert!(!is_set, "{lists} hides the cards");
+    }
     let rated = run(&["security", "--offline=true", "--no-pager", "--threshold=35"]);
     let said = text(&rated.stdout) + &text(&rated.stderr);
     assert!(rated.status.success(), "its exposure is above 3.5 of 10:\n{said}");
@@ -167,7 +172,11 @@ fn the_package_is_installed_and_removed() {
     engine::must_be_ready();
     let folder = tempfile::tempdir().unwrap();
     let file = package(folder.path(), "out");
+    let unit = project_file("compose/berth/berth.service");
+    let paths = unit.lines().find_map(|line| line.strip_prefix("ReadWritePaths=")).unwrap();
+    let paths: Vec<_> = paths.split(' ').map(|path| path.trim_start_matches('-')).collect();
     let script = "dpkg -i /berth.deb
+        for path in $paths; do test \"$(stat -c %a $path)\" = 755; done
         test -x /usr/bin/berth -a -s /lib/systemd/system/berth.service
         test \"$(stat -c %a /etc/berth/manifests)\" = 755
         mkdir -p /var/lib/berth && echo kept >/var/lib/berth/state.json
@@ -175,14 +184,65 @@ fn the_package_is_installed_and_removed() {
         echo BERTH_LISTEN=127.0.0.1:9 >>/etc/default/berth
         dpkg -i /berth.deb
         grep -q 127.0.0.1:9 /etc/default/berth
+        grep -qx BERTH_API_SOCKET=/run/berth/berth.sock /etc/default/berth
         dpkg -r berth
         test ! -e /usr/bin/berth -a -e /etc/default/berth
         dpkg -P berth
         test ! -e /etc/default/berth
         cat /var/lib/berth/state.json /etc/berth/manifests/a.yaml";
+    let script = format!("paths='{}'\n{script}", paths.join(" "));
     let mount = format!("{}:/berth.deb:ro", file.display());
-    let said = docker(&["run", "--rm", "-v", &mount, engine::BASE, "sh", "-ec", script]);
+    let said = docker(&["run", "--rm", "-v", &mount, engine::BASE, "sh", "-ec", &script]);
     assert!(said.ends_with("kept\nkept"), "{said}");
+}
+
+/// A `systemctl` of which only matters what it was asked, and what is enabled.
+const MANAGER: &str = r#"cat >/usr/local/bin/systemctl <<'END'
+#!/bin/sh
+link=/etc/systemd/system/multi-user.target.wants/berth.service
+echo "$*" >>/asked
+case "$1 $2" in
+  enable*) test ! -e /masked && mkdir -p "${link%/*}" && touch "$link" ;;
+  is-enabled*) test -e "$link" -a ! -e /masked ;;
+  restart*|start*) test ! -e /broken ;;
+esac
+END
+chmod +x /usr/local/bin/systemctl; mkdir -p /run/systemd/system
+asked() { cat /asked; : >/asked; }
+"#;
+
+/// What the operator decided of the service stays so, and a service that does not start does not
+/// break the package.
+#[test]
+fn the_package_leaves_the_service_as_the_operator_has_it() {
+    engine::must_be_ready();
+    let folder = tempfile::tempdir().unwrap();
+    let mount = format!("{}:/berth.deb:ro", package(folder.path(), "out").display());
+    let play = |script: &str| {
+        let script = format!("{MANAGER}{script}");
+        docker(&["run", "--rm", "-v", &mount, engine::BASE, "bash", "-ec", &script])
+    };
+    let install = "dpkg -i /berth.deb >/dev/null; dpkg -s berth | grep -q 'install ok installed'";
+    // A service that does not start, at first and at an upgrade; then it was disabled.
+    let said = play(&format!(
+        "touch /broken; {install}; asked; echo upgrade; {install}; asked
+         rm /etc/systemd/system/multi-user.target.wants/berth.service; echo disabled
+         {install}; asked"
+    ));
+    let parts: Vec<_> = said.split("upgrade\n").flat_map(|it| it.split("disabled\n")).collect();
+    let [first, upgrade, disabled] = parts[..] else { panic!("{said}") };
+    assert!(first.contains("enable --quiet berth.service\n"), "{said}");
+    assert!(first.contains("\nrestart berth.service"), "{said}");
+    assert!(!upgrade.contains("\nenable") && upgrade.contains("\nrestart"), "{said}");
+    assert!(!disabled.contains("\nenable") && !disabled.contains("\nrestart"), "{said}");
+    // One that is masked from the beginning, and one that is installed again after a removal.
+    let said = play(&format!(
+        "touch /masked; {install}; rm /masked; dpkg -P berth >/dev/null
+         {install}; dpkg -r berth >/dev/null; {install}
+         asked >/dev/null; {install}; asked; echo purged; dpkg -P berth >/dev/null
+         find /etc/systemd/system -name 'berth*'"
+    ));
+    assert!(said.contains("\nrestart berth.service") && said.ends_with("purged"), "{said}");
 }
 
 /// Every crate that is in the program, once, with its digest.

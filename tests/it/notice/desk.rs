@@ -68,6 +68,22 @@ fn words(batch: &Batch) -> Vec<String> {
     batch.changes.iter().map(word).collect()
 }
 
+/// Who is told of no ends: one that comes while it is being told changes nothing about that, and
+/// what comes back is news again.
+#[test]
+fn an_end_that_comes_while_it_is_told_is_not_told_to_who_wants_none() {
+    let mut desk = settled(Rules { tells_end: false, ..rules(3600) });
+    for round in 0..2 {
+        let at = WINDOW * round * 2 + seconds(100);
+        desk.note(&key(1), trouble("Unhealthy", "x"), at);
+        let batch = desk.due(at + seconds(10), "t").unwrap();
+        assert_eq!(words(&batch), ["a1/Ready is Unhealthy"], "round {round}");
+        desk.note(&key(1), Seen::Fine("well".to_owned()), at + seconds(11));
+        desk.done(&batch, Told::Ended, at + seconds(12));
+        assert_eq!((desk.next(), desk.waiting()), (None, 0), "round {round}");
+    }
+}
+
 /// What is due at a time, told at once.
 fn told(desk: &mut Desk, at: Duration) -> Vec<String> {
     let Some(batch) = desk.due(at, "t") else { return Vec::new() };

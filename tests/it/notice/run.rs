@@ -307,3 +307,22 @@ fn a_disk_that_fills_is_told_of_and_does_not_flap() {
     assert_eq!(told(40, None), "unclear");
     assert_eq!(told(60, None), "fine");
 }
+
+#[test]
+fn backups_and_the_database_are_told_of() {
+    let at = Timestamp::from_millis(1000);
+    let mut overview = berth::record::Overview::default();
+    let told = |overview: &berth::record::Overview| {
+        let all = watch::of_host(overview, None, &[], at);
+        (seen_of(&all, "Backup"), seen_of(&all, "Database"))
+    };
+    assert_eq!(told(&overview), ("nothing", "fine"), "none is made by itself");
+    overview.backup_overdue = Some(at);
+    assert_eq!(told(&overview), ("fine", "fine"));
+    overview.backup_overdue = Some(Timestamp::from_millis(999));
+    assert_eq!(told(&overview), ("trouble", "fine"), "it is late");
+    overview.backup_overdue = Some(at);
+    overview.backup_trouble = Some("no backup was made".to_owned());
+    overview.database_trouble = Some("it can't be read".to_owned());
+    assert_eq!(told(&overview), ("trouble", "trouble"));
+}

@@ -138,3 +138,22 @@ fn mounted(options: &[&str]) {
     assert_eq!(place.wait(), 5);
     server.until("grep -q last /srv/deep/last");
 }
+
+/// An option whose name ends in `_type` is no remote: its service would never start, and the
+/// container would never be well.
+#[test]
+fn an_option_that_ends_in_type_is_no_remote() {
+    let script = "source compose/base/rootfs/opt/berth/remotes.sh; remote_names | sort -u";
+    let ended = std::process::Command::new("bash")
+        .args(["-euo", "pipefail", "-c", script])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("RCLONE_CONFIG", "/dev/null")
+        .env("RCLONE_CONFIG_OD_TYPE", "onedrive")
+        .env("RCLONE_CONFIG_OD_DRIVE_TYPE", "business")
+        .env("RCLONE_CONFIG_MY_TYPE", "local")
+        .env("RCLONE_CONFIG_MY_BOX_TYPE", "s3")
+        .output()
+        .unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "my\nmy_box\nod\n");
+}

@@ -36,13 +36,35 @@ take_config() {
   [[ -e "${RCLONE_CONFIG:-$HOME/.config/rclone/rclone.conf}" ]] || rclone config touch 2>/dev/null || true
 }
 
+# Whether RCLONE_CONFIG_<NAME>_TYPE is no remote but an option of one with a shorter name, as
+# OneDrive's `drive_type` is: RCLONE_CONFIG_OD_DRIVE_TYPE=business beside RCLONE_CONFIG_OD_TYPE.
+is_option() {
+  [[ "$1" =~ ^[A-Za-z0-9_]+$ ]] || return 1
+  local own="RCLONE_CONFIG_${1^^}_TYPE" part="${1^^}" above kinds
+  [[ -n "${!own-}" ]] || return 1
+  while [[ "$part" == *_* ]]; do
+    part="${part%_*}"
+    above="RCLONE_CONFIG_${part}_TYPE"
+    [[ -n "${!above-}" ]] || continue
+    # A remote beside another one is of a kind that rclone knows.
+    kinds="$(rclone help backends 2>/dev/null)" || return 1
+    ! grep -qE "^ +${!own//[^A-Za-z0-9]/.} " <<<"$kinds"
+    return
+  done
+  return 1
+}
+
 # The names of all remotes: those of the configuration, and those of RCLONE_CONFIG_<NAME>_TYPE.
 remote_names() {
-  rclone listremotes 2>/dev/null | sed 's/:$//' || true
   local name
-  while IFS= read -r name; do
-    [[ ! "$name" =~ ^RCLONE_CONFIG_(.+)_TYPE$ ]] || printf '%s\n' "${BASH_REMATCH[1],,}"
-  done < <(compgen -e)
+  {
+    rclone listremotes 2>/dev/null | sed 's/:$//' || true
+    while IFS= read -r name; do
+      [[ ! "$name" =~ ^RCLONE_CONFIG_(.+)_TYPE$ ]] || printf '%s\n' "${BASH_REMATCH[1],,}"
+    done < <(compgen -e)
+  } | while IFS= read -r name; do
+    is_option "$name" || printf '%s\n' "$name"
+  done
 }
 
 # mount_service SPEC TARGET [OPTION...]
