@@ -263,11 +263,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub async fn run(config: Config) -> Result<(), Error> {
     let (stop, clock) = (watch_signals(), Clock::System);
     let folder = backups::folder(&config)?;
-    let (kept, told) = folder.load(clock.now())?;
-    if let Some(told) = told {
-        tracing::warn!(told, "state not readable");
-    }
-    let ledger = Arc::new(Ledger::new(kept));
+    let ledger = backups::ledger(&folder, &clock)?;
     let metrics = Arc::new(Metrics::new(VERSION).map_err(|it| Error::Metrics(it.to_string()))?);
     let (engine, hands) = engine(&config, &clock, Arc::clone(&metrics))?;
     let _lease = lease(&config, engine.as_ref()).await?;
@@ -285,13 +281,12 @@ pub async fn run(config: Config) -> Result<(), Error> {
     cards::watch(&config, &cards, (daemon.record(), Arc::clone(&ledger)), &clock, &stop);
     repositories::report(&config, (daemon.record(), workspace), Arc::clone(&metrics), &stop);
     let (collector, history) = usage::usage(&config, &daemon.record(), cards.follow(), &clock);
-    let leases = LeaseFigures::new(Arc::clone(&ledger), Arc::clone(&cards));
     let told = (daemon.record(), repositories.secrets.clone());
     let hooks = models::announce(&config, &models, told, &clock, &stop);
     let seen = (daemon.record(), Arc::clone(&history), Arc::clone(&cards));
     let board = notices::tell(&config, &repositories.secrets, seen, &clock, &stop);
     let mut sources: Vec<Arc<dyn Exposed>> =
-        vec![collector, Arc::new(leases), Arc::clone(models.figures()) as _, hooks];
+        vec![collector, leases(&ledger, &cards), Arc::clone(models.figures()) as _, hooks];
     still::watch(&config, (&engine, &hands), (daemon.record(), &clock), &stop);
     let backing = backups::make(&config, (&daemon.record(), &mut sources), &clock, &stop);
     models::tend(&models, (&engine, &clock), &stop);
@@ -331,6 +326,10 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let _ = keeping.await;
     tracing::info!("stopped; the apps go on running");
     Ok(())
+}
+
+fn leases(ledger: &Arc<Ledger>, cards: &Arc<Cards>) -> Arc<dyn Exposed> {
+    Arc::new(LeaseFigures::new(Arc::clone(ledger), Arc::clone(cards)))
 }
 
 /// What `/metrics` shows beside what Berth counts.

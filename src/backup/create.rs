@@ -277,7 +277,7 @@ impl Run<'_> {
         known: Option<crate::model::Digest>,
     ) -> Result<Outcome, Error> {
         let place = self.place(entry.root).join(path);
-        let disk = std::sync::Arc::clone(&vault.disk);
+        let disk = Arc::clone(&vault.disk);
         let unwritable = |vault: &Vault| Error::disk("failed to write", &vault.root);
         let unread = |error: &io::Error| {
             Outcome::Unread(format!("{} could not be read: {error}", place.display()))

@@ -90,13 +90,11 @@ impl Remote {
 
     /// Runs rclone on a folder that must be there.
     fn must(&self, what: &str, args: &[&OsStr]) -> Result<(), Error> {
-        match self.run(what, args)? {
-            Some(_) => Ok(()),
-            None => {
-                let why = "the folder is not there any more".to_owned();
-                Err(Error::Remote { what: what.to_owned(), why })
-            }
+        if self.run(what, args)?.is_some() {
+            return Ok(());
         }
+        let why = "the folder is not there any more".to_owned();
+        Err(Error::Remote { what: what.to_owned(), why })
     }
 
     fn list(&self, path: &str, is_deep: bool) -> Result<Option<Vec<String>>, Error> {

@@ -11,26 +11,44 @@ use crate::server::client;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// 0: done; no differences; ready.
-    Done = 0,
+    Done,
     /// 1: what was asked about is not so, or an operation failed.
-    NotSo = 1,
+    NotSo,
     /// 2: wrong use, or the manifests have mistakes.
-    Trouble = 2,
+    Trouble,
     /// 3: there is no such app.
-    NotFound = 3,
+    NotFound,
     /// 4: it took too long.
-    TimedOut = 4,
+    TimedOut,
     /// 5: the controller or the engine can't be reached.
-    Unreachable = 5,
+    Unreachable,
     /// 6: refused.
-    Refused = 6,
-    /// 130: somebody ended it.
-    Interrupted = 130,
+    Refused,
+    /// Somebody ended it.
+    Interrupted,
+    /// The code of a command that ran elsewhere.
+    Theirs(u8),
+}
+
+impl Exit {
+    fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::NotSo => 1,
+            Self::Trouble => 2,
+            Self::NotFound => 3,
+            Self::TimedOut => 4,
+            Self::Unreachable => 5,
+            Self::Refused => 6,
+            Self::Interrupted => 130,
+            Self::Theirs(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 
@@ -72,6 +90,14 @@ impl Error {
     pub(super) fn code(mut self, code: &str) -> Self {
         if let Self::Said(said) = &mut self {
             said.code = Some(code.to_owned());
+        }
+        self
+    }
+
+    /// With another exit code.
+    pub(super) fn with_exit(mut self, exit: Exit) -> Self {
+        if let Self::Said(said) = &mut self {
+            said.exit = exit;
         }
         self
     }

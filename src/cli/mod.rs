@@ -18,6 +18,7 @@ mod document;
 mod dry;
 mod error;
 mod events;
+mod exec;
 mod explain;
 mod flags;
 mod gc;
@@ -133,6 +134,8 @@ enum Verb {
     Validate(validate::Args),
     /// Show what an app writes, or what its build wrote.
     Logs(logs::Args),
+    /// Run a command in an app's container, or a shell.
+    Exec(exec::Args),
     /// Show what happened.
     Events(events::Args),
     /// Put manifests into the watched folder: create apps, or replace them.
@@ -256,6 +259,7 @@ async fn ask(cli: Cli, output: &mut Output) -> Result<Exit, Error> {
         Verb::Resume(args) => suspend::run(false, &args, &server()?, output).await,
         Verb::Plan(args) => plan::run(&args, &server()?, output).await,
         Verb::Logs(args) => logs::run(&args, &server()?, output).await,
+        Verb::Exec(args) => exec::run(&args, &server()?, output).await,
         Verb::Events(args) => events::run(&args, &server()?, output).await,
         Verb::Apply(args) => apply::run(&args, &server()?, output).await,
         Verb::Delete(args) => delete::run(&args, &server()?, output).await,

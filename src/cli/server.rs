@@ -13,7 +13,7 @@ use super::models::Blocks;
 use crate::auth::Secret;
 use crate::config::{Config, Layers};
 use crate::model::AppName;
-use crate::server::client::{self, Answer, Client, Content, Method, Parts, Trust};
+use crate::server::client::{self, Answer, Client, Content, Method, Opened, Parts, Trust};
 
 /// Where a controller is when nobody says.
 const USUAL: &str = "http://127.0.0.1:8000";
@@ -110,6 +110,11 @@ impl Server {
         }
         let answer = parts.whole().await?;
         Err(Error::of_answer(answer.status, &answer.body))
+    }
+
+    /// Opens the terminal at this path.
+    pub(super) async fn terminal(&self, path: &str) -> Result<Opened, Error> {
+        Ok(self.0.terminal(path).await?)
     }
 
     /// Reads something that comes in parts.

@@ -16,6 +16,7 @@ mod option;
 mod options;
 mod scans;
 mod secrets;
+mod terminals;
 mod tls;
 mod usage;
 
@@ -38,6 +39,7 @@ pub use option::{Kind, OptionRow};
 pub use options::OPTIONS;
 pub use scans::Scanning;
 pub use secrets::Apps;
+pub use terminals::Terminals;
 pub use tls::TlsOptions;
 pub use usage::Usage;
 
@@ -118,6 +120,8 @@ pub struct Config {
     pub backups: Backups,
     /// How apps come by secrets, and how tightly they are held.
     pub apps: Apps,
+    /// How many terminals in containers there may be, and for how long.
+    pub terminals: Terminals,
     /// Who may ask.
     pub auth: Auth,
     /// How the interface speaks TLS.
@@ -214,9 +218,8 @@ impl Reader {
         let (log_format, log) = (self.one("log-format", log_format), self.one("log", log_filter));
         let workers = self.one("workers", |text| number(text, 256));
         let (gpus, gitops) = (self.gpus(), self.gitops(is_local_git_allowed));
-        let builds = self.builds();
-        let (usage, backups) = (self.usage(), self.backups());
-        let apps = self.apps(state_dir.as_deref());
+        let (builds, usage, backups) = (self.builds(), self.usage(), self.backups());
+        let (apps, terminals) = (self.apps(state_dir.as_deref()), self.terminals());
         let notices = self.notices();
         let state_dir = state_dir?;
         let by_default = || absolute_path(&state_dir.join("compose").display().to_string()).ok();
@@ -251,6 +254,7 @@ impl Reader {
             usage: usage?,
             backups: backups?,
             apps: apps?,
+            terminals: terminals?,
             auth: auth?,
             tls: tls?,
             notices: notices?,

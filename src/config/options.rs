@@ -391,6 +391,20 @@ const SECOND: &[OptionRow] = &[
         "classic",
         "What the metrics of GPUs are called: classic (dcgm-exporter up to 4.8), new (since 4.9) or both",
     ),
+    row(
+        "terminals-max",
+        "N",
+        &["BERTH_TERMINALS_MAX"],
+        "16",
+        "How many terminals in containers may be open, by the page and `berth exec`; 0: none at all",
+    ),
+    row(
+        "terminal-idle-timeout",
+        "DURATION",
+        &["BERTH_TERMINAL_IDLE_TIMEOUT"],
+        "15m",
+        "How long a terminal may be open with nothing typed or written",
+    ),
     row("workers", "N", &["BERTH_WORKERS"], "8", "How many short engine calls are made at once"),
     row(
         "max-builds",

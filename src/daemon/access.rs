@@ -54,6 +54,8 @@ pub(super) fn settings(config: &Config, log: &Arc<Log>) -> Settings {
         tls: tls(config),
         place: Some(Arc::new(super::place(config))),
         reach: Reach::of(super::access(config)),
+        terminals_max: config.terminals.max,
+        terminal_idle: config.terminals.idle,
         ..Settings::new(config.listen)
     }
 }

@@ -22,7 +22,7 @@ use crate::backup::{
 use crate::clock::Clock;
 use crate::config::{Config, Origin};
 use crate::model::{Reason, Timestamp, format_bytes};
-use crate::record::{Event, Record, file::Folder};
+use crate::record::{Event, Record, file::Folder, ledger::Ledger};
 use crate::store::lower_priority;
 use crate::telemetry::{
     Exposed,
@@ -44,6 +44,15 @@ pub(super) fn folder(config: &Config) -> Result<Folder, Error> {
         return Err(Error::Unfinished(half));
     }
     Ok(Folder::open(&config.state_dir)?)
+}
+
+/// What is kept there.
+pub(super) fn ledger(folder: &Folder, clock: &Clock) -> Result<Arc<Ledger>, Error> {
+    let (kept, told) = folder.load(clock.now())?;
+    if let Some(told) = told {
+        tracing::warn!(told, "state not readable");
+    }
+    Ok(Arc::new(Ledger::new(kept)))
 }
 
 /// The folders that are backed up, and restored.

@@ -153,7 +153,7 @@ impl Scanner {
             let reports: Vec<_> = due
                 .into_iter()
                 .map(|(image, inventory)| {
-                    let mut report = compare(&inventory, &read.records);
+                    let mut report = compare(&inventory, &read.wanted);
                     report.unread.extend(uncovered(&inventory, &read.ecosystems));
                     report.unread.extend(read.unread.iter().cloned());
                     report.is_part = !read.unread.is_empty();

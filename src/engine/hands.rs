@@ -5,6 +5,7 @@
 
 use futures_util::future::BoxFuture;
 
+use super::terminal::{Asked, Terminal};
 use super::{Applied, Error};
 use crate::model::Protocol;
 use crate::state::ContainerId;
@@ -54,6 +55,14 @@ pub trait Hands: Send + Sync + 'static {
 
     /// What a running container uses. None when it is gone.
     fn load<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<Load>, Error>>;
+
+    /// Runs a command in a running container, to be talked with. It has the rights of the
+    /// container and no more.
+    fn open_terminal<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        asked: &'a Asked,
+    ) -> BoxFuture<'a, Result<Terminal, Error>>;
 
     /// The ports that an image says it listens on. None when it is not here.
     fn exposed<'a>(&'a self, image: &'a str) -> BoxFuture<'a, Result<Option<Exposed>, Error>>;

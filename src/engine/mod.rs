@@ -18,6 +18,7 @@ pub mod gpus;
 mod hands;
 mod hint;
 mod labels;
+pub mod terminal;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -115,7 +115,7 @@ impl Database {
             }
         }
         let Reading { records, unread, ecosystems, .. } = reading;
-        Records { records, unread, ecosystems }
+        Records { wanted: records, unread, ecosystems }
     }
 }
 
@@ -123,7 +123,7 @@ impl Database {
 #[derive(Debug, Default)]
 pub struct Records {
     /// Those that were wanted.
-    pub records: Vec<Record>,
+    pub wanted: Vec<Record>,
     /// What could not be read.
     pub unread: Vec<Unread>,
     /// Of what there are records at all, wanted or not.

@@ -330,7 +330,7 @@ fn a_database_is_read_from_files_and_archives_and_says_what_it_could_not_read() 
     let read = database.records(&[&inventory(Kind::Pypi, "de-mo", "1.0")]);
     assert_eq!(read.ecosystems.iter().collect::<Vec<_>>(), ["PyPI"]);
     assert!(read.flaw().is_some_and(|why| why.contains("cut.json") && why.contains("2 more")));
-    let mut ids: Vec<_> = read.records.iter().map(|one| one.id.as_str()).collect();
+    let mut ids: Vec<_> = read.wanted.iter().map(|one| one.id.as_str()).collect();
     ids.sort_unstable();
     assert_eq!(ids, ["ONE", "THREE", "TWO"]);
     let unread: Vec<_> = read

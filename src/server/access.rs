@@ -137,6 +137,25 @@ impl Door {
         Ok(self.of_session(client, headers, now).unwrap_or_else(Identity::nobody))
     }
 
+    /// Whether somebody who was let in as an operator would still be: for what lasts longer than a
+    /// request.
+    pub(super) fn is_still_let_in(&self, who: &Identity, now: Timestamp) -> bool {
+        match who.kind {
+            Kind::Open => self.is_open(),
+            Kind::Token | Kind::Session => {
+                let all = self.access.tokens.as_ref().map(|tokens| tokens.all());
+                // While the tokens can't be read, nobody new is let in; nobody is put out, either.
+                let Some(Ok(all)) = all else { return all.is_some() };
+                let own = all.iter().flat_map(|all| all.iter()).find(|kept| kept.name == who.name);
+                own.is_some_and(|kept| {
+                    !kept.has_expired(now) && Some(Role::Operator) <= Some(kept.role)
+                })
+            }
+            Kind::Uid | Kind::Proxy => true,
+            Kind::Hook | Kind::Nobody => false,
+        }
+    }
+
     fn bearer(
         &self,
         client: &Client,

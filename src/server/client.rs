@@ -1,5 +1,6 @@
 //! The other side of the interface: how the command line asks a server.
 
+mod terminal;
 mod trust;
 
 use std::{
@@ -12,6 +13,7 @@ use axum::body::{Body, Bytes};
 use futures_util::Stream;
 use http_body_util::BodyExt as _;
 pub use hyper::Method;
+pub use terminal::{Input, Opened, Output, Talk, Told};
 pub use trust::{Error as TrustError, Trust};
 
 use hyper::{Request, Response, Uri, body::Incoming, client::conn::http1, header};
@@ -322,9 +324,7 @@ impl Client {
                 http.request(request.body(body)?).await.map_err(unreachable)
             }
             Way::Https(secure) => {
-                let host = Uri::try_from(&self.base).ok();
-                let host = host.as_ref().and_then(Uri::authority).map_or("", |host| host.as_str());
-                let request = request.header(header::HOST, host).body(body)?;
+                let request = request.header(header::HOST, self.host()).body(body)?;
                 self.send_securely(secure, request).await
             }
             Way::Socket(path) => {
@@ -337,35 +337,67 @@ impl Client {
 }
 
 impl Client {
-    async fn send_securely(
-        &self,
-        Secure { speaker, trust, host, port }: &Secure,
-        request: Request<Body>,
-    ) -> Result<Response<Incoming>, Error> {
-        let base = || self.base.clone();
-        let connecting = TcpStream::connect((host.as_str(), *port));
+    /// The machine and the port, as a request names them.
+    fn host(&self) -> String {
+        let host = Uri::try_from(&self.base).ok();
+        host.as_ref().and_then(Uri::authority).map_or_else(String::new, ToString::to_string)
+    }
+
+    async fn connected(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
+        let connecting = TcpStream::connect((host, port));
         let connected = tokio::time::timeout(CONNECT_PATIENCE, connecting).await;
-        let unconnected = |source| Error::Unconnected { base: base(), source };
         let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let unconnected = |source| Error::Unconnected { base: self.base.clone(), source };
         let stream = connected.map_err(unconnected)?;
         let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    /// A connection of its own, without TLS.
+    async fn plain(&self) -> Result<TcpStream, Error> {
+        let uri = Uri::try_from(&self.base).ok();
+        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+        let port = uri.as_ref().and_then(Uri::port_u16).unwrap_or(80);
+        self.connected(host.trim_start_matches('[').trim_end_matches(']'), port).await
+    }
+
+    /// A connection of its own, by TLS.
+    async fn secured(
+        &self,
+        Secure { speaker, trust, host, port }: &Secure,
+    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, Error> {
+        let stream = self.connected(host, *port).await?;
         let shaking = tokio::time::timeout(CONNECT_PATIENCE, speaker.secure(stream, host)).await;
         let stream = shaking.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let stream = stream.map_err(|source| {
+        stream.map_err(|source| {
             let file = match trust {
                 Trust::Roots(path) => Some(path.as_path()),
                 Trust::Machine | Trust::Fingerprint(_) => None,
             };
-            Error::Tls { base: base(), advice: trust::advice(speaker, file), source }
-        })?;
+            let base = self.base.clone();
+            Error::Tls { base, advice: trust::advice(speaker, file), source }
+        })
+    }
+
+    async fn send_securely(
+        &self,
+        secure: &Secure,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, Error> {
+        let stream = self.secured(secure).await?;
+        let unconnected = |source| Error::Unconnected { base: self.base.clone(), source };
         send_by(stream, request).await.map_err(unconnected)
     }
 }
 
 async fn send_by_socket(path: &Path, request: Request<Body>) -> io::Result<Response<Incoming>> {
+    send_by(local(path).await?, request).await
+}
+
+/// A connection of its own, by a socket of this machine.
+async fn local(path: &Path) -> io::Result<UnixStream> {
     let connecting = tokio::time::timeout(CONNECT_PATIENCE, UnixStream::connect(path));
-    let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    send_by(stream, request).await
+    connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 /// Sends a request by a connection of its own.

@@ -129,7 +129,7 @@ mod tests {
         direct.write_all(&whole[..10]).await.unwrap();
         drop(direct);
         let said = reading.await.unwrap();
-        let sent = said.iter().filter(|byte| **byte == b'f').count();
+        let sent = said.split(|byte| *byte == b'f').count() - 1;
         assert_eq!(said.len(), 4 + size - 1000 + 4 + 10);
         // The last of it may be too short to be looked up.
         assert!(size - 1000 - SENT_MIN < sent && sent <= size - 1000, "{sent}");

@@ -26,6 +26,7 @@ use crate::record::{Command, LeaseOrder, Supposed};
 const NONE: &[(&str, &str, &str)] = &[
     ("POST", "/sign-in", "a session begins or it does not; there is nothing to plan"),
     ("POST", "/sign-out", "a session ends; there is nothing to plan"),
+    ("POST", "/api/v1/apps/{name}/terminal", "what is typed is not known before"),
     ("POST", "/ui/", "the page shows what would come of a change before it asks for it"),
     ("POST", "/api/repos/", HUB),
     ("DELETE", "/api/repos/", HUB),

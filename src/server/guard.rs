@@ -203,7 +203,7 @@ fn check(
             return Err(elsewhere("request.host", detail));
         }
     }
-    if request.method().is_safe() && request.method() != Method::TRACE {
+    if request.method().is_safe() && request.method() != Method::TRACE && !turns(headers) {
         return Ok(());
     }
     let other = || elsewhere("request.origin", "another site may not change anything here");
@@ -230,11 +230,18 @@ fn check(
 fn check_ambient(request: &Request, who: &Identity) -> Result<(), Response> {
     let is_ambient = matches!(who.kind, Kind::Session | Kind::Proxy);
     let says = |name: &HeaderName| request.headers().contains_key(name);
-    if !is_ambient || request.method().is_safe() || says(&header::ORIGIN) || says(&SEC_FETCH_SITE) {
+    let is_look = request.method().is_safe() && !turns(request.headers());
+    if !is_ambient || is_look || says(&header::ORIGIN) || says(&SEC_FETCH_SITE) {
         return Ok(());
     }
     let detail = "the request does not say which site it comes from: send `Origin`, or a token";
     Err(elsewhere("request.origin", detail).into_response())
+}
+
+/// Whether a request wants its connection to become something else. A browser lets any site ask for
+/// that and read what comes, so it is as much as a change (fault H02).
+fn turns(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::UPGRADE)
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {

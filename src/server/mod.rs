@@ -61,9 +61,11 @@ mod sign_in;
 mod socket;
 mod stream;
 mod targets;
+mod terminals;
 mod tls;
 mod traffic;
 mod trail;
+mod turn;
 mod underway;
 mod usage;
 mod view;
@@ -124,6 +126,10 @@ pub struct Settings {
     pub uploads_per_address: Option<usize>,
     /// How many of them may be event streams or followed logs.
     pub streams_max: usize,
+    /// How many terminals may be open; none is that there are none.
+    pub terminals_max: usize,
+    /// How long nothing need be typed or written in one before it is ended.
+    pub terminal_idle: Duration,
     /// Who may ask.
     pub access: Access,
     /// Where it listens for users of this machine.
@@ -150,6 +156,8 @@ impl Settings {
             connections_per_address: (!listen.ip().is_loopback()).then_some(64),
             uploads_per_address: (!listen.ip().is_loopback()).then_some(16),
             streams_max: 256,
+            terminals_max: 16,
+            terminal_idle: Duration::from_mins(15),
             reach: Reach::default(),
             access: Access::default(),
             socket: None,
@@ -269,6 +277,7 @@ struct Shared {
     registry: oci::Known,
     host: host::Desk,
     fetches: Arc<Fetches>,
+    terminals: terminals::Terminals,
 }
 
 impl Shared {
@@ -361,6 +370,7 @@ impl Server {
             host: host::Desk::new(settings.place.clone()),
             hooks: trail::hooks(),
             listed: listed::Listed::default(),
+            terminals: terminals::Terminals::new(&settings),
         };
         tracing::info!(%address, "listening");
         let shared = Arc::new(shared);

@@ -28,6 +28,7 @@ use super::{
     problem::Problem,
     tls,
     traffic::{Limits, Traffic, Verdict, Watched},
+    turn::Turn,
 };
 
 /// How many headers a request may have.
@@ -57,14 +58,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The answer to who takes too long to ask.
 const SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/problem+json\r\ncontent-length: 168\r\n\r\n{\"type\":\"urn:berth:problem:request.timeout\",\"title\":\"The request did not arrive\",\"status\":408,\"detail\":\"the head of the request took too long\",\"code\":\"request.timeout\"}";
 
-/// Serves requests one after the other.
+/// Serves requests one after the other. A request may have the connection become something else.
 pub(super) async fn http1<S>(stream: S, peer: Peer, hall: Hall)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let asked = hall.clone();
-    let service =
-        service_fn(move |request: Request<Incoming>| answer(asked.clone(), peer, request));
+    let turn = Turn::default();
+    let asked = (hall.clone(), turn.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(asked.1.clone());
+        answer(asked.0.clone(), peer, request)
+    });
     let mut serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(hall.settings.header_timeout)
@@ -81,8 +85,12 @@ where
     };
     // Whoever has begun to ask is told why nobody answers; who was only silent is hung up on.
     let is_slow = ended.as_ref().is_err_and(is_late_head);
+    let taker = turn.taker().filter(|_| ended.is_ok());
     note_end(&hall, ended);
     let parts = serving.into_parts();
+    if let Some(taker) = taker {
+        return taker(Box::new(parts.io.into_inner()), parts.read_buf.to_vec()).await;
+    }
     if is_slow && !parts.read_buf.is_empty() {
         tls::say(&mut parts.io.into_inner(), SLOW).await;
     }

@@ -17,7 +17,7 @@ use axum::{
 use super::{
     Shared, actions, apps, containers, family, figures, gc, gpus, guard, hooks, host, hub, images,
     leases, logs, models, notices, oci, openapi, page, plans, ports, probes, problem::Problem,
-    rollouts, scans, sign_in, stream, targets, trail, usage,
+    rollouts, scans, sign_in, stream, targets, terminals, trail, usage,
 };
 use crate::auth::{Mode, Needs, Role};
 
@@ -82,6 +82,7 @@ static ROUTES: &[Route] = routes! {
     get "/ui/apps/{name}/manifest", VIEWER, page::manifest;
     post "/ui/apps/{name}/manifest", OPERATOR, page::save;
     get "/ui/apps/{name}/history", VIEWER, page::history;
+    get "/ui/apps/{name}/terminal", VIEWER, page::terminal;
     get "/ui/apps/{name}/confirm", OPERATOR, page::confirm;
     post "/ui/apps/{name}/start", OPERATOR, page::start;
     post "/ui/apps/{name}/stop", OPERATOR, page::stop;
@@ -118,6 +119,8 @@ static ROUTES: &[Route] = routes! {
     post "/api/v1/apps/{name}/reconcile", OPERATOR, actions::reconcile;
     get "/api/v1/apps/{name}/revisions", VIEWER, rollouts::list;
     post "/api/v1/apps/{name}/undo", OPERATOR, rollouts::undo;
+    post "/api/v1/apps/{name}/terminal", OPERATOR, terminals::ask;
+    get "/api/v1/terminals/{id}", OPERATOR, terminals::open;
     get "/api/v1/gpus", VIEWER, gpus::list;
     get "/api/v1/gpus/leases", VIEWER, leases::list;
     post "/api/v1/gpus/leases", OPERATOR, leases::acquire;

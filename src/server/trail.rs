@@ -215,6 +215,27 @@ pub(super) async fn note_session(
     write(shared, deed).await
 }
 
+/// Records how something ended that somebody began.
+pub(super) async fn note_end(
+    shared: &Shared,
+    (who, client): (&Identity, &Client),
+    action: &str,
+    (object, after): (String, Value),
+    outcome: &str,
+) {
+    let deed = Deed {
+        who: person(who),
+        from: Some(place(client)),
+        action: action.to_owned(),
+        object,
+        before: Value::Null,
+        after,
+        outcome: outcome.to_owned(),
+    };
+    // There is nobody to be told; the log has it.
+    let _ = write(shared, deed).await;
+}
+
 /// Writes a record to the disk.
 async fn write(shared: &Shared, deed: Deed) -> Result<(), Problem> {
     let Some(log) = shared.door.access.audit.clone() else { return Ok(()) };

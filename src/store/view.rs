@@ -367,7 +367,7 @@ mod tests {
             let key = Key::new("p", "a", "1", name).unwrap();
             let metadata = serde_json::json!({ "original_filename": said });
             let metadata = metadata.as_object().unwrap().clone();
-            super::path_of(&Entry::new(key, ("/f".into(), "/f/m".into()), &stat, None, metadata))
+            path_of(&Entry::new(key, ("/f".into(), "/f/m".into()), &stat, None, metadata))
         };
         let long = format!("{}weights.bin", "deep folder/".repeat(20));
         for path in

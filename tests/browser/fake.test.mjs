@@ -19,7 +19,7 @@ const broken = 'apiVersion: berth/v1\nkind: App\nmetadata: {name: broken}\nspec:
 const mistakes = async () => (await berth.json('/api/v1/apps')).source.diagnostics.length;
 
 const screens = ['/', '/ui/register', '/ui/register?as=text', '/ui/apps/web', '/ui/apps/web/plan', '/ui/apps/web/logs', '/ui/apps/web/metrics',
-  '/ui/apps/web/manifest', '/ui/apps/web/history', '/ui/apps/web/confirm?do=remove', '/ui/apps/hungry', '/ui/apps/waits/plan', '/ui/plan',
+  '/ui/apps/web/manifest', '/ui/apps/web/history', '/ui/apps/web/terminal', '/ui/apps/web/confirm?do=remove', '/ui/apps/hungry', '/ui/apps/waits/plan', '/ui/plan',
   '/ui/gpus', '/ui/models', '/ui/host', '/ui/events', '/ui/audit', '/ui/settings', '/ui/apps/nobody'];
 
 before(async () => {

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it can't go on")]
 
-mod bench;
+pub(crate) mod bench;
 mod builders;
 mod by_hand;
 mod hostile;

@@ -51,6 +51,7 @@ mod sim;
 mod source;
 mod state_files;
 mod store;
+mod terminals;
 mod tidy;
 mod tls;
 mod usage;

@@ -73,6 +73,7 @@ const PLACES: &[Place] = &[
     Place { word: "ureq", at: &["src/forge/", "src/workspace/"] },
     Place { word: "lettre", at: &["src/notice/"] },
     Place { word: "prometheus", at: &["src/telemetry/"] },
+    Place { word: "tokio_tungstenite", at: &["src/server/"] },
     Place {
         word: "serde_yaml",
         at: &[

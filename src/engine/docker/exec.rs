@@ -3,17 +3,19 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hyper::{Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio_util::io::StreamReader;
 
 use super::super::Error;
 use super::errors::{chain, within};
 use super::frames::Tail;
-use super::transport::decode;
+use super::transport::{SHORT_LIMIT, decode};
 use super::{Docker, full};
 use crate::state::ContainerId;
 
@@ -34,6 +36,8 @@ struct Made {
 struct Ended {
     #[serde(rename = "ExitCode")]
     exit_code: Option<i64>,
+    #[serde(rename = "Running", default)]
+    running: bool,
 }
 
 impl Docker {
@@ -43,36 +47,69 @@ impl Docker {
         id: &ContainerId,
         command: &[String],
     ) -> Result<(i64, String), Error> {
-        let path = format!("/containers/{}/exec", full(id)?);
         let body = json!({ "AttachStdout": true, "AttachStderr": true, "Cmd": command });
-        let making = self.transport().post("exec", &path, &body);
+        let made = self.make_command(id, &body).await?;
+        let output = self.follow(&made).await?;
+        let code = self.ended(&made).await?;
+        let code =
+            code.ok_or_else(|| broken("the command's output ended before the command".to_owned()))?;
+        Ok((code, String::from_utf8_lossy(&output).trim_end().to_owned()))
+    }
+
+    /// Makes a command ready in a container; answers its id.
+    pub(super) async fn make_command(
+        &self,
+        id: &ContainerId,
+        body: &Value,
+    ) -> Result<String, Error> {
+        let path = format!("/containers/{}/exec", full(id)?);
+        let making = self.transport().post("exec", &path, body);
         let made: Made = decode("exec", &within("exec", EXEC_LIMIT, making).await?)?;
         // It becomes a part of paths.
         let is_id = |c: char| c.is_ascii_alphanumeric();
         if made.id.is_empty() || ID_CHARS_MAX < made.id.len() || !made.id.chars().all(is_id) {
             return Err(broken("it names no command".to_owned()));
         }
-        let output = self.follow(&made.id).await?;
-        let ended = self.transport().get("exec", &format!("/exec/{}/json", made.id)).await?;
-        let ended: Ended = decode("exec", &ended)?;
-        let code = ended
-            .exit_code
-            .ok_or_else(|| broken("the command's output ended before the command".to_owned()))?;
-        Ok((code, String::from_utf8_lossy(&output).trim_end().to_owned()))
+        Ok(made.id)
     }
 
-    /// Starts a command; answers the end of its output.
-    async fn follow(&self, id: &str) -> Result<BytesMut, Error> {
-        let start = json!({ "Detach": false, "Tty": false }).to_string();
+    /// The exit code of a command; none while it runs.
+    pub(super) async fn ended(&self, id: &str) -> Result<Option<i64>, Error> {
+        let path = format!("/exec/{id}/json");
+        let asking = self.transport().get("exec", &path);
+        let ended: Ended = decode("exec", &within("exec", SHORT_LIMIT, asking).await?)?;
+        Ok(ended.exit_code.filter(|_| !ended.running))
+    }
+
+    /// Starts a command; answers the connection, which is the command's own from then on.
+    pub(super) async fn start_command(
+        &self,
+        id: &str,
+        start: &Value,
+    ) -> Result<TokioIo<Upgraded>, Error> {
+        let answer = self.started(id, start).await?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(broken("the connection was not handed over".to_owned()));
+        }
+        let turned = hyper::upgrade::on(answer).await;
+        Ok(TokioIo::new(turned.map_err(|error| broken(chain(&error)))?))
+    }
+
+    async fn started(&self, id: &str, start: &Value) -> Result<Response<Incoming>, Error> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(format!("/exec/{id}/start"))
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::CONNECTION, "Upgrade")
             .header(header::UPGRADE, "tcp")
-            .body(bollard::body_full(Bytes::from(start)))
+            .body(bollard::body_full(Bytes::from(start.to_string())))
             .map_err(|error| Error::Refused { status: 400, message: error.to_string() })?;
-        let answer = self.transport().turned("exec", request).await?;
+        self.transport().turned("exec", request).await
+    }
+
+    /// Starts a command; answers the end of its output.
+    async fn follow(&self, id: &str) -> Result<BytesMut, Error> {
+        let answer = self.started(id, &json!({ "Detach": false, "Tty": false })).await?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let turned = hyper::upgrade::on(answer).await;
             return read(TokioIo::new(turned.map_err(|error| broken(chain(&error)))?)).await;
@@ -95,6 +132,6 @@ async fn read(mut from: impl AsyncRead + Unpin) -> Result<BytesMut, Error> {
     }
 }
 
-fn broken(message: String) -> Error {
+pub(super) fn broken(message: String) -> Error {
     Error::Broken { call: "exec", message }
 }

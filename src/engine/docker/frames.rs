@@ -10,11 +10,13 @@ pub(super) struct Frames {
     call: &'static str,
     buffer: BytesMut,
     left: usize,
+    /// Whether the frame that is taken apart is of the output for errors.
+    is_error: bool,
 }
 
 impl Frames {
     pub(super) fn of(call: &'static str) -> Self {
-        Self { call, buffer: BytesMut::new(), left: 0 }
+        Self { call, buffer: BytesMut::new(), left: 0, is_error: false }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -26,6 +28,11 @@ impl Frames {
     }
 
     pub(super) fn take(&mut self) -> Result<Option<Bytes>, Error> {
+        Ok(self.take_told()?.map(|(_, piece)| piece))
+    }
+
+    /// The same, with whether it was written to the output for errors.
+    pub(super) fn take_told(&mut self) -> Result<Option<(bool, Bytes)>, Error> {
         while self.left == 0 {
             let Some([stream, 0, 0, 0, a, b, c, d]) = self.buffer.first_chunk::<8>().copied()
             else {
@@ -37,6 +44,7 @@ impl Frames {
             if 2 < stream {
                 return Err(self.not_framed());
             }
+            self.is_error = stream == 2;
             self.left = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
             self.buffer.advance(8);
         }
@@ -45,7 +53,7 @@ impl Frames {
         }
         let piece = self.buffer.split_to(self.left.min(self.buffer.len()));
         self.left -= piece.len();
-        Ok(Some(piece.freeze()))
+        Ok(Some((self.is_error, piece.freeze())))
     }
 }
 

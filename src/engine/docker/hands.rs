@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 
+use super::super::terminal::{Asked, Terminal};
 use super::super::{Applied, Deed, Error, Hands, Load};
 use super::transport::{SHORT_LIMIT, decode};
 use super::{Docker, full};
@@ -37,6 +38,14 @@ impl Hands for Docker {
                 Err(error) => Err(error),
             }
         })
+    }
+
+    fn open_terminal<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        asked: &'a Asked,
+    ) -> BoxFuture<'a, Result<Terminal, Error>> {
+        Box::pin(self.open(id, asked))
     }
 
     fn exposed<'a>(

@@ -32,6 +32,7 @@ mod room;
 mod shell;
 mod streams;
 mod survey;
+mod terminal;
 mod timing;
 mod transport;
 

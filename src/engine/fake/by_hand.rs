@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use super::super::terminal::{Asked, Terminal};
 use super::super::{Applied, Deed, Error, Hands, Load};
 use super::Fake;
 use crate::model::{PortBinding, Protocol};
@@ -64,6 +65,14 @@ impl Hands for Fake {
             let load = state.loads.get(id).copied().unwrap_or(LOAD);
             Ok(Some(if thing.runs() { load } else { Load::default() }))
         }))
+    }
+
+    fn open_terminal<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        asked: &'a Asked,
+    ) -> BoxFuture<'a, Result<Terminal, Error>> {
+        Box::pin(self.open(id, asked))
     }
 
     fn exposed<'a>(

@@ -7,6 +7,7 @@ mod by_hand;
 mod gpus;
 mod hands;
 mod state;
+mod terminal;
 mod thing;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -134,6 +134,8 @@ pub(super) struct State {
     pub(super) installed: BTreeMap<String, scan::Inventory>,
     /// What containers use.
     pub(super) loads: BTreeMap<ContainerId, Load>,
+    /// How often commands were told to hang up, by their marks.
+    pub(super) hung_up: super::terminal::HungUp,
     made: u64,
 }
 
@@ -160,6 +162,7 @@ impl Default for State {
             exposed: BTreeMap::new(),
             installed: BTreeMap::new(),
             loads: BTreeMap::new(),
+            hung_up: BTreeMap::new(),
             made: 0,
         }
     }

@@ -220,6 +220,7 @@ if (new URLSearchParams(location.search).has('done')) {
 
 keys();
 if (document.getElementById('log')) import('./logs.js').then(module => module.begin());
+if (document.getElementById('terminal')) import('./terminal.js').then(module => module.begin());
 if (document.querySelector('[data-chart]')) import('./chart.js').then(module => module.begin());
 if (document.querySelector('[data-upload]')) import('./upload.js').then(module => module.begin());
 

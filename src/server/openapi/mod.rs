@@ -17,6 +17,7 @@ mod oci;
 mod operation;
 mod probes;
 mod scans;
+mod terminals;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,8 +36,9 @@ use crate::manifest;
 use operation::{Body, Operation};
 
 /// The descriptions, by the modules that answer.
-const PARTS: [fn() -> Vec<Operation>; 14] = [
+const PARTS: [fn() -> Vec<Operation>; 15] = [
     apps::docs,
+    terminals::docs,
     gpus::docs,
     host::docs,
     gc::docs,

@@ -163,6 +163,7 @@ pub(super) fn meaning(status: u16) -> &'static str {
         416 => "There is no such part.",
         422 => "It has mistakes; `errors` lists all of them.",
         423 => "Another request about it does not end.",
+        426 => "It is asked otherwise; the problem says how.",
         429 => "Too many requests.",
         460 => "The part is not what its checksum says.",
         500 => "Berth failed; its log says more.",

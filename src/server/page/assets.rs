@@ -14,7 +14,7 @@ use crate::model::Digest;
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 12] = [
     ("page.css", STYLE, include_str!("../assets/page.css")),
     ("main.js", SCRIPT, include_str!("../assets/main.js")),
     ("patch.js", SCRIPT, include_str!("../assets/patch.js")),
@@ -23,6 +23,8 @@ const FILES: [(&str, &str, &str); 10] = [
     ("logs.js", SCRIPT, include_str!("../assets/logs.js")),
     ("keys.js", SCRIPT, include_str!("../assets/keys.js")),
     ("chart.js", SCRIPT, include_str!("../assets/chart.js")),
+    ("terminal.js", SCRIPT, include_str!("../assets/terminal.js")),
+    ("vt.js", SCRIPT, include_str!("../assets/vt.js")),
     ("upload.js", SCRIPT, include_str!("../assets/upload.js")),
     ("icon.svg", "image/svg+xml", include_str!("../assets/icon.svg")),
 ];

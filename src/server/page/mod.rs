@@ -31,6 +31,7 @@ mod plan;
 mod register;
 mod scan;
 mod settings;
+mod terminal;
 mod words;
 
 use std::{fmt::Display, sync::Arc};
@@ -63,6 +64,7 @@ pub(super) use models::{models, remove as remove_model, upload as upload_model};
 pub(super) use plan::{all as plans, one as plan};
 pub(super) use register::{create, register};
 pub(super) use settings::{revoke, settings, token};
+pub(super) use terminal::terminal;
 
 use super::{Shared, access::Client, problem::Problem, request, sign_in};
 use crate::auth::{Identity, Kind, Role};

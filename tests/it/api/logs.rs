@@ -142,7 +142,7 @@ async fn values_of_secrets_are_veiled_in_every_form_of_a_log() {
     let shown = "the password is ***, and PLAIN is not-a-secret\n-----BEGIN KEY-----\n***\n***\n-----END KEY-----\n";
     assert_eq!(scene.get(PATH, TEXT).await.body, shown);
     let (lines, end) = scene.lines("", "").await;
-    let text: String = lines.iter().map(|(_, line)| format!("{line}\n")).collect();
+    let text = lines.iter().flat_map(|(_, line)| [line.as_str(), "\n"]).collect::<String>();
     assert_eq!((text.as_str(), &end["reason"]), (shown, &"ended".into()));
     let timed = scene.get(&format!("{PATH}?timestamps=true&tail=3"), TEXT).await.body;
     assert_eq!(timed.lines().filter(|line| line.ends_with("Z ***")).count(), 2, "{timed}");

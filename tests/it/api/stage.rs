@@ -115,9 +115,26 @@ impl Stage {
 
     async fn made(
         change: impl FnOnce(&mut Settings),
-        (repositories, mut figures): (Repositories, Figures),
+        given: (Repositories, Figures),
         models: Option<Arc<Depot>>,
         usage: Option<Arc<History>>,
+    ) -> Self {
+        Self::built(change, |_| (), given, (models, usage)).await
+    }
+
+    /// One with an engine of its own.
+    pub(crate) async fn on(
+        change: impl FnOnce(&mut Settings),
+        alter: impl FnOnce(&mut Parts),
+    ) -> Self {
+        Self::built(change, alter, Default::default(), (None, None)).await
+    }
+
+    async fn built(
+        change: impl FnOnce(&mut Settings),
+        alter: impl FnOnce(&mut Parts),
+        (repositories, mut figures): (Repositories, Figures),
+        (models, usage): (Option<Arc<Depot>>, Option<Arc<History>>),
     ) -> Self {
         let metrics = Arc::new(Metrics::new("0.0.0").unwrap());
         let folder = tempfile::tempdir().unwrap();
@@ -136,7 +153,7 @@ impl Stage {
         let notices = figures.notices.take().unwrap_or_else(crate::notice::nobody);
         let figures = figures.with(escapes, Some(scans)).telling(Some(notices));
         let usual = store::Settings::new(folder.path().join("models"));
-        let parts = Parts {
+        let mut parts = Parts {
             record: Arc::clone(&record),
             engine: Arc::new(Logs),
             commands,
@@ -154,6 +171,7 @@ impl Stage {
             version: "0.0.0".to_owned(),
             schema: manifest::schema,
         };
+        alter(&mut parts);
         let server = Server::bind(settings, parts).await.unwrap();
         let (address, stop) = (server.address(), CancellationToken::new());
         let served = tokio::spawn(server.run(stop.clone()));

@@ -105,9 +105,9 @@ fn what_was_restored_and_lost_again_is_restored_again() {
                 continue;
             }
             if path.is_dir() {
-                fs::remove_dir_all(path).unwrap()
+                fs::remove_dir_all(path).unwrap();
             } else {
-                fs::remove_file(path).unwrap()
+                fs::remove_file(path).unwrap();
             }
         }
     }

@@ -37,6 +37,7 @@ const FAMILIES: &[&str] = &[
     "server",
     "source",
     "state",
+    "terminal",
     "tls",
 ];
 /// What looks like a code and is none: names of files and fields, and deeds in the audit log.

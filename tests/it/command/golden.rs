@@ -188,6 +188,10 @@ fn looking() {
     page.piped(&["open", "nobody"]);
     page.piped(&["logs", "nobody"]);
     page.piped(&["logs", "chat", "--tail", "x"]);
+    page.piped(&["exec", "chat", "--", "echo", "hello"]);
+    page.piped(&["exec", "chat", "--", "sh", "-c", "exit 7"]);
+    page.piped(&["exec", "nobody"]);
+    page.piped(&["exec", "-t", "chat"]);
     page.piped(&["audit", "list", "-o", "nothing"]);
 }
 

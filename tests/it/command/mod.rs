@@ -4,6 +4,7 @@
 mod codes;
 mod desk;
 pub(crate) mod docs;
+mod exec;
 mod golden;
 mod secrets;
 mod shells;

@@ -17,6 +17,7 @@ use berth::{
     engine::{
         Applied, Deed, Error, Hands, Load,
         fake::{Behaviour, Fake},
+        terminal::{Asked, Terminal},
     },
     execute::JobSettings,
     forge::Repositories,
@@ -69,6 +70,14 @@ impl Hands for NoHands {
     }
 
     fn load<'a>(&'a self, _: &'a ContainerId) -> BoxFuture<'a, Result<Option<Load>, Error>> {
+        none()
+    }
+
+    fn open_terminal<'a>(
+        &'a self,
+        _: &'a ContainerId,
+        _: &'a Asked,
+    ) -> BoxFuture<'a, Result<Terminal, Error>> {
         none()
     }
 

@@ -103,7 +103,7 @@ impl Bench {
         }
     }
 
-    fn as_fake(&self) -> Option<&Fake> {
+    pub(crate) fn as_fake(&self) -> Option<&Fake> {
         match &self.kind {
             Kind::Fake(fake) => Some(fake),
             Kind::Docker(..) => None,

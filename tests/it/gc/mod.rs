@@ -90,7 +90,7 @@ fn never(world: World) -> Result<(), TestCaseError> {
                 prop_assert!(!is_of(&facts.wanted) && !is_of(&facts.running), "{left:?}");
             }
             LeftKind::Image | LeftKind::Container | LeftKind::Cache => {
-                prop_assert!(!facts.is_building, "{left:?}")
+                prop_assert!(!facts.is_building, "{left:?}");
             }
             LeftKind::Mirror | LeftKind::Temporary => {}
         }

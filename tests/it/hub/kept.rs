@@ -180,8 +180,9 @@ async fn a_commit_brings_no_more_models_than_a_project_may_have() {
     let refused = hub.commit("conformance/a", "main", &[file("n", "n"), file("o", "o")]).await;
     assert_eq!(refused.status, 413, "{refused:?}");
     let gone = line("deletedFile", &json!({ "path": "m" }));
-    let swapped = hub.commit("conformance/a", "main", &[file("n", "n"), file("o", "o"), gone]);
-    assert_eq!(swapped.await.status, 200, "two for one");
+    let lines = [file("n", "n"), file("o", "o"), gone];
+    let swapped = hub.commit("conformance/a", "main", &lines).await;
+    assert_eq!(swapped.status, 200, "two for one");
     let branch = hub.ask("POST", "/api/models/conformance/a/branch/dev", "").await;
     assert_eq!(branch.status, 413, "{branch:?}");
 }

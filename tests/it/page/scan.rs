@@ -35,7 +35,11 @@ fn book() -> Arc<Book> {
     book.want(&AppName::new("young").unwrap(), "sha256:not-seen");
     let low = (1..9).map(|number| finding(number, Severity::Low, None));
     let worst = finding(9, Severity::Critical, Some("1.1"));
-    let report = Report { findings: std::iter::once(worst).chain(low).collect(), unread: vec![] };
+    let report = Report {
+        findings: std::iter::once(worst).chain(low).collect(),
+        unread: vec![],
+        is_part: false,
+    };
     let policy = Policy { block: Some(Severity::High), ..Policy::default() };
     let judged = (&policy, jiff::civil::date(2026, 1, 1));
     let scanned = Scanned::new(&image, Arc::default(), report, judged, Timestamp::default());

@@ -12,7 +12,7 @@ use berth::{
 use super::{look, send};
 use crate::api::stage::{MANIFEST, Stage};
 
-const SCREENS: [&str; 15] = [
+const SCREENS: [&str; 16] = [
     "/",
     "/ui/register",
     "/ui/apps/chat",
@@ -21,6 +21,7 @@ const SCREENS: [&str; 15] = [
     "/ui/apps/chat/metrics",
     "/ui/apps/chat/manifest",
     "/ui/apps/chat/history",
+    "/ui/apps/chat/terminal",
     "/ui/apps/chat/confirm?do=remove",
     "/ui/plan",
     "/ui/models",

@@ -144,7 +144,7 @@ fn mounted(options: &[&str]) {
 #[test]
 fn an_option_that_ends_in_type_is_no_remote() {
     let script = "source compose/base/rootfs/opt/berth/remotes.sh; remote_names | sort -u";
-    let ended = std::process::Command::new("bash")
+    let ended = Command::new("bash")
         .args(["-euo", "pipefail", "-c", script])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("RCLONE_CONFIG", "/dev/null")
