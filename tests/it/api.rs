@@ -3,6 +3,7 @@
 mod alive;
 mod listed;
 mod logs;
+mod served;
 pub(crate) mod stage;
 
 use std::{sync::Arc, time::Duration};

@@ -9,52 +9,20 @@ use std::{
 };
 
 use berth::{
-    clock::Clock,
     engine::fault::{Fault, Faulty},
-    forge::Repositories,
-    manifest,
     model::Timestamp,
-    server::{
-        Figures, Parts, Server, Settings,
-        client::{Client, Method},
-    },
-    store::{self, Depot},
-    telemetry::Metrics,
+    server::client::{Client, Method},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::stage::{Answer, Stage, now};
-use crate::rig::{Berth, RESYNC, Rig};
+use super::{
+    served::serve,
+    stage::{Answer, Stage, now},
+};
+use crate::rig::{RESYNC, Rig};
 
 /// How long the engine keeps silent: longer than anybody waits.
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// The interface of a Berth.
-async fn serve(rig: &Rig, berth: &Berth, stop: &CancellationToken) -> Client {
-    let folder = rig.folder.path();
-    let parts = Parts {
-        record: Arc::clone(&berth.record),
-        engine: Arc::new(rig.fake.clone()),
-        commands: berth.commands.clone(),
-        metrics: Arc::new(Metrics::new("test").unwrap()),
-        usage: crate::usage::history(&crate::usage::of(&berth.record)),
-        figures: Figures::default(),
-        clock: Clock::System,
-        manifests: folder.join("apps"),
-        repositories: Repositories::default(),
-        compat: crate::compat::without_hands(),
-        workspaces: folder.join("workspaces"),
-        models: Arc::new(Depot::new(store::Settings::new(folder.join("models")))),
-        book: Arc::default(),
-        resync: RESYNC,
-        version: "0.0.0".to_owned(),
-        schema: manifest::schema,
-    };
-    let bound = Server::bind(Settings::new("127.0.0.1:0".parse().unwrap()), parts).await.unwrap();
-    let client = Client::new(&format!("http://{}", bound.address())).unwrap();
-    tokio::spawn(bound.run(stop.clone()));
-    client
-}
 
 /// Lets time pass, while nobody waits for the network.
 async fn pass(time: Duration) {
@@ -93,7 +61,8 @@ async fn a_loop_that_hangs_is_not_alive_until_it_goes_on() {
     let berth = rig.start_on(Arc::new(engine));
     berth.until("it has looked", |record| record.overview().resynced_at.is_some()).await;
     let stop = CancellationToken::new();
-    let client = serve(&rig, &berth, &stop).await;
+    let address = serve(&rig, &berth, &stop).await;
+    let client = Client::new(&format!("http://{address}")).unwrap();
     assert!(until(&client, 200).await.contains("alive"));
     // Silence alone is not death: it goes on looking meanwhile.
     pass(RESYNC * 8).await;

@@ -4,14 +4,8 @@ use std::sync::Arc;
 
 use berth::{
     clock::Clock,
-    engine::Engine,
-    forge::Repositories,
-    manifest,
     model::AppName,
     secret::{Book, Secrets, Settings as Sources, Value},
-    server::{Figures, Parts, Server, Settings},
-    store::{self, Depot},
-    telemetry::Metrics,
 };
 use serde_json::Value as Json;
 use tokio::{
@@ -20,7 +14,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::stage::{Answer, Follower};
+use super::{
+    served::serve,
+    stage::{Answer, Follower},
+};
 use crate::rig::{self, Berth, Rig};
 
 const PATH: &str = "/api/v1/apps/chat/logs";
@@ -105,33 +102,6 @@ impl Scene {
         self.stop.cancel();
         self.berth.stop().await;
     }
-}
-
-async fn serve(rig: &Rig, berth: &Berth, stop: &CancellationToken) -> String {
-    let folder = rig.folder.path();
-    let engine: Arc<dyn Engine> = Arc::new(rig.fake.clone());
-    let parts = Parts {
-        record: Arc::clone(&berth.record),
-        engine,
-        commands: berth.commands.clone(),
-        metrics: Arc::new(Metrics::new("test").unwrap()),
-        usage: crate::usage::history(&crate::usage::of(&berth.record)),
-        figures: Figures::default(),
-        clock: Clock::System,
-        manifests: folder.join("apps"),
-        repositories: Repositories::default(),
-        compat: crate::compat::without_hands(),
-        workspaces: folder.join("workspaces"),
-        models: Arc::new(Depot::new(store::Settings::new(folder.join("models")))),
-        book: Arc::clone(&rig.book),
-        resync: rig::RESYNC,
-        version: "0.0.0".to_owned(),
-        schema: manifest::schema,
-    };
-    let bound = Server::bind(Settings::new("127.0.0.1:0".parse().unwrap()), parts).await.unwrap();
-    let address = bound.address().to_string();
-    tokio::spawn(bound.run(stop.clone()));
-    address
 }
 
 #[tokio::test]
