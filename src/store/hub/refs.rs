@@ -1,6 +1,9 @@
 //! Repositories, branches and tags: what there is, and how they come and go.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, MutexGuard},
+};
 
 use super::super::{Error, Query, Store, name};
 use super::{
@@ -285,26 +288,30 @@ impl Store {
         who: &str,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let branch = path::ref_name(branch)?;
-        let _project = self.lock(repo.0);
-        self.settle(repo.0, repo.1)?;
-        self.check_repo(repo)?;
-        self.check_record(repo)?;
-        self.check_new(repo, &branch)?;
+        let (branch, _project) = self.new_ref(repo, branch)?;
         let found = self.hub_resolve(repo, start)?;
         let files: Files = found.tree.files.clone();
         let words = Commit { author: who.to_owned(), date: now, ..found.commit };
         self.advance(repo, &branch, &nothing(repo), files, words).map(drop)
     }
 
-    /// Whether nothing is called so yet.
-    fn check_new(&self, repo: (&str, &str), name: &str) -> Result<(), Error> {
-        let is_tag = self.record(repo).is_some_and(|record| record.tags.contains_key(name));
-        let is_alias = self.app(repo.0, repo.1).aliases.contains_key(name);
-        if is_tag || is_alias || self.has_branch(repo, name) {
+    /// Takes a name that nothing of a repository has yet, and keeps others from changing it.
+    fn new_ref(
+        &self,
+        repo: (&str, &str),
+        name: &str,
+    ) -> Result<(String, MutexGuard<'_, ()>), Error> {
+        let name = path::ref_name(name)?;
+        let project = self.lock(repo.0);
+        self.settle(repo.0, repo.1)?;
+        self.check_repo(repo)?;
+        self.check_record(repo)?;
+        let is_tag = self.record(repo).is_some_and(|record| record.tags.contains_key(&name));
+        let is_alias = self.app(repo.0, repo.1).aliases.contains_key(&name);
+        if is_tag || is_alias || self.has_branch(repo, &name) {
             return Err(Error::Conflict(format!("Reference already exists: {name}")));
         }
-        Ok(())
+        Ok((name, project))
     }
 
     /// Removes a branch, if its models may go. They go to the trash.
@@ -345,12 +352,7 @@ impl Store {
         message: Option<String>,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let tag = path::ref_name(tag)?;
-        let _project = self.lock(repo.0);
-        self.settle(repo.0, repo.1)?;
-        self.check_repo(repo)?;
-        self.check_record(repo)?;
-        self.check_new(repo, &tag)?;
+        let (tag, _project) = self.new_ref(repo, tag)?;
         let found = self.hub_resolve(repo, revision)?;
         let record = self.record(repo).map(|record| (*record).clone());
         let mut record = record.unwrap_or_else(|| Record::new(repo, now));
