@@ -10,6 +10,7 @@ mod models;
 mod notices;
 mod place;
 pub mod repositories;
+mod rooms;
 mod scans;
 mod secrets;
 pub mod still;
@@ -309,14 +310,15 @@ pub async fn run(config: Config) -> Result<(), Error> {
         schema: manifest::schema,
     };
     let log = Arc::new(crate::audit::Log::new(&config.state_dir));
-    let server = Server::bind(access::settings(&config, &log), parts).await?;
+    let (rooms, settings) = (rooms::Rooms::new()?, access::settings(&config, &log));
+    let server = rooms.run(async { Ok(Server::bind(settings, parts).await?) }).await?;
     announce(&config, &server, (daemon.record(), &stop));
     // It ends last: what the last passes and answers change is written, too.
     let is_over = CancellationToken::new();
     let keeping = tokio::spawn(Keeper::new(folder, ledger).run(is_over.clone()));
     tokio::spawn(history.run(stop.clone()));
     daemon.look_through_images(&config, &stop);
-    let serving = tokio::spawn(server.run(stop.clone()));
+    let serving = rooms.spawn(server.run(stop.clone()));
     let writing = tokio::spawn(daemon.compose_writer(&config.compose_dir).run(stop.clone()));
     let noting = tokio::spawn(daemon.changes(log).run(stop.clone()));
     daemon.run().await;

@@ -5,11 +5,11 @@
 //! one as soon as its image is there.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{broadcast::error::RecvError, watch};
@@ -21,7 +21,7 @@ use super::{
     render::{Member, Shown, main_file, render},
 };
 use crate::engine::docker;
-use crate::model::{App, ConditionStatus, ConditionType};
+use crate::model::{App, AppName, ConditionStatus, ConditionType};
 use crate::plan::{ContainerSpec, Dockerfile, Recipe};
 use crate::record::{Change, Entry, Record};
 use crate::state::Desired;
@@ -30,6 +30,9 @@ use crate::state::Desired;
 const GATHER: Duration = Duration::from_millis(200);
 /// What could not be written is tried again after this pause.
 const RETRY: Duration = Duration::from_secs(30);
+/// Files of which nothing is new are looked at again after this pause: somebody may have changed
+/// them.
+const AGAIN: Duration = Duration::from_secs(30);
 /// A larger Dockerfile is not copied.
 const DOCKERFILE_MAX: u64 = 1 << 20;
 
@@ -48,7 +51,13 @@ pub struct Writer {
 struct Yard {
     folder: Folder,
     members: BTreeMap<String, Member>,
+    /// What each app's files were written from, and when all of them were looked at last.
+    written: BTreeMap<String, Origin>,
+    looked: Option<Instant>,
 }
+
+/// What an app's files are written from.
+type Origin = (Arc<App>, Arc<ContainerSpec>, Option<Arc<Recipe>>);
 
 /// An app's files, to be written.
 #[derive(Debug)]
@@ -61,6 +70,12 @@ struct Draft {
     is_settled: bool,
 }
 
+impl Draft {
+    fn origin(&self) -> Origin {
+        (Arc::clone(&self.app), Arc::clone(&self.spec), self.recipe.clone())
+    }
+}
+
 impl Writer {
     /// A writer of compose files below `folder`.
     pub fn new(
@@ -70,7 +85,9 @@ impl Writer {
         workspaces: PathBuf,
         folder: PathBuf,
     ) -> Self {
-        let yard = Yard { folder: Folder::new(folder), members: BTreeMap::new() };
+        let folder = Folder::new(folder);
+        let (members, written) = (BTreeMap::new(), BTreeMap::new());
+        let yard = Yard { folder, members, written, looked: None };
         Self { record, desired, network: network.to_owned(), workspaces, yard }
     }
 
@@ -150,18 +167,12 @@ impl Yard {
         desired: &Desired,
         network: &str,
     ) -> io::Result<()> {
-        let mut done = Ok(());
-        for draft in drafts {
-            let name = draft.app.name.as_str();
-            if draft.is_settled || !self.folder.has(name) {
-                done = done.and(self.write_app(draft));
-            }
-        }
+        let mut done = self.write_apps(drafts);
         let is_read = !desired.revision.is_empty();
         if is_read && desired.hold.is_none() {
+            let wanted: BTreeSet<_> = desired.apps.keys().map(AppName::as_str).collect();
             for app in self.folder.apps() {
-                let is_wanted = desired.apps.keys().any(|name| name.as_str() == app);
-                if !is_wanted && !known.contains(&app) {
+                if !wanted.contains(app.as_str()) && !known.contains(&app) {
                     done = done.and(self.folder.remove(&app));
                 }
             }
@@ -173,8 +184,36 @@ impl Yard {
         }
         let here = self.folder.apps();
         self.members.retain(|name, _| here.contains(name));
+        self.written.retain(|name, _| here.contains(name));
         if is_read {
             done = done.and(self.write_main());
+        }
+        done
+    }
+
+    /// Those of which something is new, and now and then all.
+    fn write_apps(&mut self, drafts: &[Draft]) -> io::Result<()> {
+        let mut done = Ok(());
+        let is_new = self.looked.is_none_or(|looked| AGAIN <= looked.elapsed());
+        if is_new {
+            self.looked = Some(Instant::now());
+            self.written.clear();
+        }
+        for draft in drafts {
+            let name = draft.app.name.as_str();
+            let is_here = self.folder.has(name);
+            let origin = draft.origin();
+            let is_written = is_here && self.written.get(name) == Some(&origin);
+            if is_written || (is_here && !draft.is_settled) {
+                continue;
+            }
+            let written = self.write_app(draft);
+            if written.is_ok() {
+                self.written.insert(name.to_owned(), origin);
+            } else {
+                self.written.remove(name);
+            }
+            done = done.and(written);
         }
         done
     }

@@ -92,6 +92,8 @@ pub struct Changes {
     log: Arc<Log>,
     clock: Clock,
     seen: Option<Seen>,
+    /// What was desired when all of it was recorded last.
+    noted: Option<Arc<Desired>>,
 }
 
 /// Each app's spec, and the file that it was in.
@@ -105,7 +107,7 @@ impl Changes {
         log: Arc<Log>,
         clock: Clock,
     ) -> Self {
-        Self { desired, record, log, clock, seen: None }
+        Self { desired, record, log, clock, seen: None, noted: None }
     }
 
     /// Records that Berth itself begins or ends.
@@ -169,9 +171,10 @@ impl Changes {
             }
         };
         let (log, now, seen) = (Arc::clone(&self.log), self.clock.now(), self.seen.take());
+        let (now_desired, noted) = (Arc::clone(&desired), self.noted.take());
         let work = move || {
             let mut seen = seen.map_or_else(|| read(log.folder()), Ok)?;
-            let noted = note(&desired, &mut seen, &source, |deed| {
+            let noted = note(&desired, noted.as_deref(), &mut seen, &source, |deed| {
                 log.append(&deed, now)
                     .map(drop)
                     .map_err(|error| io::Error::other(error.to_string()))
@@ -182,13 +185,16 @@ impl Changes {
             io::Result::Ok(seen)
         };
         self.seen = Some(tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??);
+        self.noted = Some(now_desired);
         Ok(())
     }
 }
 
-/// Records what differs between what is desired and what was seen. Whether there was anything.
+/// Records what differs between what is desired and what was seen; an app that is still the one
+/// that was `noted` can't differ. Whether there was anything.
 fn note(
     desired: &Desired,
+    noted: Option<&Desired>,
     seen: &mut Seen,
     source: &dyn Fn(&str) -> Who,
     mut write: impl FnMut(Deed) -> io::Result<()>,
@@ -201,6 +207,10 @@ fn note(
     };
     for (name, want) in &desired.apps {
         let Want::Present(app) = want else { continue };
+        let before = noted.and_then(|noted| noted.apps.get(name));
+        if matches!(before, Some(Want::Present(before)) if Arc::ptr_eq(before, app)) {
+            continue;
+        }
         let App { spec, origin, .. } = app.as_ref();
         let after = audit::of_spec(spec);
         let (action, before) = match seen.get(name.as_str()) {

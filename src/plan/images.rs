@@ -6,6 +6,7 @@
 //! A step of a build is ours when the builder told us that our build made it, and it is no older
 //! than that build.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -91,15 +92,63 @@ pub fn unneeded(world: &World, policy: &Policy, now: Timestamp, needed: &Needed)
         return Vec::new();
     }
     let used: BTreeSet<_> = world.containers.iter().map(|c| c.image_id.as_str()).collect();
-    let kept = kept(world, policy.keep_images);
+    let kept = kept(world, world.own_images.iter().collect(), policy.keep_images);
     let is_spare = |image: &&OwnImage| {
-        !kept.contains(&image.id)
+        !kept.contains(image.id.as_str())
             && !needed.held.contains(&image.id)
             && !used.contains(image.id.as_str())
     };
-    let mut spare: Vec<_> = world.own_images.iter().filter(is_spare).collect();
+    let spare = world.own_images.iter().filter(is_spare).collect();
+    let mut all = over(spare, total(world), policy, now);
+    for left in world.leftovers.iter().filter(|left| !used.contains(left.id.as_str())) {
+        let (id, tags) = (left.id.clone(), vec![left.id.clone()]);
+        let why = "a build that was interrupted left it behind".to_owned();
+        all.push(Unneeded { id, tags, app: None, size: left.size, why });
+    }
+    all.extend(steps(world, needed, &used));
+    all
+}
+
+/// Those of them that were built for this app. A pass asks for each app: images of others are only
+/// looked at when all of them take more room than they may.
+pub fn unneeded_of(
+    app: &AppName,
+    world: &World,
+    policy: &Policy,
+    now: Timestamp,
+    needed: &Needed,
+) -> Vec<Unneeded> {
+    let own: Vec<_> = world.own_images.iter().filter(|image| image.app == *app).collect();
+    if needed.is_building {
+        return Vec::new();
+    }
+    if policy.images_max_size.is_some_and(|max| max < total(world)) {
+        let mut all = unneeded(world, policy, now, needed);
+        all.retain(|image| image.app.as_ref() == Some(app));
+        return all;
+    }
+    let kept = kept(world, own.clone(), policy.keep_images);
+    let is_spare = |image: &&OwnImage| {
+        !kept.contains(image.id.as_str())
+            && !needed.held.contains(&image.id)
+            && !world.containers.iter().any(|container| container.image_id == image.id)
+    };
+    over(own.into_iter().filter(is_spare).collect(), 0, policy, now)
+}
+
+/// The bytes of all images that are ours.
+fn total(world: &World) -> u64 {
+    world.own_images.iter().map(|image| image.size).sum()
+}
+
+/// Those of the spare images that are too old, or too many for the room that all may take.
+fn over(
+    mut spare: Vec<&OwnImage>,
+    mut total: u64,
+    policy: &Policy,
+    now: Timestamp,
+) -> Vec<Unneeded> {
     spare.sort();
-    let mut total: u64 = world.own_images.iter().map(|image| image.size).sum();
     let mut all = Vec::new();
     for image in spare {
         let age = now.since(image.created);
@@ -122,12 +171,6 @@ pub fn unneeded(world: &World, policy: &Policy, now: Timestamp, needed: &Needed)
         let (id, app, size) = (image.id.clone(), Some(image.app.clone()), image.size);
         all.push(Unneeded { id, tags, app, size, why });
     }
-    for left in world.leftovers.iter().filter(|left| !used.contains(left.id.as_str())) {
-        let (id, tags) = (left.id.clone(), vec![left.id.clone()]);
-        let why = "a build that was interrupted left it behind".to_owned();
-        all.push(Unneeded { id, tags, app: None, size: left.size, why });
-    }
-    all.extend(steps(world, needed, &used));
     all
 }
 
@@ -196,16 +239,14 @@ fn steps(world: &World, needed: &Needed, used: &BTreeSet<&str>) -> Vec<Unneeded>
     all
 }
 
-/// The ids of so many images of each app: those that it uses itself, then the newest. Ages are told
-/// in whole seconds, so the one that runs need not look like the newest.
-fn kept(world: &World, count: usize) -> BTreeSet<String> {
+/// The ids of so many of these images of each app: those that it uses itself, then the newest. Ages
+/// are told in whole seconds, so the one that runs need not look like the newest.
+fn kept<'a>(world: &World, mut images: Vec<&'a OwnImage>, count: usize) -> BTreeSet<&'a str> {
+    let apps: BTreeSet<_> = images.iter().map(|image| &image.app).collect();
     let owned = world.containers.iter().filter_map(|c| Some((c.ownership.app()?, &c.image_id)));
-    let used: BTreeSet<_> = owned.collect();
+    let used: BTreeSet<_> = owned.filter(|(app, _)| apps.contains(app)).collect();
     let is_spare = |image: &OwnImage| !used.contains(&(&image.app, &image.id));
-    let mut sorted: Vec<_> = world.own_images.iter().collect();
-    sorted.sort_by(|one, other| {
-        (&one.app, is_spare(one), other).cmp(&(&other.app, is_spare(other), one))
-    });
-    let groups = sorted.chunk_by(|one, other| one.app == other.app);
-    groups.flat_map(|images| images.iter().take(count)).map(|image| image.id.clone()).collect()
+    images.sort_by_cached_key(|image| (&image.app, is_spare(image), Reverse(*image)));
+    let groups = images.chunk_by(|one, other| one.app == other.app);
+    groups.flat_map(|images| images.iter().take(count)).map(|image| image.id.as_str()).collect()
 }

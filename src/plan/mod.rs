@@ -47,7 +47,7 @@ pub use gpus::{
     is_what_it_asks, place_gpus, words_of,
 };
 pub use id::{plan_id, plans_id};
-pub use images::{Needed, Trace, Unneeded, remains, unneeded};
+pub use images::{Needed, Trace, Unneeded, remains, unneeded, unneeded_of};
 pub use outcome::{Outcome, StepFailure};
 pub use place::{Claims, place_ports};
 pub use ports::{PortFacts, PortState, PortUse, port_uses};

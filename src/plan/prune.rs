@@ -3,7 +3,7 @@
 use super::{
     Call, Input, Plan, PlannedStep, Step, Verb,
     app::{is_up, target},
-    images::{Needed, unneeded},
+    images::{Needed, unneeded_of},
     times,
 };
 use crate::model::Reason;
@@ -52,8 +52,8 @@ pub(super) fn old_images(input: &Input<'_>, current: &Container, plan: &mut Plan
     let is_building = input.state.work.as_ref().is_some_and(|work| work.kind == WorkKind::Build);
     let held = input.state.pin.iter().map(|pin| pin.image_id.clone()).collect();
     let needed = Needed { is_building, held, ..Needed::default() };
-    for image in unneeded(input.world, input.policy, input.now, &needed) {
-        if image.app.as_ref() != Some(input.app) || image.id == current.image_id {
+    for image in unneeded_of(input.app, input.world, input.policy, input.now, &needed) {
+        if image.id == current.image_id {
             continue;
         }
         if plan.verb == Verb::Nothing {

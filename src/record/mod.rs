@@ -68,6 +68,8 @@ struct Inner {
     entries: BTreeMap<AppName, Arc<Entry>>,
     events: VecDeque<Arc<Event>>,
     overview: Overview,
+    /// How often the overview was written.
+    overviews: u64,
     revision: u64,
     event_id: u64,
     moves: u64,
@@ -405,7 +407,16 @@ impl Record {
 
     /// Changes the overview.
     pub fn update_overview(&self, change: impl FnOnce(&mut Overview)) {
-        change(&mut self.lock().overview);
+        let mut inner = self.lock();
+        inner.overviews += 1;
+        change(&mut inner.overview);
+    }
+
+    /// What differs once an app or the overview was written: the record's revision, and how often
+    /// the overview was.
+    pub fn stamp(&self) -> (u64, u64) {
+        let inner = self.lock();
+        (inner.revision, inner.overviews)
     }
 
     /// The overview.

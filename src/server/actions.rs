@@ -121,8 +121,11 @@ impl Asking {
         let work = {
             let shared = Arc::clone(&shared);
             async move {
+                let (revision, _) = shared.parts.record.stamp();
                 let message = ask(&shared, command).await?;
-                Ok((StatusCode::ACCEPTED, json!({ "name": name, "message": message })))
+                let metadata = json!({ "revision": revision });
+                let told = json!({ "name": name, "message": message, "metadata": metadata });
+                Ok((StatusCode::ACCEPTED, told))
             }
         };
         shared.once.answer(key, body, work).await

@@ -22,7 +22,7 @@ use super::{
     dry::{self, Dry},
     etag,
     folder::{self, Found},
-    form, leaving,
+    form, leaving, listed,
     paging::{self, Page},
     problem::Problem,
     reading::{self, Reading},
@@ -53,6 +53,14 @@ pub(super) struct Query {
     phase: Option<String>,
 }
 
+impl Query {
+    /// Whether nothing is left out.
+    fn is_for_all(&self) -> bool {
+        let Self { limit, after, label_selector, phase } = self;
+        limit.is_none() && after.is_none() && label_selector.is_none() && phase.is_none()
+    }
+}
+
 /// What is expected of a change.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -69,6 +77,12 @@ pub(super) async fn list(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let record = &shared.parts.record;
+    if query.is_for_all() {
+        // Many ask for it again and again: it is written once.
+        let kind = [(header::CONTENT_TYPE, "application/json")];
+        let (tag, bytes) = shared.listed.list(record, &shared.boot);
+        return Ok(etag::answer_with(&headers, &tag, || (kind, bytes)));
+    }
     let (mut entries, revision, _) = record.subscribe();
     let overview = record.overview();
     let labels = selector::labels(query.label_selector.as_deref().unwrap_or(""))?;
@@ -78,19 +92,9 @@ pub(super) async fn list(
         labels.iter().all(|wanted| wanted.admits(own))
             && phases.as_ref().is_none_or(|phases| phases.contains(&entry.status.phase))
     });
-    let is_whole =
-        labels.is_empty() && phases.is_none() && query.limit.is_none() && query.after.is_none();
     let page = Page { limit: query.limit, after: query.after };
     let (entries, next) = page.cut(entries, |entry| entry.name.to_string())?;
-    let rest =
-        json!([view::source(&overview), view::engine(&overview), view::certificate(&overview)])
-            .to_string();
-    let tag = format!("{}-{revision}-{}", shared.boot, etag::of_bytes(rest.as_bytes()));
-    if is_whole {
-        // Many ask for it again and again: it is written once.
-        let kind = [(header::CONTENT_TYPE, "application/json")];
-        return Ok(etag::answer_with(&headers, &tag, || (kind, shared.listed.list(record))));
-    }
+    let tag = listed::tag(&shared.boot, revision, &overview);
     let response = etag::answer(&headers, &tag, || {
         let mut list = view::apps(entries.iter().map(AsRef::as_ref), revision, &overview);
         if let Some(next) = &next {

@@ -9,8 +9,9 @@ use std::{
 };
 
 use axum::body::Bytes;
+use serde_json::json;
 
-use super::view;
+use super::{etag, view};
 use crate::model::AppName;
 use crate::record::{Entry, Overview, Record};
 
@@ -21,8 +22,24 @@ pub(super) struct Listed(Mutex<Made>);
 #[derive(Debug, Default)]
 struct Made {
     apps: BTreeMap<AppName, (Arc<Entry>, Bytes)>,
-    list: Option<(u64, Overview, Bytes)>,
+    list: Option<List>,
     event: Option<(u64, Bytes)>,
+}
+
+/// The document of all apps.
+#[derive(Debug)]
+struct List {
+    /// The record's stamp, taken before the document was made of what the record had.
+    stamp: (u64, u64),
+    tag: String,
+    bytes: Bytes,
+}
+
+/// The tag of the list of apps at a revision: what it shows beside them counts too.
+pub(super) fn tag(boot: &str, revision: u64, overview: &Overview) -> String {
+    let rest = json!([view::source(overview), view::engine(overview), view::certificate(overview)])
+        .to_string();
+    format!("{boot}-{revision}-{}", etag::of_bytes(rest.as_bytes()))
 }
 
 impl Listed {
@@ -31,22 +48,27 @@ impl Listed {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).app(entry)
     }
 
-    /// The document of all of them, as the record stands.
-    pub(super) fn list(&self, record: &Record) -> Bytes {
+    /// The document of all of them, as the record stands, and its tag. While nothing is written it
+    /// is only handed on.
+    pub(super) fn list(&self, record: &Record, boot: &str) -> (String, Bytes) {
+        let stamp = record.stamp();
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = made.list.as_ref().filter(|list| list.stamp == stamp) {
+            return (list.tag.clone(), list.bytes.clone());
+        }
         let (entries, revision, _) = record.subscribe();
         let overview = record.overview();
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, with, bytes)) = &made.list
-            && (*of, with) == (revision, &overview)
-        {
-            return bytes.clone();
+        let tag = tag(boot, revision, &overview);
+        if let Some(list) = made.list.as_mut().filter(|list| list.tag == tag) {
+            list.stamp = stamp;
+            return (tag, list.bytes.clone());
         }
         let mut head = view::apps([], revision, &overview).to_string();
         // The list of apps is the document's last member, and empty so far.
         head.truncate(head.len().saturating_sub("]}".len()));
         let bytes = made.around(&entries, head, b"]}");
-        made.list = Some((revision, overview, bytes.clone()));
-        bytes
+        made.list = Some(List { stamp, tag: tag.clone(), bytes: bytes.clone() });
+        (tag, bytes)
     }
 
     /// The event of all of these, which the record had at this revision. `head` is what it begins

@@ -119,6 +119,7 @@ static ROUTES: &[Route] = routes! {
     post "/api/v1/apps/{name}/reconcile", OPERATOR, actions::reconcile;
     get "/api/v1/apps/{name}/revisions", VIEWER, rollouts::list;
     post "/api/v1/apps/{name}/undo", OPERATOR, rollouts::undo;
+    post "/api/v1/apps/{name}/rollback", OPERATOR, rollouts::undo;
     post "/api/v1/apps/{name}/terminal", OPERATOR, terminals::ask;
     get "/api/v1/terminals/{id}", OPERATOR, terminals::open;
     get "/api/v1/gpus", VIEWER, gpus::list;

@@ -11,7 +11,7 @@ use std::{
 
 use berth::{
     model::{AppName, Timestamp},
-    plan::{Needed, Trace, remains, unneeded},
+    plan::{Needed, Trace, remains, unneeded, unneeded_of},
     state::{Container, ContainerId, ContainerState, Leftover, OwnImage, Ownership, Policy, World},
     workspace::{
         context::{ContextLimits, ContextOptions, measure, stream},
@@ -158,6 +158,25 @@ fn images_in_use_foreign_ones_and_the_newest_never_go() {
             unneeded(&world, &policy, now, &Needed { is_building: true, ..Needed::default() }),
             vec![]
         );
+        Ok(())
+    });
+}
+
+/// A pass asks for one app, and says of it what is said of all.
+#[test]
+fn the_images_of_one_app_go_as_all_go() {
+    let now = Timestamp::from_millis(60_000);
+    check(&(worlds(), policies(), 0..12_usize), |(world, policy, held)| {
+        let held = BTreeSet::from([format!("sha256:{held}")]);
+        for is_building in [false, true] {
+            let needed = Needed { is_building, held: held.clone(), ..Needed::default() };
+            let all = unneeded(&world, &policy, now, &needed);
+            for app in world.apps() {
+                let of_app: Vec<_> = all.iter().filter(|i| i.app.as_ref() == Some(&app)).collect();
+                let asked = unneeded_of(&app, &world, &policy, now, &needed);
+                prop_assert_eq!(asked.iter().collect::<Vec<_>>(), of_app);
+            }
+        }
         Ok(())
     });
 }

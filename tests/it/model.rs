@@ -147,6 +147,7 @@ fn whatever_goes_wrong_a_card_is_one_holders() {
 #[test]
 fn whatever_goes_wrong_what_is_undone_stays_so_until_somebody_writes() {
     if asked().is_some() {
+        must_be_right(search(ALONE, budget(1, 1, 1, 2), None));
         return must_be_right(search(UNDONE, budget(1, 0, 0, 1), None));
     }
     for budget in [budget(1, 0, 0, 2), budget(0, 1, 0, 2), budget(0, 0, 1, 1)] {

@@ -114,10 +114,14 @@ pub(super) fn docs() -> Vec<Operation> {
         asked("/api/v1/apps/{name}/install", "installApp", "Get its image, and leave it stopped"),
         asked("/api/v1/apps/{name}/rebuild", "rebuildApp", "Build it from scratch"),
         asked("/api/v1/apps/{name}/reconcile", "reconcileApp", "Look at it now, and try again what failed"),
-        asked("/api/v1/apps/{name}/undo", "undoApp", "Run an earlier version")
-            .takes::<rollouts::Undo>(JSON)
-            .or_nothing(),
+        undone("/api/v1/apps/{name}/undo", "undoApp", "Run an earlier version"),
+        undone("/api/v1/apps/{name}/rollback", "rollBackApp", "The same as undo"),
     ]
+}
+
+/// A route that goes back.
+fn undone(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
+    asked(path, id, summary).takes::<rollouts::Undo>(JSON).or_nothing()
 }
 
 /// A route that asks something of an app.

@@ -365,6 +365,13 @@ documents! {
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<String>,
         message: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        metadata: Option<AcceptedMetadata>,
+    }
+
+    AcceptedMetadata {
+        /// The record's revision before it was asked for: what comes of it is written after that.
+        revision: u64,
     }
 
     /// What a webhook led to.

@@ -209,6 +209,7 @@ fn actions() -> Vec<Asked> {
         "/api/v1/apps/{name}/rebuild",
         "/api/v1/apps/{name}/reconcile",
         "/api/v1/apps/{name}/undo",
+        "/api/v1/apps/{name}/rollback",
     ] {
         ask(path, "", "", "");
         ask(path, "?dryRun=true", "", "");
@@ -222,6 +223,7 @@ fn actions() -> Vec<Asked> {
     };
     ask("/api/v1/apps/{name}/undo", "", JSON, r#"{"revision": 9}"#);
     ask("/api/v1/apps/{name}/undo", "", JSON, r#"{"revision": 1}"#);
+    ask("/api/v1/apps/{name}/rollback", "", JSON, r#"{"revision": 9}"#);
     ask("/api/v1/gpus/leases", "", JSON, r#"{"holder": "t", "ttl": "5m"}"#);
     ask("/api/v1/gpus/leases", "", JSON, r#"{"holder": "late", "ttl": "5m"}"#);
     ask("/api/v1/gpus/leases", "", JSON, "{}");

@@ -102,10 +102,15 @@ async fn undo_takes_a_number_or_nothing_and_says_where_one_can_go() {
         let answer = stage.ask("POST", "/api/v1/apps/chat/undo", &[], body).await;
         (answer.status, answer.json())
     };
-    assert_eq!(undo("").await.0, 202);
+    let (status, told) = undo("").await;
+    let revision = stage.get("/api/v1/apps").await.json()["metadata"]["revision"].clone();
+    assert_eq!((status, &told["metadata"]["revision"]), (202, &revision));
     assert_eq!(undo("{\"revision\": 2}").await.0, 202);
+    let other = stage.ask("POST", "/api/v1/apps/chat/rollback", &[], "{\"revision\": 2}").await;
+    assert_eq!(other.status, 202);
     let asked = stage.asked.lock().unwrap().clone();
-    assert_eq!(asked, ["Undo(\"chat\", None)", "Undo(\"chat\", Some(2))"]);
+    assert_eq!(asked[..2], ["Undo(\"chat\", None)", "Undo(\"chat\", Some(2))"]);
+    assert_eq!(asked[2..], asked[1..2]);
     for wrong in ["[]", "{\"revision\": \"2\"}", "{\"to\": 2}", "2", "{"] {
         let (status, body) = undo(wrong).await;
         assert_eq!((status, &body["code"]), (400, &json!("request.invalid")), "{wrong}");
