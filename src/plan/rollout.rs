@@ -120,9 +120,10 @@ fn sort<'a>(input: &Input<'a>, wanted: &ContainerSpec) -> Cast<'a> {
     Cast { current, old }
 }
 
-/// Whether this version was tried and given up, so that it is not tried again by itself.
+/// Whether this version was tried and given up, so that it is not tried again by itself. Where
+/// nothing is left to go back to, it is: what never ran is no such thing.
 fn given_up(input: &Input<'_>, wanted: &ContainerSpec, cast: &Cast<'_>) -> Option<Refusal> {
-    if input.state.request == Some(Request::Retry) || cast.old.is_empty() {
+    if input.state.request == Some(Request::Retry) || kept(&cast.old).is_none() {
         return None;
     }
     let bad = input.state.bad_revision.as_ref();

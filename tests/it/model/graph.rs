@@ -267,9 +267,13 @@ fn is_as_wanted(state: &State, app: u8, many: u8) -> bool {
     // What never ran is not what one goes back to.
     let mut good = mine.iter().filter(|t| t.shape.image != SICK && t.life != Life::Made);
     let kept = good.next();
+    // What proves good removes all that is older. So where nothing ever did, the first one is as
+    // good a version to go back to as any, sick or not.
+    let first = mine.iter().find(|thing| thing.life != Life::Made);
+    let is_first = |thing: &Thing| first.is_some_and(|first| first.shape == thing.shape);
     match up.as_slice() {
         [one] if spec.image == SICK && one.shape.image != SICK => true,
-        [_] if spec.image == SICK => kept.is_none_or(|kept| is_taken(&kept)),
+        [one] if spec.image == SICK => is_first(one) || kept.is_none_or(|kept| is_taken(&kept)),
         [one] if fits(one) => mine.len() == 1,
         // A hand ended the new one before it proved good. That counts as given up.
         [_] => {

@@ -89,6 +89,34 @@ fn two_containers_of_one_age_tell_no_rollback() {
     assert_eq!(verbs(&plan), ["stop", "start"]);
 }
 
+/// What it went back to is removed by hand, and what is left never ran: the wanted version is tried
+/// again, rather than nothing for ever.
+#[test]
+fn a_version_that_was_given_up_is_tried_again_when_nothing_is_left_to_go_back_to() {
+    let mut sim = running();
+    sim.nature.sick.push(NEW.to_owned());
+    sim.edit(&app(NEW));
+    sim.settle();
+    let is_old = |container: &berth::state::Container| container.image == OLD;
+    let old = sim.world.containers.iter().position(is_old).unwrap();
+    for (state, told, steps) in [
+        (ContainerState::Exited, true, &["start"][..]),
+        (ContainerState::Created, false, &["start"][..]),
+    ] {
+        sim.world.containers[old].state = state;
+        let plan = sim.plan();
+        assert_eq!(plan.says(Reason::RolledBack).is_some(), told, "{state:?}");
+        assert_eq!(verbs(&plan), steps, "{state:?}");
+        let target = plan.steps.iter().find_map(|planned| match &planned.step {
+            Step::Call(Call::Start(target)) => target.id.clone(),
+            _ => None,
+        });
+        assert_eq!(target == Some(sim.world.containers[old].id.clone()), told, "{state:?}");
+    }
+    sim.world.containers.remove(old);
+    assert!(sim.plan().says(Reason::RolledBack).is_none());
+}
+
 #[test]
 fn what_does_not_share_a_port_starts_before_the_old_one_stops() {
     let with_ports = |image: &str, ports: &str| image_app("chat", image, ports);
