@@ -10,6 +10,19 @@ use super::{Change, ContainerSpec, shape};
 use crate::model::MountedModel;
 use crate::state::{Container, ContainerState, GpuHold, models_of};
 
+/// What is said of a field whose values are not known: they are not kept on the container.
+const ABSENT: &str = "absent";
+const PRESENT: &str = "present";
+const BEFORE: &str = "as it was";
+const NOW: &str = "as the manifest says";
+
+impl Change {
+    /// Whether these are words of Berth's own rather than what was written in a manifest.
+    pub fn is_word(text: &str) -> bool {
+        [ABSENT, PRESENT, BEFORE, NOW].contains(&text)
+    }
+}
+
 /// The fields in which the wanted container differs from an older one.
 pub(super) fn changes(old: &Container, wanted: &ContainerSpec) -> Vec<Change> {
     let empty = BTreeMap::new();
@@ -31,15 +44,15 @@ pub(super) fn changes(old: &Container, wanted: &ContainerSpec) -> Vec<Change> {
             }
             _ if field.starts_with("model.") => changes.push(model(field, old, wanted)),
             Some(_) if field.starts_with("secret.") => {
-                changes.push(change(field, "as it was", "(secret, changed)"));
+                changes.push(change(field, BEFORE, "(secret, changed)"));
             }
-            Some(_) => changes.push(change(field, "as it was", "as the manifest says")),
-            None => changes.push(change(field, "absent", "present")),
+            Some(_) => changes.push(change(field, BEFORE, NOW)),
+            None => changes.push(change(field, ABSENT, PRESENT)),
         }
     }
     for field in before.keys().filter(|field| !after.contains_key(*field)) {
-        let was = if field == "gpus" { gpus(old) } else { "present".to_owned() };
-        changes.push(change(field, &was, "absent"));
+        let was = if field == "gpus" { gpus(old) } else { PRESENT.to_owned() };
+        changes.push(change(field, &was, ABSENT));
     }
     changes
 }
@@ -47,7 +60,7 @@ pub(super) fn changes(old: &Container, wanted: &ContainerSpec) -> Vec<Change> {
 fn model(field: &str, old: &Container, wanted: &ContainerSpec) -> Change {
     let find = |all: &BTreeMap<String, MountedModel>| {
         let found = all.iter().find(|(path, _)| shape::model_field(path) == field);
-        found.map_or_else(|| "absent".to_owned(), |(_, mounted)| mounted.to_string())
+        found.map_or_else(|| ABSENT.to_owned(), |(_, mounted)| mounted.to_string())
     };
     change(field, &find(&models_of(old)), &find(&wanted.shape.models))
 }
@@ -56,7 +69,7 @@ fn gpus(container: &Container) -> String {
     match &container.gpus {
         Some(GpuHold::Granted(grant)) => grant.devices.join(", "),
         Some(_) => "others".to_owned(),
-        None => "absent".to_owned(),
+        None => ABSENT.to_owned(),
     }
 }
 

@@ -212,7 +212,7 @@ fn rendered(op: &Operation, needs: Needs, schemas: &mut Schemas) -> Value {
         "operationId": op.id,
         "tags": [op.tag],
         "summary": op.summary,
-        "description": format!("{}{}", op.description, role(needs, op.path)),
+        "description": format!("{}.{}", op.description.trim_end_matches('.'), role(needs, op.path)),
         "parameters": parameters,
         "responses": responses,
         "security": security(needs, op.path),

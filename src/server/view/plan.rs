@@ -71,7 +71,8 @@ fn change(change: &Change) -> Value {
 /// A change without values that are not shown.
 fn shown(change: &Change) -> Change {
     let hide = |text: &str| {
-        let is_secret = is_hidden(&change.field) && !text.is_empty();
+        let is_value = !text.is_empty() && !Change::is_word(text);
+        let is_secret = is_hidden(&change.field) && is_value;
         if is_secret { HIDDEN.to_owned() } else { text.to_owned() }
     };
     Change { field: change.field.clone(), from: hide(&change.from), to: hide(&change.to) }
@@ -113,6 +114,11 @@ mod tests {
         for field in ["env", "env.TOKEN", "spec.env.TOKEN", "build.args.KEY"] {
             assert_eq!(shown(field), HIDDEN, "{field}");
         }
+        let new = Change { field: "env.A".into(), from: "absent".into(), to: "present".into() };
+        assert_eq!(
+            (&change(&new)["from"], &change(&new)["to"]),
+            (&"absent".into(), &"present".into())
+        );
         for field in ["image", "environment", "build.dockerfile"] {
             assert_eq!(shown(field), "new", "{field}");
         }
