@@ -167,7 +167,8 @@ enum Verb {
     Gpu(gpu::Args),
     /// List the host ports, and who has them.
     Ports(ports::Args),
-    /// Show what each app uses now, and what the machine has; on a terminal again and again.
+    /// Show what each app uses now and what the machine has, or what one app used in the last hour; on
+    /// a terminal again and again.
     Top(top::Args),
     /// List the images that Berth built, or remove those that nothing needs.
     Images(images::Args),

@@ -84,10 +84,15 @@ impl Output {
 
     /// Writes a table, in the shape that the terminal has room for.
     pub(super) fn table(&mut self, header: &[&str], rows: &[Vec<String>]) -> Result<(), Error> {
+        let columns = self.columns();
+        table::fitting(header, rows, columns).iter().try_for_each(|line| self.line(line))
+    }
+
+    /// How many letters a line of the terminal has; none where there is no terminal.
+    pub(super) fn columns(&self) -> Option<usize> {
         let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
         let columns = size.map(|size| usize::from(size.ws_col)).filter(|columns| 0 < *columns);
-        let columns = columns.filter(|_| self.is_terminal);
-        table::fitting(header, rows, columns).iter().try_for_each(|line| self.line(line))
+        columns.filter(|_| self.is_terminal)
     }
 
     /// Writes a part of the answer, as it is, and at once.

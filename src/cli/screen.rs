@@ -128,6 +128,11 @@ fn write(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// How many letters a line may have.
+pub(super) fn width() -> usize {
+    size().0
+}
+
 /// Columns and rows.
 fn size() -> (usize, usize) {
     let Ok(size) = rustix::termios::tcgetwinsize(io::stdout()) else { return SIZE };

@@ -1,4 +1,7 @@
-//! `berth top`: what each app uses now, and what the machine has; again and again on a terminal.
+//! `berth top`: what each app uses now, and what the machine has, or the last hour of one app; again
+//! and again on a terminal.
+
+mod app;
 
 use std::{cmp::Ordering, io::IsTerminal as _, time::Duration};
 
@@ -9,11 +12,12 @@ use super::{
     document::{self, Format, list, text},
     error::{Error, Exit},
     output::{Output, plain},
-    screen::{Event, Screen},
-    server::Server,
+    screen::{self, Event, Screen},
+    server::{Server, app_name},
     table,
 };
-use crate::model::{format_bytes, format_duration, parse_duration};
+use crate::model::{AppName, format_bytes, format_duration, parse_duration};
+use app::Canvas;
 
 /// What it asks for.
 const PATH: &str = "/api/v1/capacity";
@@ -23,8 +27,11 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// What it takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// The app whose last hour is shown [default: all, as they are now].
+    #[arg(value_parser = app_name, add = super::completion::apps())]
+    name: Option<AppName>,
     /// What comes first; on the terminal the letters c, m, g, v and n change it.
-    #[arg(long, value_name = "BY", default_value = "cpu")]
+    #[arg(long, value_name = "BY", default_value = "cpu", conflicts_with = "name")]
     sort: Sort,
     /// Show it once, also on a terminal.
     #[arg(long)]
@@ -86,11 +93,15 @@ impl Sort {
 }
 
 pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
-    let all = server.get(PATH).await?;
+    let path = args.name.as_ref().map_or_else(|| PATH.to_owned(), app::path);
+    let all = server.get(&path).await?;
     let is_table = matches!(args.output, Format::Table | Format::Wide);
     let has_terminal = output.is_terminal() && std::io::stdin().is_terminal();
     if is_table && has_terminal && !args.once {
-        return live(args, all, server, output).await;
+        return live(args, (&path, all), server, output).await;
+    }
+    if args.name.is_some() {
+        return app::once(&all, &args.output, output);
     }
     match &args.output {
         Format::Json | Format::Yaml | Format::Path(_) => {
@@ -116,7 +127,7 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
 /// Shows it again and again, until a key or a signal ends it.
 async fn live(
     args: &Args,
-    mut all: Value,
+    (path, mut all): (&str, Value),
     server: &Server,
     output: &mut Output,
 ) -> Result<Exit, Error> {
@@ -125,11 +136,17 @@ async fn live(
     let pause = args.every.max(PAUSE_MIN);
     let look = || async {
         tokio::time::sleep(pause).await;
-        server.get(PATH).await
+        server.get(path).await
     };
     let mut next = Box::pin(look());
     loop {
-        screen.show(&page(&all, sort, args.output == Format::Wide, trouble.as_deref()))?;
+        let shown = if args.name.is_some() {
+            let canvas = Canvas { width: Some(screen::width()), has_unicode: output.has_unicode() };
+            app::page(&all, canvas, trouble.as_deref())
+        } else {
+            page(&all, sort, args.output == Format::Wide, trouble.as_deref())
+        };
+        screen.show(&shown)?;
         tokio::select! {
             event = screen.event() => match event {
                 Event::End => return Ok(Exit::Done),

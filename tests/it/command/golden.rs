@@ -1,44 +1,59 @@
 //! What every verb writes: to a pipe, to terminals of two widths, and without colours. The
 //! expected texts are in tests/golden/cli; `BLESS=1` writes them.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use super::{
-    desk::{CHAT, Desk, Ended},
+    desk::{CHAT, Desk, Ended, ended},
     terminal::on_terminal,
 };
 
 /// Commands in one file of expected texts.
-struct Page<'a> {
+pub(super) struct Page<'a> {
     desk: &'a Desk,
     /// The host port that the app was given: which one is free differs from machine to machine.
     port: String,
     name: &'static str,
     text: String,
+    /// Who is asked in place of the desk's Berth.
+    server: Option<String>,
 }
 
 impl<'a> Page<'a> {
+    /// What is said of one that answers always the same.
+    pub(super) fn of(desk: &'a Desk, name: &'static str, server: String) -> Self {
+        let (port, text) = ("no port".to_owned(), String::new());
+        Self { desk, port, name, text, server: Some(server) }
+    }
+
     fn new(desk: &'a Desk, name: &'static str) -> Self {
         let port = desk.run(&["get", "-o", "jsonpath={.items[0].status.ports[0].hostPort}"]);
         let port = Some(port.out.trim().to_owned()).filter(|port| !port.is_empty());
-        Self { desk, port: port.unwrap_or_else(|| "no port".to_owned()), name, text: String::new() }
+        let port = port.unwrap_or_else(|| "no port".to_owned());
+        Self { desk, port, name, text: String::new(), server: None }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.desk.command(args);
+        command.envs(self.server.iter().map(|url| ("BERTH_SERVER", url)));
+        command
     }
 
     /// To a pipe.
-    fn piped(&mut self, args: &[&str]) {
-        let ended = self.desk.run(args);
+    pub(super) fn piped(&mut self, args: &[&str]) {
+        let ended = ended(&mut self.command(args));
         self.add(&format!("$ berth {}", args.join(" ").replace(&self.port, "PORT1")), &ended);
     }
 
     /// To a pipe, to terminals of 100 and 40 columns, and to one without colours.
-    fn everywhere(&mut self, args: &[&str]) {
+    pub(super) fn everywhere(&mut self, args: &[&str]) {
         self.piped(args);
         for (place, width, env) in [
             ("100 columns", 100, None),
             ("40 columns", 40, None),
             ("NO_COLOR", 100, Some(("NO_COLOR", "1"))),
         ] {
-            let mut command = self.desk.command(args);
+            let mut command = self.command(args);
             command.envs(env);
             let (code, out) = on_terminal(&mut command, width);
             let ended = Ended { code, out, err: String::new() };

@@ -9,4 +9,5 @@ mod golden;
 mod secrets;
 mod shells;
 mod terminal;
+mod top;
 mod verbs;

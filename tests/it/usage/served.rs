@@ -205,8 +205,8 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn open(stage: &Stage) -> Self {
-        let top = format!("{} top --every 1s", env!("CARGO_BIN_EXE_berth"));
+    fn open(stage: &Stage, verb: &str) -> Self {
+        let top = format!("{} {verb} --every 1s", env!("CARGO_BIN_EXE_berth"));
         let line =
             format!("trap : INT; stty rows 12 cols 60; stty -g; {top}; echo ended $?; stty -g");
         let mut command = Command::new("script");
@@ -259,7 +259,7 @@ impl Terminal {
 async fn top_on_a_terminal_goes_on_until_a_key_and_leaves_no_trace() {
     let (stage, _tree) = stage().await;
     for end in [&b"q"[..], b"\x03"] {
-        let mut terminal = Terminal::open(&stage);
+        let mut terminal = Terminal::open(&stage, "top");
         let before = terminal.until("\u{1b}[?1049h").await;
         let before = before.lines().find(|line| line.contains(':')).unwrap().trim().to_owned();
         let page = terminal.until("q ends").await;
@@ -286,4 +286,26 @@ async fn top_on_a_terminal_goes_on_until_a_key_and_leaves_no_trace() {
         assert_eq!(after.trim(), before, "{first} {rest:?}");
         assert!(terminal.child.wait().await.unwrap().success());
     }
+}
+
+/// The last hour of one app, again and again: it is as narrow as the terminal, and follows what is
+/// new.
+#[tokio::test(start_paused = true)]
+async fn top_of_one_app_draws_its_last_hour_on_a_terminal() {
+    let (stage, _tree) = stage().await;
+    let shown = stage.run(&["top", "web", "--no-unicode"]).await;
+    let head = "web, the last 10s: each column is 5s, the most of it\n";
+    assert_eq!((shown.code, shown.err.as_str()), (0, head), "{shown:?}");
+    golden("top-web.txt", &shown.out);
+    let mut terminal = Terminal::open(&stage, "top web --no-unicode");
+    terminal.until("\u{1b}[?1049h").await;
+    let page = terminal.until("q ends").await;
+    assert!(page.contains("web, the last 10s") && page.contains("GPU UTIL"), "{page:?}");
+    for line in page.lines() {
+        let plain = anstream::adapter::strip_str(line).to_string();
+        assert!(plain.trim_end().chars().count() <= 60, "{plain:?}");
+    }
+    terminal.press(b"q").await;
+    terminal.until("ended 0\r\n").await;
+    assert!(terminal.child.wait().await.unwrap().success());
 }
