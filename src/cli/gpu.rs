@@ -19,7 +19,8 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// List the GPUs: memory (used, promised to apps, all), use, temperature, power, holders.
+    /// List the GPUs: memory (used, asked for, all), how many share them, use, temperature, power,
+    /// holders.
     Ls {
         /// How the answer is written.
         #[arg(short, long, value_name = "FORMAT", default_value = "table")]
@@ -59,8 +60,8 @@ fn show(all: &Value, is_wide: bool, output: &mut Output) -> Result<(), Error> {
         output.remark(&format!("this machine has no GPUs that Berth can use: {why}"));
         return Ok(());
     }
-    let mut header = vec!["GPU", "MODEL", "USED", "ASKED", "TOTAL", "UTIL", "TEMP", "POWER"];
-    header.extend(["HOLDERS", "HEALTH"]);
+    let mut header = vec!["GPU", "MODEL", "USED", "ASKED", "TOTAL", "SHARES", "UTIL"];
+    header.extend(["TEMP", "POWER", "HOLDERS", "HEALTH"]);
     if is_wide {
         header.extend(["UUID", "PCI", "NUMA", "MODE", "MIG"]);
     }
@@ -87,6 +88,7 @@ fn row(gpu: &Value, is_wide: bool) -> Vec<String> {
         bytes("/memory/used"),
         bytes("/memory/asked"),
         bytes("/memory/total"),
+        shares(gpu),
         unit("/utilizationPercent", "%"),
         unit("/temperatureCelsius", "°C"),
         unit("/powerWatts", "W"),
@@ -102,6 +104,15 @@ fn row(gpu: &Value, is_wide: bool) -> Vec<String> {
         row.extend([text(gpu, "/uuid").to_owned(), pci, numa, mode, parts]);
     }
     row
+}
+
+/// How many have it, or a part of it.
+fn shares(gpu: &Value) -> String {
+    match number(gpu, "/shares") {
+        None => unknown(),
+        Some(_) if gpu.get("isAlone").and_then(Value::as_bool) == Some(true) => "alone".to_owned(),
+        Some(count) => count.to_string(),
+    }
 }
 
 fn holders(gpu: &Value) -> String {

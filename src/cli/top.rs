@@ -213,7 +213,15 @@ fn card(gpu: &Value) -> String {
         let used = whole("/memory/used").map_or_else(unknown, format_bytes);
         format!(", {used} of {}", format_bytes(total))
     });
-    format!("GPU {index} ({}): {busy}{}", text(gpu, "/name"), memory.unwrap_or_default())
+    let asked = whole("/memory/asked").filter(|asked| *asked != 0);
+    let asked = asked.map(|asked| format!(", {} asked for", format_bytes(asked)));
+    let held = match (gpu.get("isAlone").and_then(Value::as_bool), whole("/shares")) {
+        (Some(true), _) => " by one alone".to_owned(),
+        (_, Some(count @ 2..)) => format!(" by {count}"),
+        _ => String::new(),
+    };
+    let asked = asked.map(|asked| asked + &held).unwrap_or_default();
+    format!("GPU {index} ({}): {busy}{}{asked}", text(gpu, "/name"), memory.unwrap_or_default())
 }
 
 fn sorted(all: &Value, sort: Sort) -> Vec<&Value> {
@@ -303,6 +311,21 @@ mod tests {
         assert_eq!(names(&all, Sort::Name), ["a", "b", "busy", "idle"]);
         let keys: Vec<_> = (b'a'..=b'z').filter_map(Sort::of_key).collect();
         assert_eq!(keys.len(), Sort::value_variants().len());
+    }
+
+    #[test]
+    fn a_card_says_what_is_asked_of_it_and_by_how_many() {
+        let card = |memory: Value, shares: u64, is_alone: bool| {
+            card(&json!({"index": 0, "name": "X", "utilization": 7, "memory": memory,
+                "shares": shares, "isAlone": is_alone}))
+        };
+        let memory = json!({"total": 80_u64 << 30, "used": 5_u64 << 30, "asked": 12_u64 << 30});
+        let shown = "GPU 0 (X): 7%, 5Gi of 80Gi, 12Gi asked for";
+        assert_eq!(card(memory.clone(), 2, false), format!("{shown} by 2"));
+        assert_eq!(card(memory.clone(), 1, true), format!("{shown} by one alone"));
+        assert_eq!(card(memory, 1, false), shown);
+        let none = json!({"total": 80_u64 << 30, "used": 0, "asked": 0});
+        assert_eq!(card(none, 0, false), "GPU 0 (X): 7%, 0 of 80Gi");
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn document(inventory: &Inventory, book: &Book<'_>) -> Value {
 
 fn card(gpu: &Gpu, inventory: &Inventory, book: &Book<'_>) -> Value {
     let seen = &gpu.telemetry;
-    let (holders, asked) = holders(gpu, inventory, book);
+    let (holders, given) = holders(gpu, inventory, book);
     let parts: Vec<_> = gpu
         .parts
         .iter()
@@ -106,7 +106,9 @@ fn card(gpu: &Gpu, inventory: &Inventory, book: &Book<'_>) -> Value {
         "numa": gpu.numa,
         "computeCapability": gpu.compute_capability,
         "computeMode": gpu.compute_mode,
-        "memory": memory(gpu.memory, Some(asked)),
+        "memory": memory(gpu.memory, Some(given.bytes)),
+        "shares": given.shares,
+        "isAlone": given.is_alone,
         "isMig": gpu.is_mig,
         "parts": parts,
         "links": links,
@@ -157,13 +159,34 @@ fn slim(value: Value) -> Value {
     Value::Object(fields)
 }
 
-/// Who holds a card, and how many bytes of its memory are promised.
-fn holders(gpu: &Gpu, inventory: &Inventory, book: &Book<'_>) -> (Vec<Value>, u64) {
+/// What of a card was given away.
+#[derive(Default)]
+struct Given {
+    /// Bytes of its memory that are promised.
+    bytes: u64,
+    /// How many asked for it and have it, or a part of it.
+    shares: usize,
+    /// Whether one has all of it.
+    is_alone: bool,
+}
+
+impl Given {
+    fn add(&mut self, hold: &GpuHold, gpu: &Gpu, promised: Option<u64>) {
+        self.bytes = self.bytes.saturating_add(promised.unwrap_or_default());
+        self.shares += 1;
+        let GpuHold::Granted(grant) = hold else { return };
+        let is_whole = grant.devices.contains(&gpu.uuid);
+        self.is_alone |= is_whole && grant.share == GpuShare::Exclusive;
+    }
+}
+
+/// Who holds a card, and what of it was given away.
+fn holders(gpu: &Gpu, inventory: &Inventory, book: &Book<'_>) -> (Vec<Value>, Given) {
     let mut by_container: BTreeMap<Option<&ContainerId>, Vec<&GpuProcess>> = BTreeMap::new();
     for process in &gpu.processes {
         by_container.entry(process.container.as_ref()).or_default().push(process);
     }
-    let (mut rows, mut asked) = (Vec::new(), 0_u64);
+    let (mut rows, mut given) = (Vec::new(), Given::default());
     let containers = book.world.map_or(&[][..], |world| &world.containers);
     for container in containers {
         let processes = by_container.remove(&Some(&container.id));
@@ -173,7 +196,9 @@ fn holders(gpu: &Gpu, inventory: &Inventory, book: &Book<'_>) -> (Vec<Value>, u6
             continue;
         }
         let promised = hold.and_then(|hold| promised(hold, gpu));
-        asked = asked.saturating_add(promised.unwrap_or_default());
+        if let Some(hold) = hold {
+            given.add(hold, gpu, promised);
+        }
         rows.push(holder(container, hold, promised, &processes.unwrap_or_default()));
     }
     let runs = |app: &AppName| rows.iter().any(|row| row["name"] == app.as_str());
@@ -196,7 +221,7 @@ fn holders(gpu: &Gpu, inventory: &Inventory, book: &Book<'_>) -> (Vec<Value>, u6
             continue;
         }
         let promised = promised(&hold, gpu);
-        asked = asked.saturating_add(promised.unwrap_or_default());
+        given.add(&hold, gpu, promised);
         row["share"] = json!(grant.share);
         row["promisedBytes"] = json!(promised);
         rows.push(slim(row));
@@ -211,7 +236,7 @@ fn holders(gpu: &Gpu, inventory: &Inventory, book: &Book<'_>) -> (Vec<Value>, u6
             "utilizationPercent": process.utilization,
         })));
     }
-    (rows, asked)
+    (rows, given)
 }
 
 fn holder(
@@ -386,6 +411,29 @@ mod tests {
     }
 
     /// Who waits is told that the card is held: it is shown by whom, also before that one runs.
+    #[test]
+    fn a_card_says_how_many_share_it_and_whether_one_has_it_alone() {
+        let running = ContainerState::Running;
+        let mut cards = vec![card("GPU-a", 0), card("GPU-b", 1), card("GPU-c", 2)];
+        cards[2].parts = vec![GpuPart { uuid: "MIG-x".to_owned(), ..GpuPart::default() }];
+        let world = World {
+            containers: vec![
+                container("a", grant("GPU-a", GpuShare::Memory, Some(8 * GIB)), running),
+                container("b", grant("GPU-a", GpuShare::Memory, Some(4 * GIB)), running),
+                container("c", grant("GPU-b", GpuShare::Exclusive, None), running),
+                container("d", grant("MIG-x", GpuShare::Exclusive, None), running),
+                container("e", grant("GPU-b", GpuShare::Exclusive, None), ContainerState::Exited),
+            ],
+            ..World::default()
+        };
+        let inventory = Inventory { gpus: cards, ..Inventory::default() };
+        let document = document(&inventory, &Book { world: Some(&world), ..Book::default() });
+        let said = |at: usize| (&document["gpus"][at]["shares"], &document["gpus"][at]["isAlone"]);
+        assert_eq!(said(0), (&json!(2), &json!(false)));
+        assert_eq!(said(1), (&json!(1), &json!(true)));
+        assert_eq!(said(2), (&json!(1), &json!(false)), "others may have its other parts");
+    }
+
     #[test]
     fn what_was_given_and_does_not_run_is_shown() {
         let GpuHold::Granted(grant) = grant("GPU-a", GpuShare::Exclusive, None) else { panic!() };

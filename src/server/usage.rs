@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use serde_json::{Map, Value, json};
 
-use super::{Shared, problem::Problem, request::Named, view};
+use super::{Shared, actions::ask, problem::Problem, request::Named, view};
 use crate::model::{App, AppName, GpuAsk};
-use crate::record::Entry;
+use crate::record::{Command, Entry};
+use crate::state::Gpu;
 use crate::usage::{AppUsage, HISTORY_STEP, History, Series};
 
 /// `GET /api/v1/apps/{name}/usage`
@@ -87,14 +88,46 @@ fn gpu_memory(ask: &GpuAsk) -> Option<u64> {
 pub(super) async fn capacity(State(shared): State<Arc<Shared>>) -> Json<Value> {
     let parts = &shared.parts;
     let (entries, usage) = (parts.record.entries(), Arc::clone(&parts.usage));
+    let given = given(&shared).await;
     // The kernel's files are read for it.
-    let answer = tokio::task::spawn_blocking(move || document(&entries, &usage)).await;
+    let answer = tokio::task::spawn_blocking(move || document(&entries, &usage, &given)).await;
     let mut answer = answer.unwrap_or_default();
     answer["knownEscapes"] = json!(parts.figures.escapes.all());
     Json(answer)
 }
 
-fn document(entries: &[Arc<Entry>], usage: &History) -> Value {
+/// What of each card was given away, by UUID: its memory that is promised, to how many, and whether
+/// to one alone. Empty without cards, and while the controller does not answer.
+async fn given(shared: &Shared) -> Map<String, Value> {
+    if shared.parts.usage.gpus().is_empty() {
+        return Map::new();
+    }
+    let listed = ask(shared, Command::ListGpus).await.unwrap_or_default();
+    let listed: Value = serde_json::from_str(&listed).unwrap_or_default();
+    let cards = listed["gpus"].as_array().into_iter().flatten();
+    let named = cards.filter_map(|card| Some((card["uuid"].as_str()?.to_owned(), card.clone())));
+    named.collect()
+}
+
+fn card(gpu: &Gpu, given: Option<&Value>) -> Value {
+    let mut card = json!({
+        "uuid": gpu.uuid,
+        "index": gpu.index,
+        "name": gpu.name,
+        "memory": gpu.memory,
+        "utilization": gpu.telemetry.utilization,
+    });
+    for field in ["/memory/asked", "/shares", "/isAlone"] {
+        let Some(said) = given.and_then(|given| given.pointer(field)) else { continue };
+        let (place, name) = field.rsplit_once('/').unwrap_or_default();
+        if let Some(Value::Object(fields)) = card.pointer_mut(place) {
+            fields.insert(name.to_owned(), said.clone());
+        }
+    }
+    card
+}
+
+fn document(entries: &[Arc<Entry>], usage: &History, given: &Map<String, Value>) -> Value {
     let apps: Vec<_> = entries.iter().map(|entry| app_row(entry, usage)).collect();
     let wanted = entries.iter().filter_map(|entry| entry.app.as_deref());
     let asks: Vec<_> = wanted.filter(|app| !app.spec.suspend).collect();
@@ -106,13 +139,7 @@ fn document(entries: &[Arc<Entry>], usage: &History) -> Value {
         "kind": "Capacity",
         "host": usage.host(),
         "disk": usage.room(),
-        "gpus": usage.gpus().iter().map(|gpu| json!({
-            "uuid": gpu.uuid,
-            "index": gpu.index,
-            "name": gpu.name,
-            "memory": gpu.memory,
-            "utilization": gpu.telemetry.utilization,
-        })).collect::<Vec<_>>(),
+        "gpus": usage.gpus().iter().map(|gpu| card(gpu, given.get(&gpu.uuid))).collect::<Vec<_>>(),
         "asked": {
             "cpu": cores(sum(|app| app.spec.resources.cpu_millis)),
             "memory": sum(|app| app.spec.resources.memory_bytes),
@@ -153,4 +180,27 @@ fn total(all: impl Iterator<Item = AppUsage>) -> AppUsage {
         gpu_memory: add(sum.gpu_memory, one.gpu_memory, whole),
         gpu_utilization: add(sum.gpu_utilization, one.gpu_utilization, float),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::GpuMemory;
+
+    #[test]
+    fn what_was_given_of_a_card_stands_beside_what_it_has() {
+        let memory = GpuMemory { total: 80, reserved: 1, used: 5 };
+        let gpu = Gpu { uuid: "GPU-a".to_owned(), memory, ..Gpu::default() };
+        let listed = json!({"memory": {"asked": 12, "used": 7}, "shares": 2, "isAlone": false});
+        let shown = card(&gpu, Some(&listed));
+        assert_eq!(
+            shown["memory"],
+            json!({"total": 80, "reserved": 1, "used": 5, "asked": 12}),
+            "what is measured is of one moment"
+        );
+        assert_eq!((&shown["shares"], &shown["isAlone"]), (&json!(2), &json!(false)));
+        let unknown = card(&gpu, None);
+        assert_eq!(unknown["memory"], json!({"total": 80, "reserved": 1, "used": 5}));
+        assert!(unknown.get("shares").is_none() && unknown.get("isAlone").is_none());
+    }
 }

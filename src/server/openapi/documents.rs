@@ -487,12 +487,34 @@ documents! {
         kind: String,
         host: crate::usage::HostUsage,
         disk: Option<crate::usage::Trend>,
-        gpus: Vec<Map<String, Value>>,
+        gpus: Vec<CardCapacity>,
         asked: AskedOfAll,
         used: AppUsage,
         apps: Vec<AppCapacity>,
         /// Known ways out of containers that the engine's parts have.
         known_escapes: Vec<Map<String, Value>>,
+    }
+
+    CardCapacity {
+        uuid: String,
+        index: u32,
+        name: String,
+        memory: CardMemory,
+        utilization: Option<u32>,
+        /// How many asked for it and have it, or a part of it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        shares: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        is_alone: Option<bool>,
+    }
+
+    CardMemory {
+        total: u64,
+        reserved: u64,
+        used: u64,
+        /// What is promised of it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        asked: Option<u64>,
     }
 
     AskedOfAll {

@@ -101,6 +101,11 @@ fn card(card: &Value) -> Card {
     let mut bars = Vec::new();
     if 0 < total {
         bars.push(words::bytes_bar("Memory in use", used, total));
+        if let Some(asked) = memory["asked"].as_u64() {
+            // A card that is given away as a whole is as it should be.
+            let bar = words::bytes_bar(&asked_by(card), asked, total);
+            bars.push(Bar { tone: "plain", ..bar });
+        }
     }
     if let Some(busy) = card["utilizationPercent"].as_u64() {
         bars.push(words::percent_bar("At work", busy));
@@ -127,6 +132,15 @@ fn card(card: &Value) -> Card {
         stack: stack(&holders, total),
         total: format_bytes(total),
         holders: holders.iter().enumerate().map(|(at, row)| holder(row, at)).collect(),
+    }
+}
+
+/// What the bar of the promised memory is called: by how many it was asked for.
+fn asked_by(card: &Value) -> String {
+    match (card["isAlone"] == true, card["shares"].as_u64()) {
+        (true, _) => "Asked for by one alone".to_owned(),
+        (_, Some(count @ 2..)) => format!("Asked for by {count}"),
+        _ => "Asked for".to_owned(),
     }
 }
 
@@ -190,6 +204,21 @@ fn holder(row: &Value, at: usize) -> Holder {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_asked_for_stands_beside_what_is_used() {
+        let shown = |alone: bool, shares: u64| {
+            let memory = json!({"total": 80_u64 << 30, "used": 8_u64 << 30, "asked": 60_u64 << 30});
+            let seen =
+                json!({"uuid": "GPU-a", "memory": memory, "isAlone": alone, "shares": shares});
+            let bars = card(&seen).bars;
+            bars.iter().map(|bar| format!("{}: {}", bar.label, bar.text)).collect::<Vec<_>>()
+        };
+        let used = "Memory in use: 8Gi of 80Gi";
+        assert_eq!(shown(false, 3), [used, "Asked for by 3: 60Gi of 80Gi"]);
+        assert_eq!(shown(true, 1), [used, "Asked for by one alone: 60Gi of 80Gi"]);
+        assert_eq!(shown(false, 1), [used, "Asked for: 60Gi of 80Gi"]);
+    }
 
     #[test]
     fn holders_stand_side_by_side_and_never_beyond_the_card() {
