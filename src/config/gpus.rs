@@ -13,6 +13,8 @@ pub struct Gpus {
     pub nvml_library: Option<PathBuf>,
     /// What their series are called.
     pub metric_names: Names,
+    /// Whether those that can are asked what their parts do.
+    pub is_profiled: bool,
     /// How it is found out whether containers still reach theirs.
     pub check: Check,
     /// The containers of others that only watch GPUs, by patterns of their names or images.
@@ -26,6 +28,11 @@ impl Reader {
         let nvml_library = self.list("nvml-library", absolute_path);
         let metric_names = self.one("gpu-metric-names", |text| {
             text.parse().map_err(|()| "write `classic`, `new` or `both`".to_owned())
+        });
+        let is_profiled = self.one("gpu-profiling", |text| match text {
+            "auto" => Ok(true),
+            "off" => Ok(false),
+            _ => Err("write `auto` or `off`".to_owned()),
         });
         let check = self.one("gpu-check", |text| {
             Check::parse(text).ok_or_else(|| "write `auto`, `cgroup`, `exec` or `off`".into())
@@ -41,6 +48,7 @@ impl Reader {
         Some(Gpus {
             nvml_library: nvml_library?.into_iter().next_back(),
             metric_names: metric_names?,
+            is_profiled: is_profiled?,
             check: check?,
             bystanders: bystanders?,
             trusted: trusted?,

@@ -20,6 +20,7 @@ pub(super) fn watch(
     let settings = gpu::Settings {
         library: config.gpus.nvml_library.clone(),
         proc_root: config.usage.proc_root.clone(),
+        is_profiled: config.gpus.is_profiled,
         ..gpu::Settings::default()
     };
     cards.put(Machine::first_sight(&settings));

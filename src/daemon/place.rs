@@ -42,6 +42,7 @@ pub async fn whole_place(config: &Config) -> Place {
     let settings = gpu::Settings {
         library: config.gpus.nvml_library.clone(),
         proc_root: config.usage.proc_root.clone(),
+        is_profiled: false,
         ..gpu::Settings::default()
     };
     let time = clock.clone();

@@ -29,6 +29,8 @@ pub struct Settings {
     pub proc_root: PathBuf,
     /// `/sys`.
     pub sys_root: PathBuf,
+    /// Whether cards are asked what their parts do.
+    pub is_profiled: bool,
 }
 
 impl Default for Settings {
@@ -39,6 +41,7 @@ impl Default for Settings {
             program_limit: Duration::from_secs(4),
             proc_root: PathBuf::from("/proc"),
             sys_root: PathBuf::from("/sys"),
+            is_profiled: true,
         }
     }
 }
@@ -66,7 +69,7 @@ impl Machine {
     /// NVIDIA's cards, or why there are none.
     fn nvidia(&mut self) -> Result<Inventory, Error> {
         if self.driver.is_none() {
-            match Driver::open(self.settings.library.as_deref()) {
+            match Driver::open(self.settings.library.as_deref(), self.settings.is_profiled) {
                 Ok(driver) => self.driver = Some(driver),
                 Err(Missing::Broken(error)) => return Err(error),
                 Err(Missing::Module) => {

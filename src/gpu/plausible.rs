@@ -1,7 +1,7 @@
 //! Figures that can't be are left out: a driver with other numbers of its fields than we know says
 //! nonsense without an error (fault U14).
 
-use crate::state::{Gpu, GpuTelemetry, Inventory};
+use crate::state::{Gpu, GpuProfile, GpuTelemetry, Inventory};
 
 const PERCENT_MAX: u32 = 100;
 /// Fans may be driven beyond what is called full.
@@ -16,6 +16,10 @@ const CLOCK_MAX: u32 = 20_000;
 const MEMORY_MAX: u64 = 64 << 40;
 /// More than so many of anything are a counter that was never set.
 const COUNT_MAX: u64 = 1 << 60;
+/// Bytes a second: several times what all links of the largest boards carry.
+const RATE_MAX: f64 = 2e13;
+/// What is so little above a whole is rounded.
+const WHOLE_MAX: f64 = 1.01;
 
 /// Leaves out of an inventory what can't be.
 pub(super) fn clear(inventory: &mut Inventory) {
@@ -70,12 +74,64 @@ fn clear_telemetry(seen: &mut GpuTelemetry) {
         *count = count.filter(|count| *count < COUNT_MAX);
     }
     seen.remapped_rows = seen.remapped_rows.filter(|(a, b)| a.max(b) < &COUNT_MAX);
+    seen.profile = seen.profile.map(clear_profile).filter(|known| *known != GpuProfile::default());
+}
+
+fn clear_profile(mut seen: GpuProfile) -> GpuProfile {
+    for share in [
+        &mut seen.engine_active,
+        &mut seen.sm_active,
+        &mut seen.sm_occupancy,
+        &mut seen.tensor_active,
+        &mut seen.dram_active,
+        &mut seen.fp64_active,
+        &mut seen.fp32_active,
+        &mut seen.fp16_active,
+    ] {
+        *share =
+            share.filter(|share| (0.0..=WHOLE_MAX).contains(share)).map(|share| share.min(1.0));
+    }
+    for rate in [
+        &mut seen.pcie_sent,
+        &mut seen.pcie_received,
+        &mut seen.nvlink_sent,
+        &mut seen.nvlink_received,
+    ] {
+        *rate = rate.filter(|rate| (0.0..=RATE_MAX).contains(rate));
+    }
+    seen
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::state::{GpuMemory, GpuProcess};
+
+    #[test]
+    fn shares_beyond_the_whole_and_impossible_rates_are_left_out() {
+        let profile = GpuProfile {
+            sm_active: Some(0.5),
+            tensor_active: Some(1.004),
+            dram_active: Some(87.5),
+            fp16_active: Some(-0.1),
+            fp32_active: Some(f64::NAN),
+            pcie_sent: Some(6e10),
+            pcie_received: Some(1e30),
+            nvlink_sent: Some(f64::INFINITY),
+            ..GpuProfile::default()
+        };
+        let kept = GpuProfile {
+            sm_active: Some(0.5),
+            tensor_active: Some(1.0),
+            pcie_sent: Some(6e10),
+            ..GpuProfile::default()
+        };
+        assert_eq!(clear_profile(profile), kept);
+        let nonsense = GpuProfile { sm_active: Some(7.0), ..GpuProfile::default() };
+        let mut seen = GpuTelemetry { profile: Some(nonsense), ..GpuTelemetry::default() };
+        clear_telemetry(&mut seen);
+        assert_eq!(seen.profile, None, "nothing of it is left");
+    }
 
     /// Fault U14.
     #[test]

@@ -132,6 +132,7 @@ fn card(gpu: &Gpu, inventory: &Inventory, book: &Book<'_>) -> Value {
         "eccCorrected": seen.ecc_corrected,
         "eccUncorrected": seen.ecc_uncorrected,
         "pcieReplays": seen.pcie_replays,
+        "profile": seen.profile,
         "holders": holders,
     }))
 }
@@ -410,7 +411,6 @@ mod tests {
         assert_eq!(held(cards, containers), expected);
     }
 
-    /// Who waits is told that the card is held: it is shown by whom, also before that one runs.
     #[test]
     fn a_card_says_how_many_share_it_and_whether_one_has_it_alone() {
         let running = ContainerState::Running;
@@ -434,6 +434,7 @@ mod tests {
         assert_eq!(said(2), (&json!(1), &json!(false)), "others may have its other parts");
     }
 
+    /// Who waits is told that the card is held: it is shown by whom, also before that one runs.
     #[test]
     fn what_was_given_and_does_not_run_is_shown() {
         let GpuHold::Granted(grant) = grant("GPU-a", GpuShare::Exclusive, None) else { panic!() };

@@ -204,6 +204,51 @@ pub struct GpuTelemetry {
     pub remapped_rows: Option<(u64, u64)>,
     /// Whether replacing a row failed.
     pub is_remap_failed: Option<bool>,
+    /// What its parts did lately, where the card tells that.
+    pub profile: Option<GpuProfile>,
+}
+
+/// What the parts of a card did, on average over the last seconds: shares of the time, or of what they
+/// could do, from 0 to 1, and bytes a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GpuProfile {
+    /// The graphics and compute engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_active: Option<f64>,
+    /// Multiprocessors that had work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sm_active: Option<f64>,
+    /// How much work they had, of what they could take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sm_occupancy: Option<f64>,
+    /// Tensor cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tensor_active: Option<f64>,
+    /// The memory's bandwidth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dram_active: Option<f64>,
+    /// Arithmetic with 64 bits, without tensor cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fp64_active: Option<f64>,
+    /// With 32 bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fp32_active: Option<f64>,
+    /// With 16 bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fp16_active: Option<f64>,
+    /// From the card over PCIe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pcie_sent: Option<f64>,
+    /// To the card over PCIe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pcie_received: Option<f64>,
+    /// From the card over all its `NVLink`s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nvlink_sent: Option<f64>,
+    /// To the card over all its `NVLink`s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nvlink_received: Option<f64>,
 }
 
 /// A process that uses a card.

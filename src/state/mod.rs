@@ -25,7 +25,7 @@ pub use devices::{GpuDevices, GpuLoss};
 pub use facts::{FileFacts, Framework, Node, Project};
 pub use gpu::{
     Gpu, GpuError, GpuErrors, GpuHealth, GpuHold, GpuLink, GpuMemory, GpuPart, GpuPlacement,
-    GpuProcess, GpuTelemetry, GpuWays, Inventory, SeenDriver, gpus_of_labels,
+    GpuProcess, GpuProfile, GpuTelemetry, GpuWays, Inventory, SeenDriver, gpus_of_labels,
 };
 pub use lease::{GpuLease, Leases};
 pub use observed::{

@@ -4,9 +4,8 @@
 //! # Guarantees
 //! - What a card does not say is no series, never 0.
 //! - A card is there once, however many containers use it: a sum over cards is right.
-//!
-//! # Caveats
-//! The `DCGM_FI_PROF_…` series need the profiling interface and are not given.
+
+mod profile;
 
 use std::{fmt, str::FromStr};
 
@@ -269,7 +268,7 @@ pub fn write(
         let labels =
             |gpu| labels(gpu, tenants, ("Hostname", host), ("DCGM_FI_DRIVER_VERSION", driver));
         let cards: Vec<_> = cards.iter().map(|gpu| (*gpu, labels(gpu))).collect();
-        for row in ROWS {
+        for row in rows() {
             let family = family(out, row.kind, row.classic, row.classic_help);
             write_row(family, &cards, |gpu| (row.value)(gpu));
         }
@@ -283,7 +282,7 @@ pub fn write(
         let version = "DCGM_FI_SYSTEM_DRIVER_VERSION";
         let labels = |gpu| labels(gpu, tenants, ("hostname", host), (version, driver));
         let cards: Vec<_> = cards.iter().map(|gpu| (*gpu, labels(gpu))).collect();
-        for row in ROWS {
+        for row in rows() {
             // What is called the same in both is there once.
             if names == Names::Both && row.classic == row.new {
                 continue;
@@ -298,6 +297,11 @@ pub fn write(
             write_memory(family, &cards, |memory| whole((row.bytes)(memory)));
         }
     }
+}
+
+/// All figures but those of memory.
+fn rows() -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().chain(profile::ROWS)
 }
 
 /// Division keeps short decimals short: 37 percent is 0.37.
@@ -384,7 +388,7 @@ fn labels(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{GpuHealth, GpuPart, GpuTelemetry};
+    use crate::state::{GpuHealth, GpuPart, GpuProfile, GpuTelemetry};
 
     fn card() -> Gpu {
         Gpu {
@@ -441,6 +445,38 @@ mod tests {
         }
         assert!(text.contains("# TYPE DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION counter\n"));
         assert!(!text.contains("amd") && !text.contains("_BYTES") && !text.contains("RATIO"));
+    }
+
+    #[test]
+    fn what_the_parts_of_a_card_do_has_dcgms_names() {
+        let profile = GpuProfile {
+            engine_active: Some(0.97),
+            tensor_active: Some(0.425),
+            pcie_sent: Some(1_572_864.0),
+            ..GpuProfile::default()
+        };
+        let telemetry = GpuTelemetry { profile: Some(profile), ..GpuTelemetry::default() };
+        let gpu = Gpu { telemetry, ..card() };
+        let inventory = Inventory { gpus: vec![gpu], ..Inventory::default() };
+        let both = text(&inventory, &[], Names::Both);
+        let values: Vec<_> = both
+            .lines()
+            .filter(|line| line.starts_with("DCGM_FI_PROF_"))
+            .map(|line| {
+                let (name, rest) = line.split_once('{').unwrap();
+                format!("{name} {}", rest.rsplit_once(' ').unwrap().1)
+            })
+            .collect();
+        assert_eq!(
+            values,
+            [
+                "DCGM_FI_PROF_GR_ENGINE_ACTIVE 0.97",
+                "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE 0.425",
+                "DCGM_FI_PROF_PCIE_TX_BYTES 1572864",
+                "DCGM_FI_PROF_GR_ENGINE_UTIL_RATIO 0.97",
+                "DCGM_FI_PROF_TENSOR_UTIL_RATIO 0.425",
+            ]
+        );
     }
 
     #[test]

@@ -53,6 +53,13 @@ pub(super) const BUILDS: &[OptionRow] = &[
         "auto",
         "How it is found out whether containers still reach their GPUs: auto, cgroup, exec or off",
     ),
+    row(
+        "gpu-profiling",
+        "WHEN",
+        &["BERTH_GPU_PROFILING"],
+        "auto",
+        "Whether cards are asked what their parts do, tensor cores for one: auto (those that can tell it) or off",
+    ),
     list(
         "gpu-bystanders",
         "PATTERN",

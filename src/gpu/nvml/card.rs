@@ -136,6 +136,7 @@ fn telemetry(device: &Device<'_>, reading: &mut Reading) -> GpuTelemetry {
         ecc_uncorrected: reading.may(ecc(MemoryError::Uncorrected)),
         remapped_rows: corrected.zip(uncorrected),
         is_remap_failed: failed.map(|failed| failed != 0),
+        profile: None,
     }
 }
 

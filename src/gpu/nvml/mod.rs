@@ -7,6 +7,7 @@
 
 mod card;
 mod links;
+mod profile;
 mod raw;
 
 use std::{
@@ -23,6 +24,7 @@ use nvml_wrapper::{
 use super::{Error, kernel};
 use crate::state::{Gpu, GpuHealth, GpuLink, Inventory};
 use card::Reading;
+use profile::Sampler;
 
 /// Where the library is, when its plain name does not find it: Windows' subsystem for Linux.
 const OTHER_LIBRARIES: [&str; 1] = ["/usr/lib/wsl/lib/libnvidia-ml.so.1"];
@@ -55,25 +57,29 @@ pub(super) struct Driver {
     readings: u32,
     xids: Vec<(String, u64)>,
     library: Option<PathBuf>,
+    is_profiled: bool,
 }
 
-struct Events<'nvml> {
-    set: Option<EventSet<'nvml>>,
+/// What is kept from one reading to the next and belongs to the library.
+struct Kept<'nvml> {
+    events: Option<EventSet<'nvml>>,
+    sampler: Sampler<'nvml>,
 }
 
 self_cell::self_cell!(
     struct Session {
         owner: Nvml,
         #[not_covariant]
-        dependent: Events,
+        dependent: Kept,
     }
 );
 
 impl Driver {
     /// Loads the library, the given one or the machine's.
-    pub(super) fn open(library: Option<&Path>) -> Result<Self, Missing> {
+    pub(super) fn open(library: Option<&Path>, is_profiled: bool) -> Result<Self, Missing> {
         let nvml = load(library)?;
-        let session = Session::new(nvml, |nvml| Events { set: register(nvml) });
+        let session =
+            Session::new(nvml, |nvml| Kept { events: register(nvml), sampler: Sampler::default() });
         let library = library.map(Path::to_owned).or_else(kernel::mapped);
         Ok(Self {
             session,
@@ -82,6 +88,7 @@ impl Driver {
             readings: 0,
             xids: Vec::new(),
             library,
+            is_profiled,
         })
     }
 
@@ -92,12 +99,18 @@ impl Driver {
 
     /// Reads everything. An error is one of the whole driver.
     pub(super) fn read(&mut self, now_micros: u64) -> Result<Inventory, Error> {
-        let Self { session, known, links, readings, xids, .. } = self;
-        session.with_dependent(|nvml, events| {
+        let Self { session, known, links, readings, xids, is_profiled, .. } = self;
+        session.with_dependent_mut(|nvml, kept| {
             let count = nvml.device_count().map_err(whole)?;
             let mut gpus = Vec::new();
             for index in 0..count {
-                gpus.push(card_at(nvml, index, known.get(&index), now_micros)?);
+                let mut gpu = card_at(nvml, index, known.get(&index), now_micros)?;
+                if *is_profiled && !gpu.is_mig && gpu.health.problems.is_empty() {
+                    gpu.telemetry.profile = kept.sampler.take(nvml, index, now_micros);
+                } else {
+                    kept.sampler.forget(index);
+                }
+                gpus.push(gpu);
             }
             known.extend(gpus.iter().map(|gpu| (gpu.index, gpu.clone())));
             let is_known = gpus.iter().all(|gpu| links.contains_key(&gpu.uuid));
@@ -108,7 +121,7 @@ impl Driver {
             for gpu in &mut gpus {
                 gpu.links = links.get(&gpu.uuid).cloned().unwrap_or_default();
             }
-            drain(events, xids, known);
+            drain(kept.events.as_ref(), xids, known);
             let cuda = nvml.sys_cuda_driver_version().ok().filter(|version| 0 < *version);
             Ok(Inventory {
                 gpus,
@@ -177,8 +190,8 @@ fn register(nvml: &Nvml) -> Option<EventSet<'_>> {
 
 /// Takes what the driver kept. An error of a card that says nothing about itself any more is found
 /// by what was known of it.
-fn drain(events: &Events<'_>, xids: &mut Vec<(String, u64)>, known: &BTreeMap<u32, Gpu>) {
-    let Some(set) = &events.set else { return };
+fn drain(events: Option<&EventSet<'_>>, xids: &mut Vec<(String, u64)>, known: &BTreeMap<u32, Gpu>) {
+    let Some(set) = events else { return };
     for _ in 0..EVENTS_MAX {
         let Ok(event) = set.wait(EVENT_WAIT) else { return };
         let uuid = event.device.uuid().ok().or_else(|| {

@@ -13,7 +13,7 @@ use berth::{
     server::{Figures, Settings},
     state::{
         Container, ContainerId, ContainerState, Gpu, GpuHealth, GpuHold, GpuMemory, GpuProcess,
-        GpuTelemetry, Inventory, OwnImage, Owner, Ownership, World,
+        GpuProfile, GpuTelemetry, Inventory, OwnImage, Owner, Ownership, World,
     },
     telemetry::metrics::Load,
 };
@@ -224,6 +224,7 @@ fn card(index: u32, uuid: &str, processes: Vec<GpuProcess>) -> Gpu {
             energy: Some(9_000_000),
             sm_clock: Some(1980),
             memory_clock: Some(2619),
+            profile: Some(GpuProfile { tensor_active: Some(0.31), ..GpuProfile::default() }),
             ..GpuTelemetry::default()
         },
         processes,

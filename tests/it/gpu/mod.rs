@@ -3,6 +3,7 @@
 
 mod amd;
 mod nvml;
+mod profile;
 mod program;
 mod smi;
 mod watch;

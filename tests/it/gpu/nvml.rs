@@ -62,6 +62,7 @@ fn everything_that_a_card_tells_is_read() {
             ecc_uncorrected: Some(0),
             remapped_rows: Some((1, 0)),
             is_remap_failed: Some(false),
+            profile: None,
         },
         processes: vec![
             GpuProcess {

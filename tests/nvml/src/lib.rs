@@ -2,6 +2,7 @@
 #![expect(clippy::missing_safety_doc, reason = "they are called as NVML's documentation says")]
 
 mod events;
+mod gpm;
 mod state;
 mod told;
 

@@ -9,11 +9,13 @@
 //! switch 0 18
 //! topo 0 1 10
 //! xid 1 0 79
+//! gpm 0 2=87.5 20=512
 //! hang nvmlDeviceGetPowerUsage
 //! ```
 //!
 //! Memory is in MiB. A figure that is not there is not supported. `error=15` on a card is what
-//! every call for it answers. `xid` carries a number that must grow for an error to be a new one.
+//! every call for it answers. `gpm` has figures by the numbers of NVML's header; a card without such a
+//! line has no GPM, and `samples` is how many lie between two. `xid` carries a number that must grow for an error to be a new one.
 
 use std::{collections::BTreeMap, ffi::CStr, fs, path::PathBuf, sync::OnceLock};
 
@@ -29,6 +31,7 @@ pub struct State {
     pub switches: Vec<[u64; 3]>,
     pub topology: Vec<[u64; 3]>,
     pub xids: Vec<[u64; 3]>,
+    pub gpm: BTreeMap<usize, Words>,
     pub hangs: Vec<String>,
 }
 
@@ -48,6 +51,7 @@ impl State {
                 "link" => state.links.push(numbers(&rest)),
                 "switch" => state.switches.push(numbers(&rest)),
                 "topo" => state.topology.push(numbers(&rest)),
+                "gpm" => drop(state.gpm.insert(first(&rest), pairs(&rest))),
                 "xid" => state.xids.push(numbers(&rest)),
                 "hang" => state.hangs.extend(rest.iter().map(ToString::to_string)),
                 _ => {}

@@ -11,6 +11,7 @@ pub const NOT_SUPPORTED: u32 = 3;
 pub const NOT_FOUND: u32 = 6;
 pub const INSUFFICIENT: u32 = 7;
 pub const TIMEOUT: u32 = 10;
+pub const MEMORY: u32 = 20;
 pub const VERSION: u32 = 25;
 
 /// What a figure or a number is when there is none.
