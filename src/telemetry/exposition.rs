@@ -198,6 +198,11 @@ fn pieces(text: &str) -> Vec<Family<'_>> {
     for line in text.split_inclusive('\n') {
         let (start, end) = (at, at + line.len());
         at = end;
+        // Nearly every line is one more sample of the family before it.
+        if let Some(family) = found.last_mut().filter(|family| family.goes_on(line)) {
+            family.samples.end = end;
+            continue;
+        }
         let line = line.trim_end_matches(['\n', '\r']);
         if let Some(rest) = line.strip_prefix("# ") {
             let Some((word, rest)) = rest.split_once(' ') else { continue };
@@ -238,6 +243,14 @@ fn sample_name(line: &str) -> &str {
 }
 
 impl Family<'_> {
+    /// Whether a line can be nothing but a sample of this family, found out in few steps.
+    fn goes_on(&self, line: &str) -> bool {
+        let after = line.as_bytes().get(self.name.len());
+        matches!(after, Some(b'{' | b' '))
+            && self.kind != "histogram"
+            && line.starts_with(self.name)
+    }
+
     /// Whether a sample is of this family.
     fn owns(&self, line: &str) -> bool {
         let Some(rest) = line.strip_prefix(self.name) else { return false };
