@@ -13,7 +13,7 @@ use std::{
 use super::{
     engine::{self, docker, try_docker},
     program::{Network, Program},
-    stage::{Stage, eventually, project_file, tiny},
+    stage::{Stage, eventually, get, project_file, tiny},
 };
 
 fn project(path: &str) -> PathBuf {
@@ -315,7 +315,9 @@ async fn in_a_container_it_runs_apps_and_never_touches_itself() {
     args.extend(labels.iter().flat_map(|label| ["--label", label]));
     let (workspaces, served) = (path("workspaces"), path("served"));
     let ports = format!("{}-{}", stage.ports.first, stage.ports.last);
-    args.extend([&image, "run", "--listen", "127.0.0.1:0", "--resync", "1s"]);
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    args.extend([&image, "run", "--listen", &listen, "--resync", "1s"]);
     args.extend(["--manifests", "/etc/berth/manifests", "--workspaces", &workspaces]);
     args.extend(["--secret-files", &served, "--instance", &stage.instance, "--ports", &ports]);
     args.extend(["--proc-root", "/host/proc", "--cgroup-root", "/host/cgroup"]);
@@ -325,6 +327,7 @@ async fn in_a_container_it_runs_apps_and_never_touches_itself() {
     let runs = || stage.containers("a").iter().any(engine::Seen::is_running);
     let is_up = eventually(runs).await;
     assert!(is_up, "{}", engine::log_of(&id));
+    what_its_apps_use_is_told(port, &stage).await;
     // Nobody names the app `berth`, and its container is there all the same, as it was.
     stage.erase("a.yaml");
     let gone = eventually(|| stage.containers("a").is_empty()).await;
@@ -332,6 +335,53 @@ async fn in_a_container_it_runs_apps_and_never_touches_itself() {
     let itself = engine::inspect(&[&id]);
     assert!(itself[0].is_running(), "{}", engine::log_of(&id));
     assert_eq!(itself[0].0["RestartCount"], 0);
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// By the mounts of the host's `/proc` and control groups: the accounts of the app's own container, and
+/// its network.
+async fn what_its_apps_use_is_told(port: u16, stage: &Stage) {
+    let container = stage.containers("a")[0].id();
+    let body = async |path: &str| {
+        let answer = get(port, path).await.unwrap_or_default();
+        answer.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned())
+    };
+    let (mut page, mut usage) = (String::new(), serde_json::Value::Null);
+    for _ in 0..240 {
+        page = body("/metrics").await;
+        usage = serde_json::from_str(&body("/api/v1/apps/a/usage").await).unwrap_or_default();
+        let figure = |family: &str| {
+            let is_it = |line: &&str| {
+                line.starts_with(&format!("{family}{{"))
+                    && line.contains(&format!("/{container}\""))
+                    && line.contains("app=\"a\"")
+            };
+            let value = page.lines().find(is_it)?.rsplit_once(' ')?.1;
+            value.parse::<f64>().ok()
+        };
+        let accounts = [
+            "container_cpu_usage_seconds_total",
+            "container_memory_usage_bytes",
+            "container_threads",
+        ];
+        let is_used = |family: &&str| figure(family).is_some_and(|figure| 0.0 < figure);
+        // Rates need a second look, five seconds later.
+        let now = |name: &str| usage["now"][name].as_f64();
+        let is_known = ["cpu", "networkReceive"].iter().all(|name| now(name).is_some());
+        if accounts.iter().all(is_used)
+            && figure("container_network_receive_bytes_total").is_some()
+            && is_known
+            && now("memory").is_some_and(|bytes| 0.0 < bytes)
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let shown: Vec<_> = page.lines().filter(|line| line.contains(&container)).collect();
+    panic!("what the app uses is not told: {usage}\n{shown:#?}");
 }
 
 struct Image(String);
