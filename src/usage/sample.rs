@@ -294,7 +294,8 @@ fn take(what: What, text: &[u8], sample: &mut Sample) {
         W::PidsMax => sample.threads_max = limit2(text),
         W::Processes => {
             let count = parse::lines(text).filter(|line| parse::number(line).is_some()).count();
-            sample.processes = u64::try_from(count).ok();
+            // Who reads it from another namespace of processes may be shown none of them.
+            sample.processes = u64::try_from(count).ok().filter(|count| 0 < *count);
         }
         W::BlkioBytes => {
             sample.disks.clear();
@@ -374,5 +375,20 @@ fn take_memory(what: What, text: &[u8], sample: &mut Sample) {
         W::SwapLimit => sample.swap_limit = limit(text),
         W::SwapLimit2 => sample.swap_limit = limit2(text),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a container with processes of its own, a list of version 1 shows those of no other.
+    #[test]
+    fn a_list_that_shows_no_process_says_nothing() {
+        let mut sample = Sample::default();
+        take(W::Processes, b"7\n0\n0\n", &mut sample);
+        assert_eq!(sample.processes, Some(3));
+        take(W::Processes, b"", &mut sample);
+        assert_eq!(sample.processes, None);
     }
 }
