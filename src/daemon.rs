@@ -518,6 +518,7 @@ fn policy(config: &Config, ca_bundle: Option<&[u8]>) -> Policy {
         images_max_size: config.builds.images_max_size,
         base_images: config.base_images.clone(),
         gpu_bystanders: config.gpus.bystanders.clone(),
+        is_gpu_proven: config.gpus.is_proven,
         own_container: host::own_container().map(ContainerId::new),
         profile: config.apps.profile,
         models: models::on_host(config),

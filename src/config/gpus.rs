@@ -17,6 +17,8 @@ pub struct Gpus {
     pub is_profiled: bool,
     /// How it is found out whether containers still reach theirs.
     pub check: Check,
+    /// Whether it is proven that the engine can give them before anything stops for that.
+    pub is_proven: bool,
     /// The containers of others that only watch GPUs, by patterns of their names or images.
     pub bystanders: Vec<String>,
     /// The cards that are well again, though Berth remembers an error that needed a reset.
@@ -37,6 +39,11 @@ impl Reader {
         let check = self.one("gpu-check", |text| {
             Check::parse(text).ok_or_else(|| "write `auto`, `cgroup`, `exec` or `off`".into())
         });
+        let is_proven = self.one("gpu-proof", |text| match text {
+            "on" => Ok(true),
+            "off" => Ok(false),
+            _ => Err("write `on` or `off`".to_owned()),
+        });
         let bystanders = self.list("gpu-bystanders", |text| match text.trim() {
             "" | "*" => Err("write the name of a container or an image, such as `dcgm-*`".into()),
             pattern => Ok(pattern.to_owned()),
@@ -50,6 +57,7 @@ impl Reader {
             metric_names: metric_names?,
             is_profiled: is_profiled?,
             check: check?,
+            is_proven: is_proven?,
             bystanders: bystanders?,
             trusted: trusted?,
         })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{GpuGiven, label};
 use crate::plan::{ContainerSpec, Recipe};
-use crate::state::{models_label, ports_label};
+use crate::state::{models_label, ports_label, proof_label};
 
 /// The compose project that an instance's containers are shown under. It is never just `berth`:
 /// that is what compose calls a project whose folder has this name, and `--remove-orphans` there
@@ -46,6 +46,11 @@ pub(super) fn container_labels(spec: &ContainerSpec) -> BTreeMap<String, String>
         put(label::COMMIT, commit.clone());
     }
     labels
+}
+
+/// The labels of a container that only proves that GPUs can be given.
+pub(super) fn proof_labels(spec: &ContainerSpec) -> BTreeMap<String, String> {
+    BTreeMap::from([(label::PROOF.to_owned(), proof_label(&spec.instance, &spec.app))])
 }
 
 /// The labels of an image that is built.

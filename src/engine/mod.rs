@@ -172,7 +172,7 @@ pub trait Engine: Send + Sync + 'static {
 pub struct ResolvedCall<'a> {
     /// The call.
     pub call: &'a Call,
-    /// The container that it is about; none for `EnsureNetwork`, `Create` and `RemoveImage`.
+    /// The container that it is about; none for `EnsureNetwork`, `Create`, `Prove` and `RemoveImage`.
     pub id: Option<ContainerId>,
     /// The secrets that a `Create` gives.
     pub given: Given,
@@ -184,6 +184,7 @@ impl ResolvedCall<'_> {
         match self.call {
             Call::EnsureNetwork { .. } => "ensure_network",
             Call::Create(_) => "create",
+            Call::Prove(_) => "prove",
             Call::Start(_) => "start",
             Call::Stop { .. } => "stop",
             Call::Remove(_) => "remove",

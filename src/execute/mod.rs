@@ -152,7 +152,7 @@ impl Executor {
                 given = book.give(app, &spec.shape.secrets, uid).await.map_err(Error::Secret)?;
                 None
             }
-            Call::EnsureNetwork { .. } | Call::RemoveImage { .. } => None,
+            Call::EnsureNetwork { .. } | Call::Prove(_) | Call::RemoveImage { .. } => None,
         };
         let is_stop = matches!(call, Call::Stop { .. });
         let closed = |error: tokio::sync::AcquireError| Error::Work(error.to_string());
@@ -206,6 +206,7 @@ fn action(step: &Step) -> &'static str {
         Step::Call(call) => match call {
             Call::EnsureNetwork { .. } => "network",
             Call::Create(_) => "create",
+            Call::Prove(_) => "prove",
             Call::Start(_) => "start",
             Call::Stop { .. } => "stop",
             Call::Remove(_) => "remove",

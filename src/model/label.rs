@@ -25,6 +25,10 @@ pub const GPUS: &str = "dev.berth.gpus";
 /// The way in which the container was given its GPUs, and the driver at that time.
 pub const GPU_WAY: &str = "dev.berth.gpu-way";
 
+/// On a container that only proves that the engine can give GPUs: whose it is, as `instance/app`. It
+/// has none of the keys above, so that nobody takes it for an app's.
+pub const PROOF: &str = "dev.berth.proof";
+
 /// A short digest of each field of a container's shape, so that a later change can be named.
 pub const FIELDS: &str = "dev.berth.fields";
 

@@ -36,6 +36,9 @@ pub fn plan(input: &Input<'_>) -> Plan {
             plan.wait(reason, hold.message(), None);
         }
     }
+    if !matches!(input.want, Want::Held(_)) {
+        devices::clear_proofs(input, &mut plan);
+    }
     plan
 }
 

@@ -14,6 +14,11 @@ pub fn check(input: &Input<'_>, plan: &Plan) -> Vec<String> {
         let Step::Call(call) = &planned.step else { continue };
         match call {
             Call::EnsureNetwork { .. } => {}
+            Call::Prove(spec) => {
+                if spec.app != plan.app {
+                    problems.push(format!("proves what {} needs", spec.app));
+                }
+            }
             Call::Create(spec) => {
                 if has_created {
                     problems.push("two containers would be made".to_owned());
@@ -55,6 +60,9 @@ fn check_target(input: &Input<'_>, target: &Target, may_be_new: bool, problems: 
     };
     if input.policy.own_container.as_ref() == Some(id) {
         problems.push(format!("{} is the container that Berth runs in", target.name));
+    }
+    if input.world.proofs_of(input.app).any(|proof| proof.id == *id) {
+        return;
     }
     match seen(input, id) {
         Some(container) if container.ownership.app() == Some(input.app) => {}

@@ -1,8 +1,10 @@
 //! GPUs of a container that exists: whether it lost them, and whether its way still works.
 
-use super::{Call, ContainerSpec, Input, Plan, Step, preflight, rollout, times};
+use super::{
+    Call, ContainerSpec, Input, Plan, PlannedStep, Step, Target, Verb, preflight, rollout, times,
+};
 use crate::model::{App, Reason};
-use crate::state::{Container, GpuLoss};
+use crate::state::{Container, GpuLoss, Proof};
 
 /// How often within an hour an app's container is made anew because it lost its GPUs.
 pub const MENDS_AN_HOUR: u32 = 3;
@@ -57,6 +59,51 @@ pub(super) fn stale_way(
         given.way,
         said.trim()
     ))
+}
+
+/// Whether the engine has refused the way in which a container has its GPUs.
+pub(super) fn is_way_refused(input: &Input<'_>, current: &Container) -> bool {
+    let given = input.world.given.get(&current.id);
+    given.is_some_and(|given| input.state.devices.refused.contains_key(&given.way))
+}
+
+/// Before something stops for a container with GPUs: whether the engine would start that is found out
+/// by one that does nothing (fault U02). Where it is not, the plan ends here, and what runs goes on.
+pub(super) fn prove(input: &Input<'_>, wanted: &ContainerSpec, plan: &mut Plan) {
+    if wanted.shape.gpus.is_some() && input.policy.is_gpu_proven {
+        let cause = "nothing stops for it before the engine has shown that it can give the GPUs";
+        plan.call(cause, Call::Prove(Box::new(wanted.clone())));
+    }
+}
+
+/// The same for a container that is to be started again: it has its GPUs in the way that it was made
+/// for.
+pub(super) fn prove_again(
+    input: &Input<'_>,
+    wanted: &ContainerSpec,
+    current: &Container,
+    plan: &mut Plan,
+) {
+    let given = input.world.given.get(&current.id).map(|given| given.way);
+    if given == wanted.gpu_way.as_ref().map(|route| route.way) {
+        prove(input, wanted, plan);
+    }
+}
+
+/// What a Berth that ended meanwhile left behind of proving it goes first of all.
+pub(super) fn clear_proofs(input: &Input<'_>, plan: &mut Plan) {
+    let remove = |proof: &Proof| PlannedStep {
+        step: Step::Call(Call::Remove(Target {
+            id: Some(proof.id.clone()),
+            name: proof.name.clone(),
+        })),
+        cause: "it only proved that GPUs can be given, and was left behind".to_owned(),
+    };
+    let all: Vec<_> = input.world.proofs_of(input.app).map(remove).collect();
+    if !all.is_empty() && plan.verb == Verb::Nothing {
+        plan.verb = Verb::Tidy;
+    }
+    plan.steps.splice(0..0, all);
 }
 
 /// The GPU driver that a container was made with, where the host has another one by now.

@@ -90,6 +90,11 @@ fn render_call(call: &Call) -> String {
             });
             format!("create {} from {} ({ports}{gpus})", spec.name, spec.shape.image)
         }
+        Call::Prove(spec) => {
+            let grant = spec.shape.gpus.as_ref();
+            let devices = grant.map_or_else(String::new, |grant| grant.devices.join(", "));
+            format!("prove that {} can be given {devices}", spec.name)
+        }
         Call::Start(target) => format!("start {}", target.name),
         Call::Stop { target, grace_s } => format!("stop {} (grace {grace_s} s)", target.name),
         Call::Remove(target) => format!("remove {}", target.name),

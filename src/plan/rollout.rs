@@ -255,6 +255,9 @@ fn hand_over(
         }
     };
     if let Some(why) = &why {
+        if !running.is_empty() {
+            devices::prove(input, wanted, plan);
+        }
         for container in &running {
             let call = Call::Stop { target: target(container), grace_s: grace_s(app) };
             plan.call(
@@ -314,7 +317,7 @@ fn judge(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>, 
 }
 
 /// Somebody asked for a restart. A container that was made with another GPU driver is made anew,
-/// so that it says truly what it has.
+/// so that it says truly what it has, and so is one whose way to GPUs the engine has refused since.
 fn restart(
     input: &Input<'_>,
     app: &App,
@@ -323,7 +326,8 @@ fn restart(
     plan: &mut Plan,
 ) {
     const WHY: &str = "somebody asked for a restart";
-    let is_outdated = devices::older_driver(input, current).is_some();
+    let is_outdated =
+        devices::older_driver(input, current).is_some() || devices::is_way_refused(input, current);
     let refusal = if is_outdated {
         preflight::obstacle(input, wanted)
     } else {
@@ -334,8 +338,10 @@ fn restart(
         return plan.refusals.push(refusal);
     }
     if is_outdated {
+        devices::prove(input, wanted, plan);
         replace(app, wanted, current, WHY, plan);
     } else {
+        devices::prove_again(input, wanted, current, plan);
         let call = Call::Stop { target: target(current), grace_s: grace_s(app) };
         plan.call(WHY, call);
         plan.call(WHY, Call::Start(target(current)));
@@ -498,6 +504,7 @@ fn redo(
         plan.look_at(input.now + times::SOON * 5);
         return plan.refusals.push(refusal);
     }
+    devices::prove(input, wanted, plan);
     replace(app, wanted, current, &format!("drift: {difference}"), plan);
 }
 

@@ -9,10 +9,13 @@ use crate::model::{
     AppName, BuildSecret, Command, Digest, GitSource, GpuGrant, GpuRoute, ImageRef, Mount,
     MountedModel, PortBinding, Resources, RestartPolicy, SecretRef, Services, SpecHash,
 };
-use crate::state::{BaseImage, ContainerId, WorkKind};
+use crate::state::{BaseImage, ContainerId, WorkKind, proof_name};
 
 /// How fields of a container's label begin that are about secrets.
 pub(super) const SECRET_FIELD: &str = "secret.";
+
+/// What no image has. A container whose program this is ends as soon as it was started.
+const NO_PROGRAM: &str = "/.berth-proof";
 
 /// One step, with its cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +47,9 @@ pub enum Call {
     },
     /// Makes a container; it does not run yet.
     Create(Box<ContainerSpec>),
+    /// Finds out whether the engine would start this container with its GPUs, by one with the same
+    /// GPUs in which nothing runs. Nothing is left of it.
+    Prove(Box<ContainerSpec>),
     /// Starts a container.
     Start(Target),
     /// Stops a container: a signal, the grace period, then the kill.
@@ -230,6 +236,27 @@ pub struct ContainerSpec {
     pub gpu_way: Option<GpuRoute>,
     /// What it is.
     pub shape: Shape,
+}
+
+impl ContainerSpec {
+    /// The container by which it is proven that this one can be given its GPUs: the same image, which
+    /// has its first program from the engine, and nothing of the app.
+    #[must_use]
+    pub fn proof(&self) -> Self {
+        let shape = Shape {
+            command: Command::Exec { command: vec![NO_PROGRAM.to_owned()], args: Vec::new() },
+            env: BTreeMap::new(),
+            ports: Vec::new(),
+            mounts: Vec::new(),
+            resources: Resources::default(),
+            restart: RestartPolicy::Never,
+            secrets: BTreeMap::new(),
+            services: None,
+            models: BTreeMap::new(),
+            ..self.shape.clone()
+        };
+        Self { name: proof_name(&self.name), shape, ..self.clone() }
+    }
 }
 
 /// What makes two containers of an app different: a change of any of it needs a new container.

@@ -204,6 +204,7 @@ impl Reconciler {
         let has_image = || world.own_images.iter().any(|image| image.app == *app);
         matches!(want, Want::Held(_))
             && world.containers_of(app).is_empty()
+            && world.proofs_of(app).next().is_none()
             && !has_image()
             && self.ledger.facts(app).is_none()
     }

@@ -31,9 +31,12 @@ pub use lease::{GpuLease, Leases};
 pub use observed::{
     AppState, BadRevision, BaseImage, Checkout, Container, ContainerId, ContainerState, Detail,
     DetectedFile, Failure, HealthSeen, HostPort, Leftover, Life, OwnImage, Placement,
-    PlacementProblem, Request, RunningWork, WorkKind, World,
+    PlacementProblem, Proof, Request, RunningWork, WorkKind, World,
 };
-pub use ownership::{Owner, Ownership, container_name, owner_of, ports_label, ports_of_label};
+pub use ownership::{
+    Owner, Ownership, container_name, is_proof_name, owner_of, ports_label, ports_of_label,
+    proof_label, proof_name, proof_of,
+};
 pub use policy::Policy;
 pub use resolved::Resolved;
 pub use rest::Rest;

@@ -198,6 +198,20 @@ pub struct World {
     pub has_buildkit: bool,
     /// How containers of Berths were given their GPUs; empty without GPUs.
     pub given: BTreeMap<ContainerId, GpuGiven>,
+    /// Containers of this Berth that only prove that GPUs can be given. They are none of
+    /// `containers`: whoever sees one, outside of the call that made it, sees what a call left behind.
+    pub proofs: Vec<Proof>,
+}
+
+/// A container that only proves that GPUs can be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// The app that it was made for.
+    pub app: AppName,
 }
 
 impl World {
@@ -218,7 +232,13 @@ impl World {
     pub fn apps(&self) -> BTreeSet<AppName> {
         let containers = self.containers.iter().filter_map(|c| c.ownership.app());
         let images = self.own_images.iter().map(|image| &image.app);
-        containers.chain(images).cloned().collect()
+        let proofs = self.proofs.iter().map(|proof| &proof.app);
+        containers.chain(images).chain(proofs).cloned().collect()
+    }
+
+    /// What is left of proving that an app can be given its GPUs.
+    pub fn proofs_of(&self, app: &AppName) -> impl Iterator<Item = &Proof> {
+        self.proofs.iter().filter(move |proof| proof.app == *app)
     }
 
     /// Who has the name `name`.

@@ -75,6 +75,33 @@ pub fn container_name(app: &AppName, spec_hash: &SpecHash) -> String {
     format!("{app}-{}", spec_hash.suffix())
 }
 
+/// What the name of a container ends with that only proves that GPUs can be given.
+const PROOF_NAME: &str = "-proof";
+
+/// The name of the container by which it is proven that another one can be given its GPUs.
+pub fn proof_name(container: &str) -> String {
+    format!("{container}{PROOF_NAME}")
+}
+
+/// Whether a container of ours has such a name: those of apps end with the digits of their shape.
+pub fn is_proof_name(name: &str) -> bool {
+    name.ends_with(PROOF_NAME)
+}
+
+/// What its label says.
+pub fn proof_label(instance: &str, app: &AppName) -> String {
+    format!("{instance}/{app}")
+}
+
+/// The app whose proof a container is. Label and name must both say so, as with [`owner_of`].
+pub fn proof_of(instance: &str, name: &str, labels: &BTreeMap<String, String>) -> Option<AppName> {
+    let said = labels.get(label::PROOF)?;
+    let (whose, app) = said.rsplit_once('/')?;
+    let app = AppName::new(app).ok().filter(|_| whose == instance)?;
+    let suffix = name.strip_suffix(PROOF_NAME)?.strip_prefix(app.as_str())?.strip_prefix('-')?;
+    (!suffix.is_empty() && suffix.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(app)
+}
+
 fn fields_of_label(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
     pairs.map(|(field, digest)| (field.to_owned(), digest.to_owned())).collect()
@@ -122,6 +149,27 @@ mod tests {
             (label::SPEC_HASH, "v1:0123456789abcdef"),
         ];
         pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_proof_is_ours_by_its_label_and_its_name() {
+        let (chat, hash) = (AppName::new("chat").unwrap(), "0f3a2b1c");
+        let name = proof_name(&format!("chat-{hash}"));
+        let labels = |text: String| BTreeMap::from([(label::PROOF.to_owned(), text)]);
+        let ours = labels(proof_label("home", &chat));
+        assert_eq!(proof_of("home", &name, &ours), Some(chat.clone()));
+        assert_eq!(owner_of("home", &name, &ours), Ownership::Foreign, "no app's container");
+        for (instance, name, labels) in [
+            ("other", name.as_str(), &ours),
+            ("home", "chat-0f3a2b1c", &ours),
+            ("home", "chat-proof", &ours),
+            ("home", "chat-mine-proof", &ours),
+            ("home", "shop-0f3a2b1c-proof", &ours),
+            ("home", name.as_str(), &BTreeMap::new()),
+            ("home", name.as_str(), &labels("chat".to_owned())),
+        ] {
+            assert_eq!(proof_of(instance, name, labels), None, "{instance} {name} {labels:?}");
+        }
     }
 
     #[test]

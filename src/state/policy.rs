@@ -47,6 +47,8 @@ pub struct Policy {
     /// Containers of others that only watch GPUs, by patterns of their names or images: what they
     /// were given keeps no card from others.
     pub gpu_bystanders: Vec<String>,
+    /// Whether it is proven that the engine can give GPUs before anything stops for that.
+    pub is_gpu_proven: bool,
     /// The container that Berth itself runs in: never part of a plan (fault D23).
     pub own_container: Option<ContainerId>,
     /// A new version is not started while fewer bytes than these are free.
@@ -81,6 +83,7 @@ impl Default for Policy {
             gpu_driver: None,
             gpu_driver_seen: None,
             gpu_bystanders: Vec::new(),
+            is_gpu_proven: true,
             own_container: None,
             min_free_disk: 64 << 20,
             profile: Profile::Baseline,

@@ -236,12 +236,19 @@ impl Sim {
                 let id = container.id.clone();
                 self.state.health.remove(&id);
             }
+            Call::Remove(to)
+                if self.world.proofs.iter().any(|proof| Some(&proof.id) == to.id.as_ref()) =>
+            {
+                self.world.proofs.retain(|proof| Some(&proof.id) != to.id.as_ref());
+            }
             Call::Remove(to) => {
                 let id = target(to, created);
                 let container = self.find(id.as_ref()).expect("a container to remove");
                 assert!(container.state != ContainerState::Running, "removed while it runs");
                 self.world.containers.retain(|container| Some(&container.id) != id.as_ref());
             }
+            // Nothing is left of it.
+            Call::Prove(spec) => assert!(spec.shape.gpus.is_some(), "there is nothing to prove"),
             Call::RemoveImage { id, tag } => {
                 self.world.images.remove(tag);
                 self.world.own_images.retain(|image| image.id != *id);

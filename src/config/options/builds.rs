@@ -54,6 +54,13 @@ pub(super) const BUILDS: &[OptionRow] = &[
         "How it is found out whether containers still reach their GPUs: auto, cgroup, exec or off",
     ),
     row(
+        "gpu-proof",
+        "WHETHER",
+        &["BERTH_GPU_PROOF"],
+        "on",
+        "Whether a container that does nothing is started with the GPUs and removed, before anything stops for a version with GPUs: on or off",
+    ),
+    row(
         "gpu-profiling",
         "WHEN",
         &["BERTH_GPU_PROFILING"],

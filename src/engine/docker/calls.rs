@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::gpus;
 use super::super::labels::compose_project;
 use super::super::{Applied, Deed, Error, ResolvedCall};
-use super::convert::create_body;
+use super::convert::{create_body, proof_body};
 use super::errors::{is_image_missing, is_port_taken, is_removal_under_way, within};
 use super::gate;
 use super::transport::SHORT_LIMIT;
@@ -18,14 +18,25 @@ use super::{Docker, full};
 use crate::model::label;
 use crate::plan::{Call, ContainerSpec};
 use crate::secret::Given;
-use crate::state::ContainerId;
+use crate::state::{ContainerId, is_proof_name};
 
 /// How long making, starting or removing a container may take.
 const CALL_LIMIT: Duration = Duration::from_mins(1);
+/// How long the engine may take to show that it can give GPUs.
+const PROOF_LIMIT: Duration = Duration::from_secs(30);
 /// What a stop may take beyond the grace period: the engine waits 10 s for a kill to work.
 const STOP_MARGIN: Duration = Duration::from_secs(15);
 /// How often a removal that somebody else began is looked at.
 const GONE_LOOK: Duration = Duration::from_millis(200);
+
+/// What goes with a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goes {
+    /// Nothing.
+    Alone,
+    /// The volumes without a name that its image asked for: nobody has written to them.
+    Whole,
+}
 
 impl Docker {
     /// Does one call.
@@ -43,12 +54,16 @@ impl Docker {
             Call::Create(spec) => {
                 within("create", CALL_LIMIT, self.create(spec, &call.given)).await
             }
+            Call::Prove(spec) => self.prove(spec).await,
             Call::Start(_) => within("start", CALL_LIMIT, self.start(id()?)).await,
             Call::Stop { grace_s, .. } => {
                 let limit = Duration::from_secs(u64::from(*grace_s)) + STOP_MARGIN;
                 within("stop", limit, self.stop(id()?, *grace_s)).await
             }
-            Call::Remove(_) => within("remove", CALL_LIMIT, self.remove(id()?)).await,
+            Call::Remove(target) => {
+                let what = if is_proof_name(&target.name) { Goes::Whole } else { Goes::Alone };
+                within("remove", CALL_LIMIT, self.remove(id()?, what)).await
+            }
             // By its tag: an image that has others keeps them, and lives on by them.
             Call::RemoveImage { tag, .. } => {
                 within("remove image", CALL_LIMIT, self.remove_image(tag)).await
@@ -67,7 +82,7 @@ impl Docker {
                 };
                 gone_is_fine(within("stop", CALL_LIMIT + STOP_MARGIN, outcome).await)
             }
-            Deed::Remove => within("remove", CALL_LIMIT, self.remove(id)).await,
+            Deed::Remove => within("remove", CALL_LIMIT, self.remove(id, Goes::Alone)).await,
         }
     }
 
@@ -104,6 +119,31 @@ impl Docker {
         }
     }
 
+    /// Starts a container with the same GPUs in which nothing runs, and removes it, however that went.
+    /// What is left of it when this ends half-way is known by its label, and goes with the next plan.
+    async fn prove(&self, spec: &ContainerSpec) -> Result<Applied, Error> {
+        let (spec, given) = (spec.proof(), Given::default());
+        let body = proof_body(&spec);
+        gate::pass(&self.settings().gate, &spec, &given, &body)?;
+        let options =
+            CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
+        let make = async {
+            let made = self.client().create_container(Some(options), body).await;
+            made.map_err(|error| match self.failure("prove", error) {
+                Error::NotFound(message) if is_image_missing(&message) => {
+                    Error::ImageMissing(spec.shape.image.clone())
+                }
+                other => of_gpus(other),
+            })
+        };
+        let made = within("prove", CALL_LIMIT, make).await?;
+        let id = ContainerId::new(made.id);
+        let started = within("prove", PROOF_LIMIT, self.start(&id)).await;
+        let removed = within("remove", CALL_LIMIT, self.remove(&id, Goes::Whole)).await;
+        started?;
+        removed.map(|_| Applied::AlreadySo)
+    }
+
     async fn start(&self, id: &ContainerId) -> Result<Applied, Error> {
         let outcome = self.client().start_container(full(id)?, None).await;
         settle(outcome.map_err(|error| self.failure("start", error))).map_err(|error| match error {
@@ -121,9 +161,10 @@ impl Docker {
         gone_is_fine(settle(outcome.map_err(|error| self.failure("stop", error))))
     }
 
-    /// Removes the container, running or not; its volumes stay (fault D44).
-    async fn remove(&self, id: &ContainerId) -> Result<Applied, Error> {
-        let options = RemoveContainerOptions { force: true, v: false, link: false };
+    /// Removes the container, running or not; an app's volumes stay (fault D44).
+    async fn remove(&self, id: &ContainerId, what: Goes) -> Result<Applied, Error> {
+        let v = what == Goes::Whole;
+        let options = RemoveContainerOptions { force: true, v, link: false };
         let outcome = self.client().remove_container(full(id)?, Some(options)).await;
         match settle(outcome.map_err(|error| self.failure("remove", error))) {
             Err(Error::Conflict(message)) if is_removal_under_way(&message) => {

@@ -7,7 +7,7 @@ use bollard::models::{
     RestartPolicy as EngineRestart, RestartPolicyNameEnum,
 };
 
-use super::super::labels::container_labels;
+use super::super::labels::{container_labels, proof_labels};
 use super::gpus;
 use super::shell::line_for_shell;
 use crate::model::{Command, Mount, MountSource, PortBinding, RestartPolicy, label};
@@ -16,6 +16,8 @@ use crate::secret::Given;
 
 /// The first program of the base image.
 const BASE_INIT: &str = "/opt/berth/init";
+/// The network of containers that have none.
+pub(super) const NO_NETWORK: &str = "none";
 /// What mounts by FUSE take.
 pub(super) const FUSE_DEVICE: &str = "/dev/fuse";
 pub(super) const FUSE_CAPABILITY: &str = "SYS_ADMIN";
@@ -58,6 +60,18 @@ pub(super) fn create_body(spec: &ContainerSpec, given: &Given) -> ContainerCreat
         }),
         ..Default::default()
     }
+}
+
+/// The body for a container that only proves that GPUs can be given: it has them, no network, and no
+/// label of an app's.
+pub(super) fn proof_body(spec: &ContainerSpec) -> ContainerCreateBody {
+    let mut body = create_body(spec, &Given::default());
+    body.labels = Some(proof_labels(spec).into_iter().collect());
+    body.networking_config = None;
+    if let Some(host) = &mut body.host_config {
+        host.network_mode = Some(NO_NETWORK.to_owned());
+    }
+    body
 }
 
 /// Entry point and arguments; none keeps the image's.

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::Value;
 
 use super::super::Error;
-use super::convert::{FUSE_CAPABILITY, FUSE_DEVICE};
+use super::convert::{FUSE_CAPABILITY, FUSE_DEVICE, NO_NETWORK};
 use super::gpus;
 use crate::model::Profile;
 use crate::plan::{ContainerSpec, Sealed};
@@ -226,7 +226,9 @@ fn words(value: &Value) -> Vec<&str> {
 fn check_namespaces(gate: &Gate, host: &Value) -> Passed {
     let network = host["NetworkMode"].as_str().unwrap_or_default();
     let is_other = ["", "host", "default", "bridge"].contains(&network) || network.contains(':');
-    if is_other || gate.network.as_ref().is_some_and(|only| only != network) {
+    // None at all is less than that of apps.
+    let is_only = gate.network.as_ref().is_none_or(|only| only == network) || network == NO_NETWORK;
+    if is_other || !is_only {
         return no("HostConfig.NetworkMode", format!("`{network}` is not the network of apps"));
     }
     if host["IpcMode"].as_str() != Some("private") {

@@ -14,7 +14,7 @@ use super::transport::decode;
 use crate::model::{AppName, Digest, GpuGiven, PortBinding, Protocol, Timestamp, label};
 use crate::state::{
     BaseImage, Container, ContainerId, ContainerState, Detail, Leftover, OwnImage, Ownership,
-    World, gpus_of_labels, owner_of, ports_of_label,
+    Proof, World, gpus_of_labels, owner_of, ports_of_label, proof_of,
 };
 
 /// A container as the list shows it.
@@ -113,6 +113,7 @@ struct ImageConfigWire {
 pub(super) fn world(instance: &str, containers: &[u8], images: &[u8]) -> Result<World, Error> {
     let mut world = World::default();
     world.containers = containers_of(instance, containers, &mut world.given)?;
+    take_proofs(instance, &mut world);
     for image in rows::<ImageWire>("list images", images)? {
         let Some(image) = image.ok() else { continue };
         take_image(instance, image, &mut world);
@@ -158,6 +159,16 @@ fn rows<T: for<'a> Deserialize<'a>>(
     }
     let values: Vec<Value> = decode(call, body)?;
     Ok(values.into_iter().map(|value| T::deserialize(&value).map_err(|_| value)).collect())
+}
+
+/// What only proves that GPUs can be given is no container that anything is decided by.
+fn take_proofs(instance: &str, world: &mut World) {
+    let proof = |container: &Container| {
+        let app = proof_of(instance, &container.name, &container.labels)?;
+        Some(Proof { id: container.id.clone(), name: container.name.clone(), app })
+    };
+    world.proofs = world.containers.iter().filter_map(proof).collect();
+    world.containers.retain(|container| proof(container).is_none());
 }
 
 fn container_of(instance: &str, wire: ContainerWire) -> Option<Container> {

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{Error, gpus};
+use super::super::labels::proof_labels;
+use super::super::{Applied, Error, gpus};
 use super::Fake;
 use super::state::State;
-use crate::model::{AppName, GpuGiven, GpuVendor, GpuWay, label};
+use super::thing::Thing;
+use crate::model::{AppName, GpuGiven, GpuGrant, GpuVendor, GpuWay, Timestamp, label};
+use crate::plan::ContainerSpec;
 use crate::state::{ContainerId, GpuHold, GpuWays, gpus_of_labels};
 
 /// What the driver's command answers where it can't reach the driver.
@@ -37,7 +40,10 @@ impl State {
         let Some(thing) = self.things.get(id) else { return Ok(()) };
         let Some(GpuHold::Granted(grant)) = gpus_of_labels(&thing.labels) else { return Ok(()) };
         let given = thing.labels.get(label::GPU_WAY).and_then(|text| GpuGiven::parse(text));
-        let way = given.map_or(GpuWay::DeviceRequest, |given| given.way);
+        self.check_grant(&grant, given.map_or(GpuWay::DeviceRequest, |given| given.way))
+    }
+
+    fn check_grant(&self, grant: &GpuGrant, way: GpuWay) -> Result<(), Error> {
         let is_known =
             |device: &&String| self.gpus.devices.as_ref().is_none_or(|all| all.contains(*device));
         let unknown = grant.devices.iter().find(|device| !is_known(device));
@@ -66,6 +72,39 @@ impl State {
             GpuWay::DeviceNodes => None,
         };
         said.and_then(|said| gpus::error_of(&said)).map_or(Ok(()), Err)
+    }
+
+    /// What an engine does of a container that only proves that it can be given its GPUs.
+    pub(super) fn prove(&mut self, spec: &ContainerSpec, now: Timestamp) -> Result<Applied, Error> {
+        let id = self.leave_proof(spec, now)?;
+        self.things.remove(&id);
+        self.journal.push(format!("prove {}", spec.name));
+        if let Some(grant) = &spec.shape.gpus {
+            let way = spec.gpu_way.as_ref().map_or(GpuWay::DeviceRequest, |route| route.way);
+            self.check_grant(grant, way)?;
+        }
+        Ok(Applied::AlreadySo)
+    }
+
+    /// The same up to where a Berth may have ended.
+    pub(super) fn leave_proof(
+        &mut self,
+        spec: &ContainerSpec,
+        now: Timestamp,
+    ) -> Result<ContainerId, Error> {
+        let spec = spec.proof();
+        if let Some((id, _)) = self.things.iter().find(|(_, thing)| thing.name == spec.name) {
+            let message = format!("the name `{}` is in use by container {id}", spec.name);
+            return Err(Error::Conflict(message));
+        }
+        let image = spec.shape.image.clone();
+        let image_id = self.image_id(&image).cloned();
+        let image_id = image_id.ok_or_else(|| Error::ImageMissing(image.clone()))?;
+        let id = ContainerId::new(self.next_id("container"));
+        let labels = proof_labels(&spec);
+        let thing = Thing { labels, ..Thing::new(spec.name, (image, image_id), now) };
+        self.things.insert(id.clone(), thing);
+        Ok(id)
     }
 
     /// What the driver's command says in a container that has GPUs.
@@ -97,6 +136,11 @@ impl Fake {
     pub fn set_gpus(&self, devices: &[&str]) {
         let devices = devices.iter().map(|device| (*device).to_owned()).collect();
         self.with(|state, _| state.gpus.devices = Some(devices));
+    }
+
+    /// A Berth ended while it proved that this container can be given its GPUs.
+    pub fn leaves_proof(&self, spec: &ContainerSpec) {
+        let _ = self.with(|state, now| state.leave_proof(spec, now));
     }
 
     /// In which ways it gives GPUs from now on. At first by device requests only.

@@ -107,6 +107,7 @@ impl Fake {
                 let made = (spec.as_ref(), &call.given);
                 self.call(kind, |state, now| state.create(instance, made, now)).await
             }
+            Call::Prove(spec) => self.call(kind, |state, now| state.prove(spec, now)).await,
             Call::Start(_) => self.call(kind, |state, now| state.start(instance, &id, now)).await,
             Call::Stop { grace_s, .. } => {
                 let waits = self.call(kind, |state, _| Ok(state.ignores_stop(&id))).await?;

@@ -18,7 +18,7 @@ use crate::scan;
 use crate::secret::{Given, Value};
 use crate::state::{
     BaseImage, Container, ContainerId, ContainerState, Detail, GpuHold, HostPort, OwnImage,
-    Ownership, World, gpus_of_labels, owner_of, ports_of_label,
+    Ownership, Proof, World, gpus_of_labels, owner_of, ports_of_label, proof_of,
 };
 
 /// How long work ends.
@@ -505,6 +505,10 @@ impl State {
     pub(super) fn world(&self, instance: &str) -> World {
         let mut world = World::default();
         for (id, thing) in &self.things {
+            if let Some(app) = proof_of(instance, &thing.name, &thing.labels) {
+                world.proofs.push(Proof { id: id.clone(), name: thing.name.clone(), app });
+                continue;
+            }
             world.containers.push(self.container(instance, id, thing));
             let way = thing.labels.get(label::GPU_WAY).and_then(|text| GpuGiven::parse(text));
             world.given.extend(way.map(|way| (id.clone(), way)));

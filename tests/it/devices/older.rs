@@ -5,12 +5,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use berth::{
     engine::{Engine as _, gpus::is_way_refused},
     health::gpu::{Check, GpuWatch},
-    model::{GpuWay, Reason},
+    model::{GpuWay, Reason, label},
+    plan::{Call, ContainerSpec, Target},
     queue::Queue,
-    state::{ContainerState, GpuHold, GpuWays},
+    state::{ContainerId, ContainerState, GpuHold, GpuWays, Proof, proof_label, proof_name},
 };
 
 use super::bed::{Bed, grant};
+use crate::engine_failure::second::TINY;
 
 /// Longer than anything takes that is not broken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,9 +49,43 @@ async fn a_real_engine_gives_apps_exactly_their_gpus() {
     let other = bed.make(&bed.spec("plain", &[]).await).await;
     bed.start_it(&other).await.unwrap();
     assert_eq!(bed.said(&other, "ls /run | grep gpus; echo $NVIDIA_VISIBLE_DEVICES").await, "void");
+    what_would_start_is_proven(&bed, &spec).await;
     whoever_made_it_holds_it(&bed).await;
     what_is_not_there_is_said(&bed).await;
     what_is_taken_away_is_seen(&bed).await;
+}
+
+/// Fault U02: the hook is run for a container in which nothing runs, and nothing is left of it.
+async fn what_would_start_is_proven(bed: &Bed, spec: &ContainerSpec) {
+    let given = || std::fs::read_to_string(bed.second.path("given")).unwrap().lines().count();
+    let before = given();
+    let prove = |spec: &ContainerSpec| Call::Prove(Box::new(spec.clone()));
+    bed.apply(&prove(spec), None).await.unwrap();
+    assert_eq!(given(), before + 1, "the hook gave it its cards");
+    let mut wrong = spec.clone();
+    wrong.shape.gpus = Some(grant(&["GPU-zzzz"]));
+    let error = bed.apply(&prove(&wrong), None).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::GpuFailed);
+    assert!(error.to_string().contains("GPU-zzzz: unknown device id of a GPU"), "{error}");
+    wrong.shape.image = "no-such-image:1".to_owned();
+    assert!(bed.apply(&prove(&wrong), None).await.is_err());
+    let all = bed.second.docker(&["ps", "--all", "--format", "{{.Names}}"]);
+    assert!(!all.contains("proof"), "{all}");
+    // What a Berth leaves behind that is killed meanwhile is known, and nobody's container.
+    let name = proof_name(&spec.name);
+    let label = format!("{}={}", label::PROOF, proof_label(&spec.instance, &spec.app));
+    let made = ["create", "--name", &name, "--label", &label, "--volume", "/v", TINY];
+    let id = ContainerId::new(bed.second.docker(&made));
+    let world = bed.docker.observe().await.unwrap();
+    let left = Proof { id: id.clone(), name: name.clone(), app: spec.app.clone() };
+    assert_eq!(world.proofs, [left]);
+    assert!(!world.containers.iter().any(|container| container.id == id));
+    assert!(bed.apply(&prove(spec), None).await.is_err(), "its name is taken");
+    let target = Target { id: Some(id.clone()), name };
+    bed.apply(&Call::Remove(target), Some(&id)).await.unwrap();
+    bed.apply(&prove(spec), None).await.unwrap();
+    assert!(bed.docker.observe().await.unwrap().proofs.is_empty());
+    assert_eq!(bed.second.docker(&["volume", "ls", "--quiet"]), "", "nor the volume of its image");
 }
 
 /// Fault U12: containers that no Berth made.
@@ -63,7 +99,7 @@ async fn whoever_made_it_holds_it(bed: &Bed) {
         ("none", &[]),
     ] {
         let args = [&["create", "--name", name], flags, &["berth/tiny:offline"]].concat();
-        let id = berth::state::ContainerId::new(bed.second.docker(&args));
+        let id = ContainerId::new(bed.second.docker(&args));
         made.push(bed.docker.gpus_of(&id).await.unwrap());
     }
     let devices = GpuHold::Devices(vec!["GPU-aaaa".to_owned(), "GPU-bbbb".to_owned()]);

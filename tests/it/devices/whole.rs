@@ -261,6 +261,75 @@ async fn a_way_that_is_gone_stops_nothing() {
     .await;
 }
 
+/// Fault U02: only a start shows it. The engine's words are said, and nothing has stopped.
+#[tokio::test(start_paused = true)]
+async fn what_could_not_have_its_gpus_is_found_out_before_anything_stops() {
+    let rig = rig("chat", "gpus: {ids: [GPU-bbbb]}");
+    let berth = rig.start();
+    berth.until_running("chat").await;
+    rig.fake.set_gpus(&["GPU-aaaa"]);
+    berth.manifests.put("chat.yaml", &manifest("chat", "shop/app:2", "gpus: {ids: [GPU-bbbb]}"));
+    let status = until(&berth, "it is said", |status| status.reason == Reason::GpuFailed).await;
+    let said = &status.message;
+    assert!(
+        said.contains("prove that chat-") && said.contains("GPU-bbbb: unknown device"),
+        "{said}"
+    );
+    assert_eq!(status.phase, Phase::Degraded);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!((rig.count("stop", "chat"), rig.count("create", "chat")), (0, 2));
+    let tries = rig.count("prove", "chat");
+    assert!((40..140).contains(&tries), "at most once a minute: {tries}");
+    assert_eq!(berth.status("chat").unwrap().reason, Reason::GpuFailed, "it is not given up");
+    // A restart of what runs would be an end, too.
+    berth.manifests.put("chat.yaml", &manifest("chat", "shop/app:1", "gpus: {ids: [GPU-bbbb]}"));
+    berth.until_running("chat").await;
+    berth.command(Command::Restart(name("chat"))).await.unwrap();
+    until(&berth, "it is not stopped", |status| status.reason == Reason::GpuFailed).await;
+    assert_eq!(rig.count("stop", "chat"), 0);
+    rig.fake.set_gpus(&CARDS);
+    berth.until("it is restarted", |_| rig.count("start", "chat") == 2).await;
+    berth.until_running("chat").await;
+    assert_eq!(rig.count("stop", "chat"), 1);
+}
+
+/// The way at fault is found out while the old version runs; the next one is proven before it stops.
+#[tokio::test(start_paused = true)]
+async fn a_way_that_fails_its_proof_is_followed_by_the_next_one() {
+    let rig = rig("chat", "gpus: 1");
+    let berth = rig.start();
+    berth.until_running("chat").await;
+    rig.fake.set_gpu_hook(false);
+    rig.fake.set_gpu_ways(GpuWays { has_nvidia_runtime: true, ..GpuWays::default() });
+    tokio::time::sleep(RESYNC * 3).await;
+    berth.manifests.put("chat.yaml", &manifest("chat", "shop/app:2", "gpus: 1"));
+    until(&berth, "the new version runs", |status| {
+        status.phase == Phase::Running && status.image.as_deref() == Some("shop/app:2")
+    })
+    .await;
+    assert_eq!(berth.status("chat").unwrap().gpu_way, Some(GpuWay::Runtime));
+    assert_eq!((rig.count("stop", "chat"), rig.count("prove", "chat")), (1, 2));
+    assert_eq!(rig.count("start", "chat"), 2, "nothing was started in vain");
+}
+
+/// A Berth that was killed while it proved something.
+#[tokio::test(start_paused = true)]
+async fn what_was_left_behind_of_proving_is_removed() {
+    let rig = rig("chat", "gpus: {ids: [GPU-bbbb]}");
+    let berth = rig.start();
+    berth.until_running("chat").await;
+    let entry = berth.record.entry(&name("chat")).unwrap();
+    let spec = entry.plan.container.clone().unwrap();
+    berth.kill().await;
+    rig.fake.leaves_proof(&spec);
+    let berth = rig.start();
+    berth.until("it is removed", |_| rig.count("remove", "chat") == 1).await;
+    berth.until_running("chat").await;
+    assert_eq!((rig.count("stop", "chat"), rig.count("create", "chat")), (0, 1));
+    // It held no card while it was there, and nobody asks what it holds.
+    assert_eq!(calls(&rig.fake, "gpus_of"), 0);
+}
+
 /// Fault U02.
 #[tokio::test(start_paused = true)]
 async fn a_driver_that_changed_since_is_said_and_stops_nothing() {

@@ -369,7 +369,7 @@ impl Planner {
             self.specs.iter().find(is_it).map(|(shape, _)| *shape)
         };
         match call {
-            Call::EnsureNetwork { .. } | Call::RemoveImage { .. } => None,
+            Call::EnsureNetwork { .. } | Call::Prove(_) | Call::RemoveImage { .. } => None,
             Call::Create(spec) => Some(Step::Create(shape(&None, &spec.name).unwrap())),
             Call::Start(target) => shape(&target.id, &target.name).map(Step::Start),
             Call::Stop { target, .. } => shape(&target.id, &target.name).map(Step::Stop),
