@@ -32,6 +32,20 @@ impl Target {
     }
 }
 
+impl Target {
+    /// The snapshots in a folder, newest first, as far as they are seen without opening anything.
+    pub fn glance(&self) -> Vec<String> {
+        let Self::Folder(folder) = self else { return Vec::new() };
+        let entries = std::fs::read_dir(folder.join(vault::SNAPSHOTS)).into_iter().flatten();
+        let file =
+            |entry: std::io::Result<std::fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+        let mut names: Vec<_> =
+            entries.filter_map(file).filter_map(|file| Name::of_file(&file)).collect();
+        names.sort();
+        names.iter().rev().map(ToString::to_string).collect()
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -45,7 +45,7 @@ impl Name {
     }
 
     /// Reads it from the name of a file.
-    fn of_file(file: &str) -> Option<Self> {
+    pub(super) fn of_file(file: &str) -> Option<Self> {
         let text = file.strip_suffix(".age").unwrap_or(file).strip_suffix(".json")?;
         let (time, digits) = text.split_once('-')?;
         let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);

@@ -1,6 +1,6 @@
 //! `berth apply`: manifests into the watched folder.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde_json::Value;
 
@@ -11,10 +11,10 @@ use super::{
     output::{Output, plain},
     plan,
     server::Server,
-    validate,
+    validate, wait,
 };
 use crate::manifest;
-use crate::model::AppName;
+use crate::model::{AppName, parse_duration};
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,9 @@ pub(super) struct Args {
     /// Only when this is still what would be done: the id that `berth plan -f` said.
     #[arg(long, value_name = "ID")]
     expect_plan: Option<String>,
+    /// Then wait until each of them is ready, for so long.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, num_args = 0..=1, default_missing_value = "5m")]
+    wait: Option<Duration>,
     #[command(flatten)]
     dry: Dry,
 }
@@ -57,10 +60,30 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
             Err(error) => worst = worst.max(output.fail(&error)),
         }
     }
+    if let Some(patience) = args.wait {
+        return Ok(worst.max(wait_for(&applied, patience, server, output).await));
+    }
     if let [name] = applied.as_slice() {
         output.hint(&format!("berth wait {name}, berth logs {name} -f"));
     }
     Ok(worst)
+}
+
+/// Waits for one after the other, all in the same time.
+async fn wait_for(
+    names: &[AppName],
+    patience: Duration,
+    server: &Server,
+    output: &mut Output,
+) -> Exit {
+    let begun = tokio::time::Instant::now();
+    let mut worst = Exit::Done;
+    for name in names {
+        let left = patience.saturating_sub(begun.elapsed());
+        let ended = wait::until(name, &wait::Goal::ready(), left, (server, &mut *output)).await;
+        worst = worst.max(ended.unwrap_or_else(|error| output.fail(&error)));
+    }
+    worst
 }
 
 /// Holds what would be done now against what was looked at; answers what each request says of it.

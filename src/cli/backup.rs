@@ -90,7 +90,7 @@ enum Verb {
     /// Read all of the backups again, and say what is not as it was; exit code 1 says so.
     Verify {
         /// Which; all when none is named.
-        #[arg(value_name = "BACKUP")]
+        #[arg(value_name = "BACKUP", add = super::completion::backups())]
         names: Vec<String>,
     },
     /// Bring a backup back, to empty folders; Berth must not run meanwhile.
@@ -133,7 +133,7 @@ struct Create {
 #[derive(Debug, clap::Args)]
 struct RestoreArgs {
     /// Which, or the beginning of its name.
-    #[arg(default_value = "latest", value_name = "BACKUP")]
+    #[arg(default_value = "latest", value_name = "BACKUP", add = super::completion::backups())]
     name: String,
     /// Only this: secrets, state, models, workspaces or manifests; may be repeated.
     #[arg(long, value_name = "WHAT", value_parser = root)]

@@ -76,9 +76,9 @@ pub(super) struct Said {
     pub(super) fix: Option<String>,
 }
 
-/// What a controller that can be reached can't do, and says with 503.
-const REACHED: &[&str] =
-    &["auth.unreadable", "audit.unwritable", "hook.secret", "source.unreadable"];
+/// Beginnings of codes by which a controller says that itself, or its engine, does not answer. Other
+/// codes that come with 503 are its own: it was reached, and can't do what is asked.
+const UNREACHED: &[&str] = &["controller.", "engine.", "docker.", "server.stopping"];
 
 impl Error {
     pub(super) fn new(exit: Exit, what: impl Into<String>) -> Self {
@@ -90,6 +90,14 @@ impl Error {
     pub(super) fn code(mut self, code: &str) -> Self {
         if let Self::Said(said) = &mut self {
             said.code = Some(code.to_owned());
+        }
+        self
+    }
+
+    /// With other words for what the API calls otherwise.
+    pub(super) fn reworded(mut self, theirs: &str, ours: &str) -> Self {
+        if let Self::Said(said) = &mut self {
+            said.what = said.what.replace(theirs, ours);
         }
         self
     }
@@ -154,7 +162,8 @@ impl Error {
         let why = mistakes.into_iter().flatten().map(mistake).collect();
         let code = text("code");
         // Whoever says why was reached.
-        let is_down = code.as_deref().is_none_or(|code| !REACHED.contains(&code));
+        let is_of = |code: &str| UNREACHED.iter().any(|begins| code.starts_with(begins));
+        let is_down = code.as_deref().is_none_or(is_of);
         let exit = if exit == Exit::Unreachable && !is_down { Exit::NotSo } else { exit };
         let fix = code.as_deref().and_then(explained).map(|code| code.fix.to_owned());
         Self::Said(Box::new(Said { exit, code, what, why, fix }))
@@ -213,6 +222,8 @@ mod tests {
             Error::of_answer(status, body.as_bytes()).exit()
         };
         assert_eq!(exit(503, "audit.unwritable"), Exit::NotSo);
+        assert_eq!(exit(503, "terminal.full"), Exit::NotSo);
+        assert_eq!(exit(503, "engine.unreachable"), Exit::Unreachable);
         assert_eq!(exit(503, "controller.busy"), Exit::Unreachable);
         assert_eq!(exit(409, "source.read-only"), Exit::Refused);
         assert_eq!(Error::of_answer(502, b"<html>").exit(), Exit::Unreachable);

@@ -18,7 +18,7 @@ use crate::model::AppName;
 pub(super) struct Args {
     /// What: `apps` (if it is not said), `gpus`, `images`, `models` or `ports`; then the name of one
     /// app, or words of models. A name alone is an app's, and `app/NAME` always is.
-    #[arg(value_name = "KIND|NAME", num_args = 0..=2, add = super::completion::apps())]
+    #[arg(value_name = "KIND|NAME", num_args = 0..=2, add = super::completion::kinds_and_apps())]
     what: Vec<String>,
     /// Go on, and show each app again as it changes; with `-o json` one object per line.
     #[arg(short, long)]
@@ -120,7 +120,7 @@ fn show(apps: &[Value], is_wide: bool, output: &mut Output) -> Result<(), Error>
 
 /// What the columns are called.
 pub(super) fn header(is_absolute: bool, is_wide: bool) -> Vec<&'static str> {
-    let mut header = vec!["NAME", "READY", "STATUS", "REASON", "URL", "REVISION"];
+    let mut header = vec!["NAME", "READY", "STATUS", "REASON", "GPU", "VRAM", "URL", "REVISION"];
     header.push(if is_absolute { "SINCE" } else { "AGE" });
     if is_wide {
         header.extend(["RESTARTS", "IMAGE", "CONTAINER", "MANIFEST"]);
@@ -139,8 +139,10 @@ pub(super) fn row(app: &Value, is_absolute: bool, is_wide: bool) -> Vec<String> 
     let mut row = vec![
         text(app, "/metadata/name").to_owned(),
         ready.to_owned(),
-        text(app, "/status/phase").to_owned(),
+        standing(app).to_owned(),
         text(app, "/status/reason").to_owned(),
+        gpus(app),
+        memory(app),
         text(app, "/status/url").to_owned(),
         revision(app),
         if is_absolute { since.to_owned() } else { ago(since) },
@@ -155,6 +157,39 @@ pub(super) fn row(app: &Value, is_absolute: bool, is_wide: bool) -> Vec<String> 
         ]);
     }
     row
+}
+
+/// How it stands, in a word: its phase, unless that comes from what its manifest says.
+fn standing(app: &Value) -> &str {
+    let is_wrong = |condition: &Value| {
+        text(condition, "/type") == "Accepted" && text(condition, "/reason") == "InvalidManifest"
+    };
+    match text(app, "/status/phase") {
+        _ if list(app, "/status/conditions").iter().any(is_wrong) => "Invalid",
+        "Paused" if text(app, "/status/reason") == "Suspended" => "Suspended",
+        phase => phase,
+    }
+}
+
+/// How many GPUs it has; of how many that it asked for, where it has fewer.
+fn gpus(app: &Value) -> String {
+    let has = list(app, "/status/gpus").len();
+    let asked = app.pointer("/spec/gpus/count").and_then(Value::as_u64);
+    let asked = asked.and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
+    match (has, asked) {
+        (0, 0) => String::new(),
+        (has, asked) if has < asked => format!("{has}/{asked}"),
+        (has, _) => has.to_string(),
+    }
+}
+
+/// The memory of GPUs that it is promised.
+fn memory(app: &Value) -> String {
+    let each = text(app, "/spec/gpus/memory");
+    match app.pointer("/spec/gpus/count").and_then(Value::as_u64) {
+        Some(count) if 1 < count && !each.is_empty() => format!("{count}x{each}"),
+        _ => each.to_owned(),
+    }
 }
 
 /// Where an app's manifest is.
@@ -189,6 +224,33 @@ pub(super) fn warn(all: &Value, output: &mut Output) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gpus_are_those_that_are_held_of_those_that_are_asked_for() {
+        let app = |count: u64, has: &[&str]| {
+            serde_json::json!({
+                "spec": {"gpus": {"count": count, "memory": "8Gi"}}, "status": {"gpus": has},
+            })
+        };
+        let shown = |app: &Value| (gpus(app), memory(app));
+        assert_eq!(shown(&app(1, &["a"])), ("1".to_owned(), "8Gi".to_owned()));
+        assert_eq!(shown(&app(2, &["a"])), ("1/2".to_owned(), "2x8Gi".to_owned()));
+        assert_eq!(shown(&serde_json::json!({"spec": {}})), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn what_the_manifest_says_is_a_word_of_its_own() {
+        let app = |phase: &str, reason: &str, accepted: &str| {
+            let conditions = [serde_json::json!({"type": "Accepted", "reason": accepted})];
+            serde_json::json!({
+                "status": {"phase": phase, "reason": reason, "conditions": conditions},
+            })
+        };
+        assert_eq!(standing(&app("Running", "Healthy", "Valid")), "Running");
+        assert_eq!(standing(&app("Paused", "Suspended", "Valid")), "Suspended");
+        assert_eq!(standing(&app("Paused", "Paused", "Valid")), "Paused");
+        assert_eq!(standing(&app("Running", "Healthy", "InvalidManifest")), "Invalid");
+    }
 
     #[test]
     fn a_word_is_a_kind_or_else_the_name_of_an_app() {

@@ -34,6 +34,9 @@ pub(super) struct Args {
     /// Begin each line with its time.
     #[arg(long)]
     timestamps: bool,
+    /// Only lines that hold this text; in small letters, it is found in capitals too.
+    #[arg(long, value_name = "TEXT")]
+    grep: Option<String>,
 }
 
 pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
@@ -55,29 +58,46 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
     let mut parts = server.follow(&path, "text/plain").await?;
     let mut held = Vec::new();
     while let Some(part) = parts.next().await? {
-        if output.is_terminal() {
+        if output.is_terminal() || args.grep.is_some() {
             held.extend_from_slice(&part);
-            show_lines(&mut held, output)?;
+            show_lines(&mut held, args.grep.as_deref(), output)?;
         } else {
             output.raw(&part)?;
         }
     }
     if !held.is_empty() {
-        output.line(&log_line(&String::from_utf8_lossy(&held)))?;
+        show(&held, args.grep.as_deref(), output)?;
     }
     Ok(Exit::Done)
 }
 
+/// Writes a line, if it is wanted: for a person without what could steer the terminal, else as it is.
+fn show(line: &[u8], grep: Option<&str>, output: &mut Output) -> Result<(), Error> {
+    let bare = line.strip_suffix(b"\n").unwrap_or(line);
+    let text = String::from_utf8_lossy(bare);
+    if grep.is_some_and(|words| !holds(&text, words)) {
+        return Ok(());
+    }
+    if output.is_terminal() { output.line(&log_line(&text)) } else { output.raw(line) }
+}
+
+/// Whether a line holds a text, colours aside.
+fn holds(line: &str, words: &str) -> bool {
+    let line = anstream::adapter::strip_str(line).to_string();
+    if words.chars().any(char::is_uppercase) {
+        line.contains(words)
+    } else {
+        line.to_lowercase().contains(words)
+    }
+}
+
 /// Writes the whole lines of `held` and takes them out of it.
-fn show_lines(held: &mut Vec<u8>, output: &mut Output) -> Result<(), Error> {
+fn show_lines(held: &mut Vec<u8>, grep: Option<&str>, output: &mut Output) -> Result<(), Error> {
     let end = held.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
     let end = end.or((LINE_MAX < held.len()).then_some(held.len()));
     let Some(end) = end else { return Ok(()) };
     let whole: Vec<_> = held.drain(..end).collect();
-    for line in String::from_utf8_lossy(&whole).lines() {
-        output.line(&log_line(line))?;
-    }
-    Ok(())
+    whole.split_inclusive(|byte| *byte == b'\n').try_for_each(|line| show(line, grep, output))
 }
 
 fn tail(text: &str) -> Result<String, String> {
@@ -93,4 +113,16 @@ fn tail(text: &str) -> Result<String, String> {
 fn plain_time(text: &str) -> Result<String, String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "-+:.".contains(c);
     if text.chars().all(legal) { Ok(text.to_owned()) } else { Err("write `10m`, or a time".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_in_small_letters_is_found_in_any() {
+        assert!(holds("An \u{1b}[31mERROR\u{1b}[0m of it", "error of"));
+        assert!(holds("an error", "error") && !holds("an error", "Error"));
+        assert!(holds("", ""));
+    }
 }

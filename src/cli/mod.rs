@@ -48,6 +48,7 @@ mod server;
 mod sse;
 mod ssh;
 mod status;
+mod steps;
 mod suspend;
 mod table;
 mod token;
@@ -93,6 +94,9 @@ struct Cli {
     /// Write with letters of ASCII only.
     #[arg(long, global = true)]
     no_unicode: bool,
+    /// How what happens on the way is said, on standard error: by `wait`, `apply --wait` and `models`.
+    #[arg(long, global = true, value_name = "STYLE", default_value = "auto")]
+    progress: steps::Style,
     /// Say nothing that was not asked for.
     #[arg(short, long, global = true)]
     quiet: bool,
@@ -230,7 +234,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let mut output = Output::new(cli.color, cli.no_unicode, cli.quiet);
+    let mut output = Output::new(cli.color, cli.no_unicode, cli.quiet, cli.progress);
     let ended = perform(cli, &mut output).unwrap_or_else(|error| output.fail(&error));
     ended.into()
 }

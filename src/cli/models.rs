@@ -52,7 +52,7 @@ enum Verb {
         /// The file.
         file: PathBuf,
         /// Where to: project/app/version/model.
-        #[arg(value_parser = name, value_name = "NAME")]
+        #[arg(value_parser = name, value_name = "NAME", add = super::completion::models())]
         name: Key,
         /// Only if there is none of this name.
         #[arg(long)]
@@ -70,7 +70,7 @@ enum Verb {
     /// Fetch a model into a file: its parts at once, gone on with after a break, its digest checked.
     Pull {
         /// Which: project/app/version/model; the version may be `latest`, an alias, or `@^1.2`.
-        #[arg(value_parser = name, value_name = "NAME")]
+        #[arg(value_parser = name, value_name = "NAME", add = super::completion::models())]
         name: Key,
         /// The file [default: the model's name].
         file: Option<PathBuf>,
@@ -78,7 +78,7 @@ enum Verb {
     /// Say what is known of a model, and what is inside it.
     Info {
         /// Which.
-        #[arg(value_parser = name, value_name = "NAME")]
+        #[arg(value_parser = name, value_name = "NAME", add = super::completion::models())]
         name: Key,
         /// How the answer is written.
         #[arg(short, long, value_name = "FORMAT", default_value = "table")]
@@ -87,7 +87,7 @@ enum Verb {
     /// Check that a file is the same as a stored model; or that a model, or all, are what they were.
     Verify {
         /// Which; without it, how the controller's own reading stands.
-        #[arg(value_parser = name, value_name = "NAME")]
+        #[arg(value_parser = name, value_name = "NAME", add = super::completion::models())]
         name: Option<Key>,
         /// The file; without it, the controller reads the model again.
         file: Option<PathBuf>,
@@ -95,7 +95,7 @@ enum Verb {
     /// Delete models; for a while, they can be brought back.
     Rm {
         /// Which.
-        #[arg(required = true, value_parser = name, value_name = "NAME")]
+        #[arg(required = true, value_parser = name, value_name = "NAME", add = super::completion::models())]
         names: Vec<Key>,
         /// Although apps mount them: what runs keeps its files.
         #[arg(long)]
@@ -162,7 +162,9 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
         Verb::Rm { names, force } => {
             let force = if *force { "?force=true" } else { "" };
             for name in names {
-                server.delete(&format!("{}{force}", name.path())).await?;
+                let deleted = server.delete(&format!("{}{force}", name.path())).await;
+                // Here it is a flag.
+                deleted.map_err(|error| error.reworded("`force=true`", "`--force`"))?;
                 output.line(&plain(&format!("model/{name} deleted")))?;
             }
             Ok(Exit::Done)

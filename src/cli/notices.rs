@@ -27,7 +27,7 @@ enum Verb {
     /// Send a test to one target, or to all.
     Test {
         /// The target.
-        #[arg(value_parser = name)]
+        #[arg(value_parser = name, add = super::completion::targets())]
         target: Option<String>,
     },
 }

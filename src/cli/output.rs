@@ -11,6 +11,7 @@ use anstyle::{AnsiColor, Style};
 use super::{
     Color,
     error::{Error, Exit},
+    steps::Style as Progress,
     table,
 };
 use crate::doctor::Outcome;
@@ -32,10 +33,11 @@ pub(super) struct Output {
     is_terminal: bool,
     has_unicode: bool,
     has_hints: bool,
+    progress: Progress,
 }
 
 impl Output {
-    pub(super) fn new(color: Color, is_plain: bool, is_quiet: bool) -> Self {
+    pub(super) fn new(color: Color, is_plain: bool, is_quiet: bool, progress: Progress) -> Self {
         let choice = match color {
             Color::Auto => ColorChoice::Auto,
             Color::Always => ColorChoice::AlwaysAnsi,
@@ -47,12 +49,18 @@ impl Output {
             is_terminal: io::stdout().is_terminal(),
             has_unicode: !is_plain && is_utf8(|name| std::env::var(name).ok()),
             has_hints: !is_quiet && io::stderr().is_terminal(),
+            progress: progress.settled(is_quiet),
         }
     }
 
     /// Whether letters beyond ASCII can be read.
     pub(super) fn has_unicode(&self) -> bool {
         self.has_unicode
+    }
+
+    /// How what happens on the way is said.
+    pub(super) fn progress(&self) -> Progress {
+        self.progress
     }
 
     /// Says what one may want to do next, to a person who wants to know.
@@ -155,12 +163,17 @@ fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
     said.is_some_and(|value| value.to_ascii_lowercase().replace('-', "").contains("utf8"))
 }
 
+/// So many of something, in words.
+pub(super) fn several(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 /// A phase with its colour.
 pub(super) fn phase(phase: &str) -> String {
     let style = match phase {
         "Running" => GOOD,
-        "Failed" | "Degraded" => BAD,
-        "Paused" => QUIET,
+        "Failed" | "Degraded" | "Invalid" => BAD,
+        "Paused" | "Suspended" => QUIET,
         _ => BUSY,
     };
     format!("{style}{}{style:#}", plain(phase))

@@ -14,6 +14,7 @@ use super::{
     models::{BLOCK, other, progress::Progress, unreadable},
     output::{Output, plain},
     server::Server,
+    steps::Style,
 };
 use crate::model::{Digest, format_bytes};
 use crate::server::client::Method;
@@ -79,7 +80,12 @@ impl File<'_> {
     }
 
     /// Sends what is missing; answers what became of it, none when it broke off.
-    async fn send(&self, upload: &Value, server: &Server) -> Result<Option<Value>, Error> {
+    async fn send(
+        &self,
+        upload: &Value,
+        style: Style,
+        server: &Server,
+    ) -> Result<Option<Value>, Error> {
         let offset = upload["offset"].as_u64().unwrap_or_default();
         let mut file = tokio::fs::File::open(self.path).await.map_err(unreadable(self.path))?;
         file.seek(io::SeekFrom::Start(offset)).await.map_err(unreadable(self.path))?;
@@ -90,7 +96,7 @@ impl File<'_> {
             ("content-type", "application/partial-upload".to_owned()),
         ];
         let what = format!("model/{}", self.name);
-        let progress = Arc::new(Progress::new(&what, self.size, offset));
+        let progress = Arc::new(Progress::new(style, &what, self.size, offset));
         let shown = Arc::clone(&progress);
         let blocks = ReaderStream::with_capacity(file.take(rest), BLOCK);
         let blocks = blocks.inspect_ok(move |block| {
@@ -130,7 +136,7 @@ pub(super) async fn push(
         if let Some(done) = upload["sha256"].as_str() {
             break done.to_owned();
         }
-        if let Some(stored) = file.send(&upload, server).await? {
+        if let Some(stored) = file.send(&upload, output.progress(), server).await? {
             break text(&stored, "/sha256").to_owned();
         }
         attempts += 1;

@@ -8,7 +8,7 @@ use super::{
     get::origin,
     output::{Output, log_line, phase, plain},
     server::{Server, app_name},
-    table,
+    table, wait,
 };
 use crate::model::AppName;
 
@@ -33,6 +33,8 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
     if let Ok(events) = server.get(&events).await {
         section("Events", &recent(&events), output)?;
     }
+    let build = wait::end_of_build(&app, name, server).await;
+    section("Build", &build.iter().map(|line| log_line(line)).collect::<Vec<_>>(), output)?;
     section("Log", &log(name, server).await, output)?;
     if let Ok(all) = server.get("/api/v1/apps?limit=1").await {
         match text(&all, "/engine/warning") {

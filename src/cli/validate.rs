@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     error::{Error, Exit},
-    output::Output,
+    output::{Output, several},
 };
 use crate::manifest::{self, FileReading};
 
@@ -30,7 +30,8 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Exit, Error> {
     if 0 < checked.mistakes {
         return Ok(Exit::Trouble);
     }
-    output.line(&format!("{} apps in {} files are valid", checked.apps, files.len()))?;
+    let (apps, are) = (several(checked.apps, "app"), if checked.apps == 1 { "is" } else { "are" });
+    output.line(&format!("{apps} in {} {are} valid", several(files.len(), "file")))?;
     Ok(Exit::Done)
 }
 
@@ -61,7 +62,8 @@ pub(super) fn check(files: &BTreeMap<String, Vec<u8>>, output: &mut Output) -> C
     let mistakes = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
     if !diagnostics.is_empty() {
         let warnings = diagnostics.len() - mistakes;
-        output.remark(&format!("{mistakes} errors, {warnings} warnings in {} files", files.len()));
+        let (errors, warnings) = (several(mistakes, "error"), several(warnings, "warning"));
+        output.remark(&format!("{errors}, {warnings} in {}", several(files.len(), "file")));
     }
     Checked { apps: readings.values().map(|reading| reading.apps.len()).sum(), mistakes }
 }

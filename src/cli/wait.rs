@@ -9,6 +9,7 @@ use super::{
     error::{Error, Exit},
     output::{Output, plain},
     server::{Server, app_name},
+    steps::Steps,
 };
 use crate::model::{AppName, format_duration, parse_duration};
 
@@ -16,6 +17,9 @@ use crate::model::{AppName, format_duration, parse_duration};
 const LOOK: Duration = Duration::from_millis(300);
 /// How long an app may be unknown that was registered a moment ago.
 const UNKNOWN_MAX: Duration = Duration::from_secs(5);
+
+/// How much of the log of a build that failed is shown.
+const BUILD_LINES: usize = 5;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
@@ -33,37 +37,70 @@ pub(super) struct Args {
 
 /// What is waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Goal {
+pub(super) enum Goal {
     Holds { kind: String, status: String },
     Delete,
 }
 
+impl Goal {
+    /// That it runs and answers.
+    pub(super) fn ready() -> Self {
+        Self::Holds { kind: "Ready".to_owned(), status: "True".to_owned() }
+    }
+}
+
 pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Result<Exit, Error> {
-    let path = format!("/api/v1/apps/{}", args.name);
+    until(&args.name, &args.goal, args.timeout, (server, output)).await
+}
+
+/// Waits until it is so, and says what happens on the way.
+pub(super) async fn until(
+    name: &AppName,
+    goal: &Goal,
+    timeout: Duration,
+    (server, output): (&Server, &mut Output),
+) -> Result<Exit, Error> {
+    let mut steps = Steps::new(output);
+    let ended = look_until(name, goal, timeout, (server, &mut *output, &mut steps)).await;
+    steps.end();
+    ended?;
+    output.line(&format!("app/{name} {}", said(goal)))?;
+    Ok(Exit::Done)
+}
+
+async fn look_until(
+    name: &AppName,
+    goal: &Goal,
+    timeout: Duration,
+    (server, output, steps): (&Server, &mut Output, &mut Steps),
+) -> Result<(), Error> {
+    let path = format!("/api/v1/apps/{name}");
     let start = tokio::time::Instant::now();
     loop {
         let app = match server.get(&path).await {
             Ok(app) => Some(app),
             Err(error) if error.exit() == Exit::NotFound => {
-                if args.goal != Goal::Delete && UNKNOWN_MAX.min(args.timeout) <= start.elapsed() {
+                if *goal != Goal::Delete && UNKNOWN_MAX.min(timeout) <= start.elapsed() {
                     return Err(error);
                 }
                 None
             }
             Err(error) => return Err(error),
         };
-        if is_reached(&args.goal, app.as_ref()) {
-            output.line(&format!("app/{} {}", args.name, said(&args.goal)))?;
-            return Ok(Exit::Done);
+        if let Some(app) = &app {
+            steps.see(app, output);
         }
-        if let Some(app) = app.filter(|app| is_hopeless(&args.goal, app)) {
-            return Err(standing(Exit::NotSo, &args.name, &app));
+        if is_reached(goal, app.as_ref()) {
+            return Ok(());
         }
-        if args.timeout <= start.elapsed() {
-            let waited = format_duration(args.timeout);
-            let what = format!("`{}` is not so after {waited}", args.name);
+        if let Some(app) = app.filter(|app| is_hopeless(goal, app)) {
+            return Err(standing(Exit::NotSo, name, &app, server).await);
+        }
+        if timeout <= start.elapsed() {
+            let waited = format_duration(timeout);
+            let what = format!("`{name}` is not so after {waited}");
             return Err(Error::new(Exit::TimedOut, what)
-                .fix(format!("`berth status {}` says how it stands", args.name)));
+                .fix(format!("`berth status {name}` says how it stands")));
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -87,10 +124,27 @@ fn is_hopeless(goal: &Goal, app: &Value) -> bool {
         && text(app, "/status/phase") == "Failed"
 }
 
-fn standing(exit: Exit, name: &AppName, app: &Value) -> Error {
+async fn standing(exit: Exit, name: &AppName, app: &Value, server: &Server) -> Error {
     let (phase, reason) = (text(app, "/status/phase"), text(app, "/status/reason"));
     let error = Error::new(exit, format!("`{name}` is {} ({})", plain(phase), plain(reason)));
-    error.why(text(app, "/status/message")).fix(format!("`berth status {name}` says more"))
+    let error = error.why(text(app, "/status/message"));
+    let end = end_of_build(app, name, server).await;
+    if end.is_empty() {
+        return error.fix(format!("`berth status {name}` says more"));
+    }
+    let error = end.into_iter().fold(error.why("the end of the build's log:"), Error::why);
+    error.fix(format!("`berth logs {name} --build` shows all of it"))
+}
+
+/// The last lines of a build that failed; none where none did.
+pub(super) async fn end_of_build(app: &Value, name: &AppName, server: &Server) -> Vec<String> {
+    if text(app, "/status/reason") != "BuildFailed" {
+        return Vec::new();
+    }
+    let path = format!("/api/v1/apps/{name}/logs?source=build&tail={BUILD_LINES}");
+    let Ok(parts) = server.follow(&path, "text/plain").await else { return Vec::new() };
+    let Ok(answer) = parts.whole().await else { return Vec::new() };
+    String::from_utf8_lossy(&answer.body).lines().map(ToOwned::to_owned).collect()
 }
 
 fn said(goal: &Goal) -> String {

@@ -105,7 +105,9 @@ fn begin(input: &Input<'_>, work: Work, cause: &str, plan: &mut Plan) {
             }
         }
         Turn::Go => {
-            plan.verb = Verb::Create;
+            // What runs goes on until the image is there, and then gives way.
+            let is_new = input.world.containers_of(input.app).is_empty();
+            plan.verb = if is_new { Verb::Create } else { Verb::Replace };
             plan.work(cause, work);
             plan.then = match kind {
                 WorkKind::Fetch => vec!["build", "create", "start"],

@@ -84,7 +84,10 @@ async fn get_lists_the_apps_in_every_form() {
     let lines: Vec<_> = table.out.lines().collect();
     let words =
         |line: &str| -> Vec<String> { line.split_whitespace().map(ToOwned::to_owned).collect() };
-    assert_eq!(words(lines[0]), ["NAME", "READY", "STATUS", "REASON", "URL", "REVISION", "SINCE"]);
+    assert_eq!(
+        words(lines[0]),
+        ["NAME", "READY", "STATUS", "REASON", "GPU", "VRAM", "URL", "REVISION", "SINCE"]
+    );
     let chat = words(lines[1]);
     assert_eq!(
         chat[..6],
@@ -177,7 +180,7 @@ async fn validate_shows_every_mistake_with_its_line_and_needs_no_server() {
     let (good, bad) = (folder.path().join("good.yaml"), folder.path().join("bad.yaml"));
     std::fs::write(&good, MANIFEST).unwrap();
     let ended = alone(&["validate", good.to_str().unwrap()]).await;
-    assert_eq!((ended.code, ended.out.as_str()), (0, "1 apps in 1 files are valid\n"), "{ended:?}");
+    assert_eq!((ended.code, ended.out.as_str()), (0, "1 app in 1 file is valid\n"), "{ended:?}");
 
     let text = "apiVersion: berth/v1\nkind: App\nmetadata: {name: Bad!}\nspec:\n  imagee: x\n";
     std::fs::write(&bad, text).unwrap();

@@ -10,6 +10,7 @@ use crate::cli::{
     error::{Error, Exit},
     output::{Output, plain},
     server::Server,
+    steps::Style,
 };
 
 /// How often it is asked how far it is.
@@ -64,7 +65,7 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
         output.line(&plain(&format!("pull {id} of {} begun", text(&begun, "/from"))))?;
         return Ok(Exit::Done);
     }
-    let over = wait(id, server).await?;
+    let over = wait(id, output.progress(), server).await?;
     let (from, to) = (text(&over, "/from"), text(&over, "/as"));
     match text(&over, "/phase") {
         "done" => {
@@ -81,7 +82,7 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
 }
 
 /// Waits until it is over; answers how it stands then.
-async fn wait(id: u64, server: &Server) -> Result<Value, Error> {
+async fn wait(id: u64, style: Style, server: &Server) -> Result<Value, Error> {
     let mut progress: Option<(Progress, u64)> = None;
     loop {
         let all = server.get("/api/v1/models/pulls").await?;
@@ -91,8 +92,8 @@ async fn wait(id: u64, server: &Server) -> Result<Value, Error> {
         let pull = found.ok_or_else(gone)?;
         let bytes = pull["bytes"].as_u64().unwrap_or_default();
         if let Some(size) = pull["size"].as_u64() {
-            let (progress, shown) =
-                progress.get_or_insert_with(|| (Progress::new(text(pull, "/as"), size, 0), 0));
+            let begun = || (Progress::new(style, text(pull, "/as"), size, 0), 0);
+            let (progress, shown) = progress.get_or_insert_with(begun);
             progress.add(bytes.saturating_sub(*shown));
             *shown = bytes.max(*shown);
         }

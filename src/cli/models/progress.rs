@@ -1,7 +1,7 @@
-//! How far something is: one line on a terminal that is drawn again, nothing elsewhere.
+//! How far something is: one line on a terminal that is drawn again, elsewhere a line for each tenth.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -9,9 +9,13 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
 use tokio::time::Instant;
 
-use crate::cli::output::plain;
+use crate::cli::{
+    output::plain,
+    steps::{self, Style},
+};
 use crate::model::format_bytes;
 
 /// The line is drawn at most so often.
@@ -27,16 +31,17 @@ pub(in crate::cli) struct Progress {
     had: u64,
     done: AtomicU64,
     begun: Instant,
-    drawn: Option<Mutex<Instant>>,
+    style: Style,
+    /// When it was drawn last, and how many tenths were said.
+    drawn: Mutex<(Instant, u64)>,
 }
 
 impl Progress {
     /// Nothing has come yet but what was `had` before.
-    pub(in crate::cli) fn new(what: &str, size: u64, had: u64) -> Self {
+    pub(in crate::cli) fn new(style: Style, what: &str, size: u64, had: u64) -> Self {
         let begun = Instant::now();
-        let is_shown = io::stderr().is_terminal();
-        let drawn = is_shown.then(|| Mutex::new(begun));
-        Self { what: plain(what), size, had, done: AtomicU64::new(had), begun, drawn }
+        let drawn = Mutex::new((begun, tenths(had, size)));
+        Self { what: plain(what), size, had, done: AtomicU64::new(had), begun, style, drawn }
     }
 
     /// More has come.
@@ -56,20 +61,40 @@ impl Progress {
     }
 
     fn draw(&self, is_last: bool) {
-        let Some(drawn) = &self.drawn else { return };
-        let mut drawn = drawn.lock().unwrap_or_else(PoisonError::into_inner);
-        if drawn.elapsed() < PAUSE && !is_last {
-            return;
+        let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = tenths(self.done(), self.size);
+        match self.style {
+            Style::Tty if PAUSE <= drawn.0.elapsed() || is_last => {
+                let end = if is_last { "\n" } else { "" };
+                let line = self.line();
+                let _ = write!(io::stderr(), "\r\u{1b}[K{line}{end}");
+            }
+            Style::Plain if drawn.1 < now => {
+                let _ = writeln!(io::stderr(), "{} {}", steps::now(), self.line());
+            }
+            Style::Json if drawn.1 < now => {
+                let (done, size) = (self.done(), self.size);
+                let said =
+                    json!({ "at": steps::now(), "what": self.what, "done": done, "size": size });
+                let _ = writeln!(io::stderr(), "{said}");
+            }
+            _ => return,
         }
-        *drawn = Instant::now();
-        let end = if is_last { "\n" } else { "" };
-        let line = line(&self.what, self.done(), (self.had, self.size), self.begun.elapsed());
-        let _ = write!(io::stderr(), "\r\u{1b}[K{line}{end}");
+        *drawn = (Instant::now(), now);
+    }
+
+    fn line(&self) -> String {
+        line(&self.what, self.done(), (self.had, self.size), self.begun.elapsed())
     }
 
     fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
     }
+}
+
+/// How many tenths of it are there.
+fn tenths(done: u64, size: u64) -> u64 {
+    done.saturating_mul(10).checked_div(size).unwrap_or(10)
 }
 
 fn line(what: &str, done: u64, (had, size): (u64, u64), took: Duration) -> String {

@@ -73,7 +73,7 @@ pub(super) async fn pull(
     let come = known(&notes, &part, (&etag, said), size);
     opened.set_len(size).map_err(unreadable(&part))?;
     let had: u64 = come.parts.iter().map(|at| PART.min(size - at * PART)).sum();
-    let progress = Progress::new(&format!("model/{found}"), size, had);
+    let progress = Progress::new(output.progress(), &format!("model/{found}"), size, had);
     let path = found.path();
     let pull = Pull { path, file: opened, notes, come: Mutex::new(come), progress };
     let pulled = pull.all(server).await;
