@@ -9,7 +9,7 @@ use super::{
     document::{self, list, text},
     error::{Error, Exit},
     flags::Flags,
-    output::{Output, plain},
+    output::{Output, plain, several},
     run,
     server::Server,
 };
@@ -38,6 +38,9 @@ pub(super) struct Args {
     /// With `--fix`, only say what would be mended.
     #[arg(short = 'n', long, requires = "fix")]
     dry_run: bool,
+    /// Look into containers of apps that run too: whether they know names, and see their GPUs.
+    #[arg(long)]
+    inside: bool,
     #[command(flatten)]
     flags: Flags,
 }
@@ -76,21 +79,23 @@ pub(super) async fn run(
     let config = run::read(args.flags)?;
     let only = args.only.map(Only::group);
     let begun = tokio::time::Instant::now();
-    let reports = loop {
+    let (at, reports) = loop {
         let mut place = daemon::whole_place(&config).await;
         if let Some(server) = &server {
             place.controller = controller(server).await;
         }
+        place.is_inside = args.inside;
         let place: Arc<Place> = Arc::new(place);
         let reports = doctor::examine(&place, only).await;
         let is_over = args.wait.is_none_or(|patience| patience <= begun.elapsed());
         if is_over || doctor::worst(&reports) < Outcome::Error {
-            break reports;
+            break (place.now, reports);
         }
         tokio::time::sleep(PAUSE).await;
     };
     if args.json {
-        let document = json!({ "outcome": doctor::worst(&reports), "checks": reports });
+        let document =
+            json!({ "outcome": doctor::worst(&reports), "at": at.to_string(), "checks": reports });
         document::write(output, &document, false)?;
     } else {
         show(&reports, output)?;
@@ -145,10 +150,6 @@ fn show(reports: &[Report], output: &mut Output) -> Result<(), Error> {
     let count = |outcome: Outcome| reports.iter().filter(|r| r.outcome == outcome).count();
     let (good, skipped) = (count(Outcome::Good), count(Outcome::Skipped));
     output.line("")?;
-    let several = |count: usize, what: &str| match count {
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
-    };
     let warnings = several(count(Outcome::Warning), "warning");
     let errors = several(count(Outcome::Error), "error");
     output.line(&format!("{good} good, {warnings}, {errors}, {skipped} not looked at"))

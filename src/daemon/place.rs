@@ -5,18 +5,17 @@ use std::sync::Arc;
 use super::engine;
 use crate::clock::Clock;
 use crate::config::{Config, EngineChoice};
-use crate::doctor::Place;
+use crate::doctor::{Host, Place};
 use crate::gpu::{self, Machine, Probe as _};
 use crate::manifest;
+use crate::model::Source;
 use crate::telemetry::Metrics;
-
-/// The ports of the schemes of repositories.
-const SCHEMES: [(&str, u16); 3] = [("https://", 443), ("ssh://", 22), ("http://", 80)];
 
 /// What is known beforehand.
 pub fn place(config: &Config) -> Place {
     let has_folder = config.gitops.has_folder;
     let is_real = matches!(config.engine, EngineChoice::Docker);
+    let (git_hosts, images) = named(config);
     Place {
         state: config.state_dir.clone(),
         manifests: has_folder.then(|| config.manifests.clone()),
@@ -26,7 +25,9 @@ pub fn place(config: &Config) -> Place {
         listen: config.listen,
         ports: config.ports,
         docker_host: is_real.then(|| config.docker_host.clone()),
-        git_hosts: git_hosts(config),
+        git_hosts,
+        images,
+        authorities: config.git.ca_bundle.clone(),
         proc: config.usage.proc_root.clone(),
         cgroup: config.usage.cgroup_root.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -59,9 +60,11 @@ pub async fn whole_place(config: &Config) -> Place {
     }
 }
 
-/// The hosts of the repositories that manifests of the folder name, and of those of manifests.
-fn git_hosts(config: &Config) -> Vec<(String, u16)> {
+/// The hosts of the repositories that manifests of the folder name, and of those of manifests; and
+/// the images that they name.
+fn named(config: &Config) -> (Vec<Host>, Vec<String>) {
     let mut urls: Vec<String> = config.gitops.sources.iter().map(ToString::to_string).collect();
+    let mut images = Vec::new();
     let folder = std::fs::read_dir(&config.manifests).into_iter().flatten().flatten();
     for entry in folder.filter(|_| config.gitops.has_folder).take(1000) {
         let path = entry.path();
@@ -69,44 +72,15 @@ fn git_hosts(config: &Config) -> Vec<(String, u16)> {
             continue;
         }
         let Ok(bytes) = std::fs::read(&path) else { continue };
-        let reading = manifest::read_file(&path.display().to_string(), &bytes);
-        urls.extend(
-            reading.apps.iter().filter_map(|app| Some(app.spec.git()?.url.as_str().to_owned())),
-        );
+        for app in manifest::read_file(&path.display().to_string(), &bytes).apps {
+            match &app.spec.source {
+                Source::Git(git) => urls.push(git.url.as_str().to_owned()),
+                Source::Image { reference, .. } => images.push(reference.as_str().to_owned()),
+            }
+        }
     }
-    let mut hosts: Vec<_> = urls.iter().filter_map(|url| host_of(url)).collect();
+    let mut hosts: Vec<_> = urls.iter().filter_map(|url| Host::of_repository(url)).collect();
     hosts.sort();
     hosts.dedup();
-    hosts
-}
-
-fn host_of(url: &str) -> Option<(String, u16)> {
-    let url = url.strip_prefix("git+").unwrap_or(url);
-    if let Some((scheme, port)) = SCHEMES.iter().find(|(scheme, _)| url.starts_with(scheme)) {
-        let authority = url[scheme.len()..].split(['/', '#']).next()?;
-        let host = authority.rsplit('@').next()?;
-        return Some(match host.rsplit_once(':') {
-            Some((host, port)) => (host.to_owned(), port.parse().ok()?),
-            None => (host.to_owned(), *port),
-        });
-    }
-    // `git@host:path`
-    let (user, path) = url.split_once(':')?;
-    let host = user.rsplit_once('@')?.1;
-    (!path.starts_with("//")).then(|| (host.to_owned(), 22))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_are_found_in_addresses_of_every_form() {
-        let of = |url: &str| host_of(url).map(|(host, port)| format!("{host}:{port}"));
-        assert_eq!(of("https://me@h.example/a.git").as_deref(), Some("h.example:443"));
-        assert_eq!(of("git+https://h.example:8443/a#main").as_deref(), Some("h.example:8443"));
-        assert_eq!(of("ssh://git@h.example/a").as_deref(), Some("h.example:22"));
-        assert_eq!(of("git@h.example:a/b.git").as_deref(), Some("h.example:22"));
-        assert_eq!(of("/srv/git/a"), None);
-    }
+    (hosts, images)
 }

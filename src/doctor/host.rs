@@ -1,6 +1,10 @@
 //! The machine itself.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use futures_util::future::BoxFuture;
 
@@ -61,28 +65,40 @@ fn clock(place: Arc<Place>) -> BoxFuture<'static, Finding> {
 }
 
 fn disk(place: Arc<Place>) -> BoxFuture<'static, Finding> {
-    blocking(place, |place| {
-        let folders =
-            [("state", &place.state), ("workspaces", &place.workspaces), ("models", &place.models)];
-        let mut least: Option<(u64, String)> = None;
-        let mut said = Vec::new();
-        for (name, path) in folders {
-            let existing = path.ancestors().find(|path| path.exists());
-            let Some(free) = existing.and_then(host::free_bytes) else { continue };
-            said.push(format!("{name} {}", format_bytes(free)));
-            if least.as_ref().is_none_or(|(other, _)| free < *other) {
-                least = Some((free, name.to_owned()));
-            }
-        }
-        let evidence = format!("free: {}", said.join(", "));
-        let fix = "`berth images gc`, `berth models gc`, or a larger disk";
-        match least {
-            Some((free, _)) if free < ROOM_LEAST => Finding::error(evidence, fix),
-            Some((free, _)) if free < ROOM_LOW => Finding::warning(evidence, fix),
-            Some(_) => Finding::good(evidence),
-            None => Finding::skipped("nobody can tell"),
-        }
+    Box::pin(async move {
+        let root = engines_root(&place).await;
+        blocking(place, move |place| room(place, root.as_deref())).await
     })
+}
+
+/// Where the engine keeps images and containers, as it says; none of an engine elsewhere.
+async fn engines_root(place: &Place) -> Option<PathBuf> {
+    place.docker_host.as_ref().filter(|host| host.starts_with("unix://"))?;
+    let said = place.engine.as_ref()?.survey().await.ok()?;
+    Some(PathBuf::from(said.pointer("/DockerRootDir")?.as_str()?))
+}
+
+fn room(place: &Place, engines: Option<&Path>) -> Finding {
+    let folders =
+        [("state", &place.state), ("workspaces", &place.workspaces), ("models", &place.models)];
+    let own = folders.map(|(name, path)| (name, path.ancestors().find(|path| path.exists())));
+    // A folder that can't be seen from here would be taken for the disk around it.
+    let engines = ("the engine", engines.filter(|root| root.is_dir()));
+    let mut least: Option<u64> = None;
+    let mut said = Vec::new();
+    for (name, path) in own.into_iter().chain([engines]) {
+        let Some(free) = path.and_then(host::free_bytes) else { continue };
+        said.push(format!("{name} {}", format_bytes(free)));
+        least = Some(least.map_or(free, |least| least.min(free)));
+    }
+    let evidence = format!("free: {}", said.join(", "));
+    let fix = "`berth gc`, `berth images gc`, `berth models gc`, or a larger disk";
+    match least {
+        Some(free) if free < ROOM_LEAST => Finding::error(evidence, fix),
+        Some(free) if free < ROOM_LOW => Finding::warning(evidence, fix),
+        Some(_) => Finding::good(evidence),
+        None => Finding::skipped("nobody can tell"),
+    }
 }
 
 fn watches(place: Arc<Place>) -> BoxFuture<'static, Finding> {

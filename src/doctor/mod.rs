@@ -8,13 +8,17 @@
 mod engine;
 mod gpus;
 mod host;
+mod inside;
 mod ours;
+mod reach;
 mod remote;
 
 use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
+
+pub use reach::Host;
 
 use crate::engine::Engine;
 use crate::model::{PortRange, Timestamp, code};
@@ -44,8 +48,14 @@ pub struct Place {
     pub docker_host: Option<String>,
     /// The engine.
     pub engine: Option<Arc<dyn Engine>>,
-    /// The hosts of git repositories that are named somewhere, with their ports.
-    pub git_hosts: Vec<(String, u16)>,
+    /// The hosts of git repositories that are named somewhere.
+    pub git_hosts: Vec<Host>,
+    /// The images that manifests name.
+    pub images: Vec<String>,
+    /// A file of authorities whose certificates are believed beside those of this machine.
+    pub authorities: Option<PathBuf>,
+    /// Whether commands may be run in containers of apps.
+    pub is_inside: bool,
     /// Where the host's `/proc` is.
     pub proc: PathBuf,
     /// Where the host's cgroups are.
@@ -75,6 +85,9 @@ impl Default for Place {
             docker_host: None,
             engine: None,
             git_hosts: Vec::new(),
+            images: Vec::new(),
+            authorities: None,
+            is_inside: false,
             proc: PathBuf::from("/proc"),
             cgroup: PathBuf::from("/sys/fs/cgroup"),
             gpus: Arc::default(),

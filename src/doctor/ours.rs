@@ -126,7 +126,8 @@ fn manifests(place: Arc<Place>) -> BoxFuture<'static, Finding> {
                 let is_manifest =
                     |path: &Path| path.extension().is_some_and(|end| end == "yaml" || end == "yml");
                 let count = entries.flatten().filter(|entry| is_manifest(&entry.path())).count();
-                Finding::good(format!("{} files in {}", count, folder.display()))
+                let files = if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
+                Finding::good(format!("{files} in {}", folder.display()))
             }
         }
     })

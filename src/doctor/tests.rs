@@ -15,14 +15,10 @@ fn place(folder: &std::path::Path) -> Place {
         listen: "127.0.0.1:0".parse().unwrap(),
         ports: PortRange { first: 8001, last: 8999 },
         docker_host: Some(format!("unix://{}", at("docker.sock").display())),
-        engine: None,
-        git_hosts: Vec::new(),
         proc: at("proc"),
         cgroup: at("cgroup"),
-        gpus: Arc::default(),
-        controller: None,
         version: "1.0.0".to_owned(),
-        now: Timestamp::from_millis(0),
+        ..Place::default()
     }
 }
 
@@ -142,7 +138,7 @@ async fn what_the_controller_says_is_judged() {
 async fn a_host_that_never_answers_ends_at_its_deadline() {
     let folder = tempfile::tempdir().unwrap();
     // 192.0.2.0/24 is nobody's.
-    let hosts = vec![("192.0.2.1".to_owned(), 443)];
+    let hosts = vec![Host { name: "192.0.2.1".to_owned(), port: 443, is_tls: true }];
     let found = look(Place { git_hosts: hosts, ..place(folder.path()) }, "doctor.git-hosts").await;
     assert_eq!(found.outcome, Outcome::Error, "{found:?}");
 }

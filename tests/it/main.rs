@@ -15,6 +15,7 @@ mod convergence;
 mod crash;
 mod devices;
 mod dockerignore;
+mod doctor;
 mod e2e;
 mod engine_contract;
 mod engine_failure;

@@ -299,6 +299,7 @@ documents! {
     HostDocument {
         #[schemars(extend("enum" = ["skipped", "good", "warning", "error"]))]
         outcome: String,
+        at: String,
         checks: Vec<CheckDocument>,
     }
 

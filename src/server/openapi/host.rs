@@ -15,7 +15,7 @@ pub(super) fn docs() -> Vec<Operation> {
         op(("GET", "/api/v1/capacity"), (TAG, "readCapacity"), "What is asked for, used and there")
             .json::<CapacityDocument>(200, "The figures."),
         op(("GET", "/api/v1/host"), (TAG, "examineHost"), "Whether this machine is fit for Berth")
-            .says("What `berth doctor` shows: checks with their outcome, what was seen and what to do. At most five seconds old.")
+            .says("What `berth doctor` shows: checks with their outcome, what was seen and what to do. At most 30 seconds old, with `fresh=true` at most three; `at` says when it was looked.")
             .query::<host::Query>()
             .json::<HostDocument>(200, "The checks, in the order of their groups."),
         op(("GET", "/api/v1/images"), (TAG, "listImages"), "The images that Berth built")

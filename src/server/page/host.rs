@@ -1,6 +1,6 @@
 //! The host: what there is, what is used, and what watches it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use askama::Template;
 use axum::{extract::State, response::Response};
@@ -10,6 +10,7 @@ use super::{
     Look, Shell, show,
     words::{self, Bar, Moment},
 };
+use crate::doctor::{Group, Outcome, Report};
 use crate::model::{format_bytes, format_duration};
 use crate::server::{Shared, usage};
 
@@ -22,6 +23,7 @@ struct Page {
     asked: Vec<(&'static str, String)>,
     apps: Vec<AppRow>,
     checks: Vec<Check>,
+    fit: Fit,
     escapes: Vec<Escape>,
     read_at: Option<Moment>,
 }
@@ -32,6 +34,34 @@ struct Check {
     is_well: bool,
     evidence: String,
     fix: &'static str,
+}
+
+/// Whether the machine is fit, as `berth doctor` says it.
+#[derive(Default)]
+struct Fit {
+    /// When it was looked at; none when that is still under way.
+    looked: Option<Moment>,
+    summary: String,
+    groups: Vec<FitGroup>,
+}
+
+struct FitGroup {
+    name: &'static str,
+    /// How it stands, in a word.
+    word: String,
+    tone: &'static str,
+    is_open: bool,
+    rows: Vec<FitRow>,
+}
+
+struct FitRow {
+    name: &'static str,
+    code: &'static str,
+    word: &'static str,
+    tone: &'static str,
+    evidence: String,
+    fix: String,
+    hint: &'static str,
 }
 
 struct AppRow {
@@ -72,7 +102,7 @@ pub(super) async fn strip(shared: &Arc<Shared>) -> Vec<Bar> {
     }
     if let Some(room) = room {
         let full = room.full_in.map(|seconds| {
-            let time = std::time::Duration::from_secs(seconds);
+            let time = Duration::from_secs(seconds);
             format!(", full in {}", format_duration(time))
         });
         let soon = room.full_in.is_some_and(|seconds| seconds < 86_400);
@@ -144,6 +174,7 @@ pub(in super::super) async fn host(look: Look) -> Response {
         asked: sums,
         apps: rows("apps").iter().map(app_row).collect(),
         checks: checks(&look),
+        fit: fit(&look).await,
         escapes: rows("knownEscapes").iter().map(escape).collect(),
         read_at: overview.resynced_at.map(|at| words::moment(at, look.now)),
     })
@@ -193,6 +224,78 @@ fn checks(look: &Look) -> Vec<Check> {
             "When it is meant so: berth confirm",
         ),
     ]
+}
+
+/// How long the screen waits for the first look at the machine.
+const FIRST_LOOK: Duration = Duration::from_millis(700);
+
+async fn fit(look: &Look) -> Fit {
+    let Some(looked) = crate::server::host::glance(&look.shared, FIRST_LOOK).await else {
+        return Fit::default();
+    };
+    let groups = Group::ALL.into_iter().map(|group| {
+        let reports: Vec<_> =
+            looked.reports.iter().filter(|report| report.group == group).collect();
+        fit_group(group, &reports)
+    });
+    Fit {
+        looked: Some(words::moment(looked.at, look.now)),
+        summary: summary(looked.reports.iter().map(|report| report.outcome)),
+        groups: groups.filter(|group| !group.rows.is_empty()).collect(),
+    }
+}
+
+fn fit_group(group: Group, reports: &[&Report]) -> FitGroup {
+    let worst = reports.iter().map(|report| report.outcome).max().unwrap_or(Outcome::Skipped);
+    let mut rows: Vec<_> = reports.iter().map(|report| fit_row(report)).collect();
+    rows.sort_by_key(|row| match row.tone {
+        "bad" => 0,
+        "busy" => 1,
+        _ => 2,
+    });
+    FitGroup {
+        name: group.name(),
+        word: summary(reports.iter().map(|report| report.outcome)),
+        tone: fit_words(worst).1,
+        is_open: Outcome::Warning <= worst,
+        rows,
+    }
+}
+
+fn fit_row(report: &Report) -> FitRow {
+    let (word, tone) = fit_words(report.outcome);
+    let Report { name, code, evidence, fix, hint, .. } = report;
+    FitRow { name, code, word, tone, evidence: evidence.clone(), fix: fix.clone(), hint }
+}
+
+fn fit_words(outcome: Outcome) -> (&'static str, &'static str) {
+    match outcome {
+        Outcome::Good => ("good", "good"),
+        Outcome::Warning => ("warning", "busy"),
+        Outcome::Error => ("error", "bad"),
+        Outcome::Skipped => ("not looked at", "calm"),
+    }
+}
+
+/// How many of what, the worst first.
+fn summary(outcomes: impl Iterator<Item = Outcome>) -> String {
+    let all: Vec<_> = outcomes.collect();
+    let count = |wanted: Outcome| all.iter().filter(|outcome| **outcome == wanted).count();
+    let several = |outcome, word: &str| match count(outcome) {
+        0 => None,
+        1 => Some(format!("1 {word}")),
+        count => Some(format!("{count} {word}s")),
+    };
+    let plain = |outcome, word: &str| {
+        Some(count(outcome)).filter(|count| 0 < *count).map(|count| format!("{count} {word}"))
+    };
+    let parts = [
+        several(Outcome::Error, "error"),
+        several(Outcome::Warning, "warning"),
+        plain(Outcome::Good, "good"),
+        plain(Outcome::Skipped, "not looked at"),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn text(value: &Value) -> String {
