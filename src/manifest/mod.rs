@@ -15,6 +15,7 @@ mod assemble;
 mod diagnostic;
 mod document;
 pub mod edit;
+pub mod fields;
 mod lower;
 mod node;
 mod place;

@@ -39,6 +39,8 @@ pub struct Access {
     pub are_metrics_public: bool,
     /// Other names by which this Berth is reached.
     pub host_names: Vec<String>,
+    /// The address that links to this Berth begin with, as the operator set it.
+    pub base_url: Option<String>,
     /// Whether people reach it by TLS.
     pub is_tls: bool,
     /// The group whose members are operators, by the socket.

@@ -62,6 +62,7 @@ static ROUTES: &[Route] = routes! {
     get "/ui/plan", VIEWER, page::plans;
     get "/ui/gpus", VIEWER, page::gpus;
     get "/ui/models", VIEWER, page::models;
+    get "/ui/models/{project}/{app}/{version}/{model}", VIEWER, page::model;
     post "/ui/models/upload", OPERATOR, page::upload_model;
     post "/ui/models/remove", OPERATOR, page::remove_model;
     get "/ui/host", VIEWER, page::host;

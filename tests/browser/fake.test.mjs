@@ -20,12 +20,13 @@ const mistakes = async () => (await berth.json('/api/v1/apps')).source.diagnosti
 
 const screens = ['/', '/ui/register', '/ui/register?as=text', '/ui/apps/web', '/ui/apps/web/plan', '/ui/apps/web/logs', '/ui/apps/web/metrics',
   '/ui/apps/web/manifest', '/ui/apps/web/history', '/ui/apps/web/terminal', '/ui/apps/web/confirm?do=remove', '/ui/apps/hungry', '/ui/apps/waits/plan', '/ui/plan',
-  '/ui/gpus', '/ui/models', '/ui/host', '/ui/events', '/ui/audit', '/ui/settings', '/ui/apps/nobody'];
+  '/ui/gpus', '/ui/models', '/ui/host', '/ui/events', '/ui/audit', '/ui/settings', '/ui/apps/nobody', '/ui/models/demo/llm/1.0.0/weights.txt', '/?group=folder'];
 
 before(async () => {
   berth = await Berth.start({ manifests });
   browser = await browse();
   await until('web runs', async () => await berth.phase('web') === 'Running');
+  await fetch(`${berth.url}/models/demo/llm/1.0.0/weights.txt`, { method: 'PUT', body: '0123' });
 });
 
 after(async () => {

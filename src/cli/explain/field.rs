@@ -1,10 +1,9 @@
 //! A field: its type, default, values and example.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use super::super::{document, error::Error};
+use crate::manifest::fields::{doc, fields, forms, kind, objects, paths, split_default, values};
 use crate::manifest::{edit, schema_of_app};
 
 /// Manifests that between them use every field. A test holds that they are valid.
@@ -55,21 +54,6 @@ pub(in crate::cli) fn lines_of(path: &str) -> Option<String> {
     Some(format!("({}) {doc}{values}{default}", kind(schema)))
 }
 
-/// Every field of a manifest, as a path.
-pub(in crate::cli) fn paths() -> Vec<String> {
-    let mut found = vec!["app".to_owned()];
-    add("app", schema_of_app(), &mut found);
-    found
-}
-
-fn add(path: &str, schema: &'static Value, found: &mut Vec<String>) {
-    for (name, schema) in fields(schema) {
-        let path = format!("{path}.{name}");
-        found.push(path.clone());
-        add(&path, schema, found);
-    }
-}
-
 /// The path from the top that somebody means: `spec.gpus`, `app.spec.gpus` or the end of it.
 fn whole_path(what: &str) -> Option<String> {
     let what = what.replace("[]", "");
@@ -108,51 +92,6 @@ fn is_required(keys: &[&str]) -> bool {
     at(above).is_some_and(|schema| objects(schema).iter().any(needed))
 }
 
-/// The forms that a value may have: the schema itself, or what it refers to.
-fn forms(schema: &'static Value) -> Vec<&'static Value> {
-    let (mut found, mut open) = (Vec::new(), vec![schema]);
-    while let Some(schema) = open.pop() {
-        if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
-            open.extend(schema_of_app().pointer(name.trim_start_matches('#')));
-            continue;
-        }
-        for word in ["oneOf", "allOf", "anyOf"] {
-            let parts = schema.get(word).and_then(Value::as_array).into_iter().flatten();
-            open.extend(parts.collect::<Vec<_>>().into_iter().rev());
-        }
-        found.push(schema);
-    }
-    found
-}
-
-/// The mappings among the forms, those of a list's elements too.
-fn objects(schema: &'static Value) -> Vec<&'static Value> {
-    let mut found = Vec::new();
-    for form in forms(schema) {
-        found.push(form);
-        for inner in [form.get("items"), form.get("additionalProperties")].into_iter().flatten() {
-            if inner.is_object() {
-                found.extend(forms(inner));
-            }
-        }
-    }
-    found
-}
-
-fn fields(schema: &'static Value) -> Vec<(&'static str, &'static Value)> {
-    let mut seen = BTreeSet::new();
-    let mut found = Vec::new();
-    for form in objects(schema) {
-        let properties = form.get("properties").and_then(Value::as_object);
-        for (name, schema) in properties.into_iter().flatten() {
-            if seen.insert(name.as_str()) {
-                found.push((name.as_str(), schema));
-            }
-        }
-    }
-    found
-}
-
 fn list(
     fields: &[(&'static str, &'static Value)],
     is_recursive: bool,
@@ -172,61 +111,6 @@ fn list(
             list(&self::fields(schema), true, depth + 1, lines);
         }
     }
-}
-
-/// What a field is for; its own words before those of its type.
-fn doc(schema: &'static Value) -> String {
-    let said = forms(schema).into_iter().find_map(|form| form.get("description")?.as_str());
-    said.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// A description, and the default that it names.
-fn split_default(doc: &str) -> (String, String) {
-    let Some((doc, rest)) = doc.split_once("Default: ") else {
-        return (doc.to_owned(), String::new());
-    };
-    let end = rest.find(". ").unwrap_or(rest.len());
-    let (default, more) = rest.split_at(end);
-    let doc = format!("{} {}", doc.trim(), more.trim_start_matches('.').trim());
-    (doc.trim().to_owned(), default.trim_end_matches('.').trim_matches('`').to_owned())
-}
-
-fn kind(schema: &'static Value) -> String {
-    let mut kinds = Vec::new();
-    for form in forms(schema) {
-        let names = match form.get("type") {
-            Some(Value::String(name)) => vec![name.as_str()],
-            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-            _ if form.get("const").is_some() => vec!["string"],
-            _ => Vec::new(),
-        };
-        for name in names {
-            let name = match (name, form.get("items")) {
-                ("array", Some(items)) => format!("list of {}", kind(items)),
-                ("object", _) if form.get("additionalProperties").is_some_and(Value::is_object) => {
-                    "mapping of names to values".to_owned()
-                }
-                ("object", _) => "mapping".to_owned(),
-                ("string", _) => "text".to_owned(),
-                (name, _) => name.to_owned(),
-            };
-            if !kinds.contains(&name) {
-                kinds.push(name);
-            }
-        }
-    }
-    kinds.join(" or ")
-}
-
-fn values(schema: &'static Value) -> Vec<String> {
-    let mut found = Vec::new();
-    let items = forms(schema).into_iter().filter_map(|form| form.get("items")).flat_map(forms);
-    for form in forms(schema).into_iter().chain(items) {
-        let several = form.get("enum").and_then(Value::as_array).into_iter().flatten();
-        let words = several.chain(form.get("const")).filter_map(Value::as_str);
-        found.extend(words.map(ToOwned::to_owned));
-    }
-    found
 }
 
 fn texts(schema: &'static Value, word: &str) -> Vec<String> {
@@ -307,13 +191,5 @@ mod tests {
             assert!(lines.iter().any(|line| line.starts_with("  type ")), "{path}: {lines:?}");
             assert!(lines.len() > 2, "{path}: {lines:?}");
         }
-    }
-
-    #[test]
-    fn a_default_is_taken_out_of_the_words_around_it() {
-        let split = |text: &str| split_default(text);
-        assert_eq!(split("A. Default: 5m. B."), ("A. B.".to_owned(), "5m".to_owned()));
-        assert_eq!(split("A. Default: none."), ("A.".to_owned(), "none".to_owned()));
-        assert_eq!(split("A."), ("A.".to_owned(), String::new()));
     }
 }

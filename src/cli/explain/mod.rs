@@ -8,7 +8,8 @@ use super::{
 };
 use crate::model::{Code, Reason, code, codes};
 
-pub(super) use field::{lines_of, paths};
+pub(super) use crate::manifest::fields::paths;
+pub(super) use field::lines_of;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]

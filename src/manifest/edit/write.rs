@@ -146,7 +146,7 @@ pub(super) fn text_like(old: &str, new: &str, style: Style<'_>) -> String {
 /// Whether a text means itself without quotes, within brackets too.
 fn is_plain(text: &str) -> bool {
     let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"_./@+-= :()~".contains(&byte);
-    let starts = |byte: &u8| byte.is_ascii_alphanumeric() || b"_./".contains(byte);
+    let starts = |byte: &u8| byte.is_ascii_alphanumeric() || b"_./(".contains(byte);
     text.bytes().all(is_safe)
         && text.as_bytes().first().is_some_and(starts)
         && !text.ends_with([' ', ':'])

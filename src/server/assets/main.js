@@ -43,10 +43,12 @@ async function refresh() {
   isAsking = true;
   try {
     const list = document.getElementById('rows');
-    const isPart = !asked.all && list && asked.apps.size;
+    // A group may begin or end with a row.
+    const isPart = !asked.all && list && asked.apps.size && !list.hasAttribute('data-grouped');
     const url = new URL(location.href);
     url.searchParams.delete('done');
     if (isPart) url.searchParams.set('only', [...asked.apps].join(','));
+    else if (url.pathname === '/') url.searchParams.set('all', '1');
     const answer = await fetch(url, { headers: { accept: 'text/html' } });
     if (answer.redirected && new URL(answer.url).pathname === '/sign-in') return lost('Signed out: sign in again', '/sign-in');
     // Not now: it is asked again.
@@ -218,11 +220,16 @@ if (new URLSearchParams(location.search).has('done')) {
   setTimeout(() => { main.querySelector(':scope > .notice[data-key]')?.remove(); }, 12_000);
 }
 
+// The first rows are there at once; the others follow.
+if (document.querySelector('#rows[data-first]')) want({ all: true });
+
 keys();
 if (document.getElementById('log')) import('./logs.js').then(module => module.begin());
 if (document.getElementById('terminal')) import('./terminal.js').then(module => module.begin());
 if (document.querySelector('[data-chart]')) import('./chart.js').then(module => module.begin());
 if (document.querySelector('[data-upload]')) import('./upload.js').then(module => module.begin());
+
+if (document.getElementById('fields')) import('./editor.js').then(module => module.begin());
 
 // For tests: how much was written, and whether anything is still to be asked for.
 globalThis.berth = { count, isIdle: () => !timer && !isAsking };

@@ -17,7 +17,7 @@ use crate::store::{Entry, Error, Found, Key, Store};
 type Names = (String, String, String, String);
 
 /// What is inside a model: all that is known, and whether it is given to anybody.
-pub(super) fn inspection(store: &Store, entry: &Entry) -> Value {
+pub(in super::super) fn inspection(store: &Store, entry: &Entry) -> Value {
     let mut told = Map::new();
     let mut put = |name: &str, value: Value| told.insert(name.to_owned(), value);
     let report = store.report(entry);

@@ -19,12 +19,13 @@ mod used;
 use std::sync::Arc;
 
 pub(super) use aliases::{alias, aliases, freeze, remove_alias, set_alias};
-pub(super) use care::{health, inspected, verify};
+pub(super) use care::{health, inspected, inspection, verify};
 pub(super) use download::{download, info, send};
 pub(super) use list::{all, of_app, of_project, of_version, place};
 pub(super) use own::{SweepWish, gc, restore, trash};
 pub(super) use pull::{Pull, pull, pulls};
 pub(super) use refusal::{Refused, Verb};
+pub(super) use tried::namers;
 pub(super) use upload::{
     PATIENCE, broken, delete, linger, patient, put, receive_body, seat, upload,
 };
@@ -32,7 +33,7 @@ pub(super) use uploads::{
     abilities, add as add_part, all as all_uploads, begin as begin_upload, end as end_upload,
     look as look_at_upload,
 };
-pub(super) use used::{Wish, check_all};
+pub(super) use used::{Wish, check_all, users};
 
 use axum::{
     extract::{FromRequestParts, Path},

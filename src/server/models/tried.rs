@@ -18,7 +18,11 @@ fn users(shared: &Shared, key: &Key) -> Vec<String> {
 }
 
 /// The apps whose manifests name a version by this word, and so may become others.
-fn namers(shared: &Shared, (project, app): (&str, &str), word: &str) -> Vec<String> {
+pub(in super::super) fn namers(
+    shared: &Shared,
+    (project, app): (&str, &str),
+    word: &str,
+) -> Vec<String> {
     let entries = shared.parts.record.entries();
     let names = entries.iter().filter(|entry| {
         let mut mounts = entry.app.iter().flat_map(|app| &app.spec.mounts);

@@ -14,6 +14,13 @@ pub(in super::super) struct Wish {
     force: Option<String>,
 }
 
+impl Wish {
+    /// What is asked for by a form that says so, or does not.
+    pub(in super::super) fn forced(is_forced: bool) -> Self {
+        Self { force: is_forced.then(|| "true".to_owned()) }
+    }
+}
+
 /// The apps that mount a model, or are about to.
 pub(in super::super) fn users(shared: &Shared, key: &Key) -> Vec<AppName> {
     let name = format!("{}/{}", key.project, key.app);

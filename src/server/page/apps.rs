@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{
     Look, Shell, containers,
     containers::ForeignRow,
+    grouping::{self, Grouping},
     host, show,
     words::{self, Bar, Moment},
 };
@@ -19,8 +20,11 @@ use crate::manifest::Diagnostic;
 use crate::record::Entry;
 use crate::server::{reading::severity, request::wants, routes::routes};
 
-/// How many apps a page of the list has.
+/// How many apps a page of the list has at most.
 const ROWS_MAX: usize = 1000;
+/// How many the first one has, so that it is seen at once: scripts ask for the others then, and who
+/// has none follows the link to them.
+const ROWS_FIRST: usize = 100;
 
 /// The filters, each with what it is called.
 const GROUPS: [(&str, &str); 5] = [
@@ -37,10 +41,15 @@ struct Apps {
     shell: Shell,
     headline: String,
     filters: Vec<Filter>,
+    groupings: Vec<Filter>,
+    /// What they are grouped by, as the address says it.
+    group: String,
     search: String,
     show: String,
     /// Whether only rows that were asked for by name are here.
     is_part: bool,
+    /// Whether scripts are to ask for the rows that are left out.
+    is_first: bool,
     is_empty: bool,
     manifests: String,
     rows: Vec<Row>,
@@ -56,13 +65,15 @@ struct Apps {
 }
 
 struct Filter {
-    label: &'static str,
+    label: String,
     count: usize,
     href: String,
     is_on: bool,
 }
 
 struct Row {
+    /// The group that begins with it.
+    heading: Option<Heading>,
     name: String,
     /// Where it stands in the list.
     order: String,
@@ -76,6 +87,13 @@ struct Row {
     is_behind: bool,
     since: Moment,
     bars: Vec<Bar>,
+}
+
+/// A group of apps.
+struct Heading {
+    title: String,
+    order: String,
+    count: usize,
 }
 
 struct DiagnosticRow {
@@ -101,49 +119,128 @@ pub(in super::super) async fn root(look: Look) -> Response {
     .into_response()
 }
 
+/// What is asked for of the list.
+struct Asked {
+    search: String,
+    /// The filter.
+    show: &'static str,
+    grouping: Grouping,
+}
+
+impl Asked {
+    fn of(look: &Look) -> Self {
+        let wanted = look.asked("show").unwrap_or_default();
+        let known = GROUPS.iter().find(|(group, _)| *group == wanted);
+        Self {
+            search: look.asked("q").unwrap_or_default(),
+            show: known.map_or("", |(group, _)| *group),
+            grouping: Grouping::parse(&look.asked("group").unwrap_or_default()),
+        }
+    }
+
+    /// Groups first, in them problems first, then by name. As a text, so that a browser can keep the
+    /// order too.
+    fn order(&self, entry: &Entry) -> String {
+        format!("{}{}{}", self.grouping.prefix(entry), words::urgency(entry), entry.name)
+    }
+
+    /// The address of the same with another filter, or grouped otherwise.
+    fn address(&self, show: &str, grouping: &Grouping) -> String {
+        let encode = |text: &str| {
+            percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+                .to_string()
+        };
+        let mut address = format!("/?show={show}");
+        for (name, value) in [("q", &self.search), ("group", &grouping.word())] {
+            if !value.is_empty() {
+                address.push_str(&format!("&{name}={}", encode(value)));
+            }
+        }
+        address
+    }
+
+    fn filters(&self, found: &[&Arc<Entry>]) -> Vec<Filter> {
+        let filter = |(group, label): &(&str, &str)| Filter {
+            label: (*label).to_owned(),
+            count: found.iter().filter(|entry| is_in(entry, group)).count(),
+            href: self.address(group, &self.grouping),
+            is_on: *group == self.show,
+        };
+        GROUPS.iter().map(filter).collect()
+    }
+
+    fn groupings(&self, entries: &[Arc<Entry>]) -> Vec<Filter> {
+        let offered = grouping::offered(entries.iter().map(AsRef::as_ref)).into_iter();
+        let filter = |(grouping, label): (Grouping, String)| Filter {
+            label,
+            count: 0,
+            href: self.address(self.show, &grouping),
+            is_on: grouping == self.grouping,
+        };
+        offered.map(filter).collect()
+    }
+
+    /// The rows, each with the group that begins with it.
+    fn rows(&self, look: &Look, shown: &[&Arc<Entry>], picked: &[&Arc<Entry>]) -> Vec<Row> {
+        let mut last = None;
+        let rows = picked.iter().map(|entry| {
+            let group = self.grouping.of(entry);
+            let heading = group.clone().filter(|_| group != last).map(|title| Heading {
+                order: self.grouping.prefix(entry),
+                count: shown
+                    .iter()
+                    .filter(|other| self.grouping.of(other).as_ref() == Some(&title))
+                    .count(),
+                title,
+            });
+            last = group;
+            Row { heading, ..row(look, entry, self.order(entry)) }
+        });
+        rows.collect()
+    }
+}
+
 async fn apps(look: &Look) -> Response {
     let parts = &look.shared.parts;
+    let asked = Asked::of(look);
     let mut entries = parts.record.entries();
-    entries.sort_by_cached_key(|entry| order(entry));
+    entries.sort_by_cached_key(|entry| asked.order(entry));
     let overview = parts.record.overview();
-    let search = look.asked("q").unwrap_or_default();
-    let wanted = look.asked("show").unwrap_or_default();
-    let known = GROUPS.iter().find(|(group, _)| *group == wanted).map_or("", |(group, _)| *group);
     let running = entries.iter().filter(|entry| words::group(entry) == "running").count();
     let headline = format!("{running} of {} running", entries.len());
-    let is_empty = entries.is_empty();
-    let found: Vec<_> = entries.iter().filter(|entry| matches(entry, &search)).collect();
-    let filters = GROUPS.iter().map(|(group, label)| Filter {
-        label,
-        count: found.iter().filter(|entry| is_in(entry, group)).count(),
-        href: address(group, &search),
-        is_on: *group == known,
-    });
-    let filters: Vec<_> = filters.collect();
-    let shown: Vec<_> = found.into_iter().filter(|entry| is_in(entry, known)).collect();
+    let found: Vec<_> = entries.iter().filter(|entry| matches(entry, &asked.search)).collect();
+    let filters = asked.filters(&found);
+    let shown: Vec<_> = found.into_iter().filter(|entry| is_in(entry, asked.show)).collect();
     let only = look.asked("only");
     let names: Option<BTreeSet<&str>> = only.as_deref().map(|names| names.split(',').collect());
     let after = look.asked("after").unwrap_or_default();
-    let picked = shown.iter().filter(|entry| match &names {
+    let picked = shown.iter().copied().filter(|entry| match &names {
         Some(names) => names.contains(entry.name.as_str()),
-        None => after.is_empty() || after < order(entry),
+        None => after.is_empty() || after < asked.order(entry),
     });
-    let rows: Vec<_> = picked.take(ROWS_MAX).map(|entry| row(look, entry)).collect();
-    let last = rows.last().map(|row| row.order.clone()).unwrap_or_default();
-    let rest = shown.iter().filter(|entry| names.is_none() && last < order(entry)).count();
-    let left_out = if rows.is_empty() { 0 } else { rest };
+    let is_first = names.is_none() && after.is_empty() && look.asked("all").is_none();
+    let picked: Vec<_> = picked.take(if is_first { ROWS_FIRST } else { ROWS_MAX }).collect();
+    let last = picked.last().map(|entry| asked.order(entry)).unwrap_or_default();
+    let is_left = |entry: &&&Arc<Entry>| names.is_none() && last < asked.order(entry);
+    let rest = shown.iter().filter(is_left).count();
+    let left_out = if picked.is_empty() { 0 } else { rest };
+    let address = asked.address(asked.show, &asked.grouping);
+    let encoded = percent_encoding::utf8_percent_encode(&last, percent_encoding::NON_ALPHANUMERIC);
     show(&Apps {
         shell: look.shell("Apps", "apps"),
         headline,
         filters,
-        next: (0 < left_out).then(|| format!("{}&after={last}", address(known, &search))),
+        groupings: asked.groupings(&entries),
+        next: (0 < left_out).then(|| format!("{address}&after={encoded}")),
         left_out,
-        search,
-        show: known.to_owned(),
+        rows: asked.rows(look, &shown, &picked),
+        group: asked.grouping.word(),
+        search: asked.search,
+        show: asked.show.to_owned(),
         is_part: names.is_some(),
-        is_empty,
+        is_first: is_first && 0 < left_out,
+        is_empty: entries.is_empty(),
         manifests: parts.manifests.display().to_string(),
-        rows,
         strip: host::strip(&look.shared).await,
         diagnostics: overview.diagnostics.iter().map(diagnostic_row).collect(),
         foreign: containers::foreign(look),
@@ -155,11 +252,6 @@ async fn apps(look: &Look) -> Response {
         },
         source: overview.source,
     })
-}
-
-/// Problems first, then by name. As a text, so that a browser can keep the order too.
-fn order(entry: &Entry) -> String {
-    format!("{}{}", words::urgency(entry), entry.name)
 }
 
 fn is_in(entry: &Entry, group: &str) -> bool {
@@ -186,22 +278,13 @@ fn matches(entry: &Entry, search: &str) -> bool {
     search.to_lowercase().split_whitespace().all(|word| text.contains(word))
 }
 
-fn address(group: &str, search: &str) -> String {
-    let encode =
-        |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
-    match (group, search) {
-        ("", "") => "/?show=".to_owned(),
-        (group, "") => format!("/?show={group}"),
-        (group, search) => format!("/?show={group}&q={}", encode(search)),
-    }
-}
-
-fn row(look: &Look, entry: &Arc<Entry>) -> Row {
+fn row(look: &Look, entry: &Arc<Entry>, order: String) -> Row {
     let status = &entry.status;
     let origin = entry.app.as_ref().map(|app| &app.origin);
     Row {
+        heading: None,
         name: entry.name.to_string(),
-        order: order(entry),
+        order,
         origin: origin.map(|origin| format!("{}:{}", origin.file, origin.line)),
         tone: words::tone(status.phase),
         phase: status.phase.to_string(),

@@ -14,7 +14,7 @@ use crate::model::Digest;
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-const FILES: [(&str, &str, &str); 12] = [
+const FILES: [(&str, &str, &str); 13] = [
     ("page.css", STYLE, include_str!("../assets/page.css")),
     ("main.js", SCRIPT, include_str!("../assets/main.js")),
     ("patch.js", SCRIPT, include_str!("../assets/patch.js")),
@@ -26,6 +26,7 @@ const FILES: [(&str, &str, &str); 12] = [
     ("terminal.js", SCRIPT, include_str!("../assets/terminal.js")),
     ("vt.js", SCRIPT, include_str!("../assets/vt.js")),
     ("upload.js", SCRIPT, include_str!("../assets/upload.js")),
+    ("editor.js", SCRIPT, include_str!("../assets/editor.js")),
     ("icon.svg", "image/svg+xml", include_str!("../assets/icon.svg")),
 ];
 

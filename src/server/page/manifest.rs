@@ -16,7 +16,10 @@ use super::{
     mistakes, onward, show,
 };
 use crate::auth::Role;
-use crate::manifest::edit;
+use crate::manifest::{
+    edit,
+    fields::{self, Field},
+};
 use crate::model::AppName;
 use crate::record::Entry;
 use crate::server::{apps, problem::Problem, request::Named, trail::Tried, view};
@@ -39,6 +42,8 @@ struct Page {
     plan: String,
     resolved: String,
     rows: usize,
+    /// What may stand in it.
+    fields: &'static [Field],
 }
 
 /// `GET /ui/apps/{name}/manifest`
@@ -78,6 +83,7 @@ async fn page(look: &Look, name: &AppName) -> Result<Page, Problem> {
         changes: None,
         plan: String::new(),
         resolved: resolved(&entry),
+        fields: fields::all(),
     })
 }
 

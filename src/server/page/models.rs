@@ -124,7 +124,7 @@ fn trash_row(one: &Trashed, now: Timestamp) -> TrashRow {
 }
 
 /// What the store's own answer says.
-async fn said(refused: Response) -> String {
+pub(super) async fn said(refused: Response) -> String {
     let body = body_of(refused).await;
     let document: Map<String, Value> = serde_json::from_str(&body).unwrap_or_default();
     match document.get("detail") {
@@ -152,7 +152,10 @@ async fn told(look: &Look, answer: Response, to: &str) -> Response {
         return onward(answer, to);
     }
     let code = if status == StatusCode::CONFLICT { "model.conflict" } else { "model.refused" };
-    let detail = said(answer).await;
+    // Here it is a box of the model's own screen.
+    let here = "its own screen, with \u{201c}although apps mount it\u{201d}";
+    let detail =
+        said(answer).await.replace("delete it with `force=true`", &format!("remove it on {here}"));
     look.problem(&Problem::new(status, code, "The model store refused", detail))
 }
 
@@ -176,7 +179,7 @@ pub(in super::super) async fn remove(look: Look, body: Body) -> Response {
     let answer = models::delete(
         shared,
         models::Named(names),
-        Asked(models::Wish::default()),
+        Asked(models::Wish::forced(fields.get("force") == "true")),
         Dry(false),
         HeaderMap::new(),
     )

@@ -13,8 +13,10 @@ use serde_json::{Map, Value};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{Fields, Look, Mistake, Shell, body_of, carrying, mistakes, onward, show, unclear};
+use crate::manifest::{edit::scalar, fields};
 use crate::model::AppName;
 use crate::server::{apps, dry::Dry, form, problem::Problem, reading, trail::Tried};
+use crate::state::Container;
 
 /// The fields: name, label, what it is for, an example, whether it is needed.
 const FIELDS: [(&str, &str, &str, &str, bool); 5] = [
@@ -67,6 +69,8 @@ struct Page {
     errors: Vec<Mistake>,
     preview: Option<String>,
     plan: String,
+    /// What may stand in a manifest.
+    known_fields: &'static [fields::Field],
 }
 
 struct Field {
@@ -99,6 +103,7 @@ impl Page {
             errors: Vec::new(),
             preview: None,
             plan: String::new(),
+            known_fields: fields::all(),
         }
     }
 
@@ -123,9 +128,45 @@ impl Page {
     }
 }
 
-/// `GET /ui/register`
+/// `GET /ui/register`; with `container`, the manifest of an app like it is begun.
 pub(in super::super) async fn register(look: Look) -> Response {
-    show(&Page::new(&look))
+    let mut page = Page::new(&look);
+    if let Some(id) = look.asked("container") {
+        let world = look.shared.parts.record.world();
+        match world.containers.iter().find(|one| one.id.as_str() == id) {
+            Some(container) => (page.is_text, page.text) = (true, draft(container)),
+            None => page.problem = Some("this container is not there any more".to_owned()),
+        }
+    }
+    show(&page)
+}
+
+/// The manifest of an app with a container's image and ports: what its list tells without looking
+/// into it, where values may be that nobody is to see.
+fn draft(container: &Container) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = container.name.chars().map(plain).take(40).collect();
+    let name =
+        AppName::new(name.trim_matches('-')).map_or_else(|_| "app".to_owned(), |it| it.to_string());
+    let text = |text: &str| scalar(&Value::from(text));
+    let mut ports: Vec<_> = container.ports.iter().map(|port| port.container_port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let ports = match ports.as_slice() {
+        [] => String::new(),
+        [port] => format!("  port: {port}\n"),
+        several => {
+            let one = |port: &u16| format!("    - {{name: p{port}, containerPort: {port}}}\n");
+            format!("  ports:\n{}", several.iter().map(one).collect::<String>())
+        }
+    };
+    format!(
+        "# An app like the container {}, which goes on running beside it. Its environment, mounts\n\
+         # and command are not carried over: add what it needs, then stop and remove the other.\n\
+         apiVersion: berth/v1\nkind: App\nmetadata:\n  name: {name}\nspec:\n  image: {}\n{ports}",
+        container.name,
+        text(&container.image),
+    )
 }
 
 /// `POST /ui/register`: shows the manifest that would be written, or writes it.

@@ -17,6 +17,7 @@ struct Page {
     shell: Shell,
     address: String,
     names: Vec<String>,
+    base_url: Option<String>,
     is_open: bool,
     tokens: Option<Vec<TokenRow>>,
     /// A token that was made just now: it is shown once.
@@ -55,6 +56,7 @@ fn page(look: &Look, made: Option<(String, String)>) -> Result<Page, Problem> {
         shell: look.shell("Settings", "settings"),
         address: format!("{scheme}://{host}/"),
         names: access.host_names.clone(),
+        base_url: access.base_url.clone(),
         is_open: look.shared.door.is_open(),
         tokens,
         made,

@@ -1,6 +1,7 @@
 //! The page, as a browser without scripts meets it.
 
 mod forms;
+mod more;
 mod scan;
 mod screens;
 
