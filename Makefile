@@ -18,7 +18,7 @@ export BERTH_TEST_ENGINE ?= $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bless bench bench-metrics bench-models crash-pairs crash-real store-crash backup-steps faults model engine-failures engines gpu-engines managers cuda-table soak mutants seeded fuzz api-fuzz editor editor-schema lint docs setup toolchain engine sshd service-tools age rclone prometheus large-files compose-tool hub-clients oci-clients nginx base-image offline-image tiny-image berth-image release upgrade browser screenshots clean
+.PHONY: help run build test bless bench bench-metrics bench-models crash-pairs crash-real store-crash backup-steps faults model engine-failures engines gpu-engines managers cuda-table soak mutants seeded fuzz api-fuzz editor lint docs setup toolchain engine sshd service-tools age rclone prometheus large-files compose-tool hub-clients oci-clients nginx base-image offline-image tiny-image berth-image release upgrade browser screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,13 +94,11 @@ EXAMPLES ?= 50
 api-fuzz: toolchain ## requests made from the OpenAPI document, on an engine in memory; minutes (EXAMPLES, SEED)
 	tests/api-fuzz/run '$(EXAMPLES)' '$(or $(SEED),1)'
 
-editor: toolchain ## what editors show of a manifest that `berth init` wrote (node, npm)
+editor: toolchain ## what editors make of manifests: the schema, and what `berth init` writes (node, npm)
+	tests/editor/run
 	tests/modeline/run
 
 SECONDS ?= 120
-editor-schema: toolchain ## the schema of manifests in the language server of editors (node, npm)
-	tests/editor/run
-
 fuzz: toolchain ## hostile input for every reader of text (SECONDS, ARGS)
 	CARGO_TARGET_DIR=target/fuzz cargo run -q --manifest-path tests/fuzz/Cargo.toml -- $(SECONDS) $(ARGS)
 
