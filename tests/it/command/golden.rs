@@ -17,20 +17,27 @@ pub(super) struct Page<'a> {
     text: String,
     /// Who is asked in place of the desk's Berth.
     server: Option<String>,
+    /// What is written otherwise, as it differs from run to run.
+    others: Vec<(String, String)>,
 }
 
 impl<'a> Page<'a> {
     /// What is said of one that answers always the same.
     pub(super) fn of(desk: &'a Desk, name: &'static str, server: String) -> Self {
         let (port, text) = ("no port".to_owned(), String::new());
-        Self { desk, port, name, text, server: Some(server) }
+        Self { desk, port, name, text, server: Some(server), others: Vec::new() }
     }
 
-    fn new(desk: &'a Desk, name: &'static str) -> Self {
+    pub(super) fn new(desk: &'a Desk, name: &'static str) -> Self {
         let port = desk.run(&["get", "-o", "jsonpath={.items[0].status.ports[0].hostPort}"]);
         let port = Some(port.out.trim().to_owned()).filter(|port| !port.is_empty());
         let port = port.unwrap_or_else(|| "no port".to_owned());
-        Self { desk, port, name, text: String::new(), server: None }
+        Self { desk, port, name, text: String::new(), server: None, others: Vec::new() }
+    }
+
+    /// From now on, one text is written as another.
+    pub(super) fn hidden(&mut self, text: &str, word: &str) {
+        self.others.push((text.to_owned(), word.to_owned()));
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -61,11 +68,54 @@ impl<'a> Page<'a> {
         }
     }
 
+    /// To a pipe, with all figures left out: they are those of the machine, and of the moment.
+    pub(super) fn roughly(&mut self, args: &[&str]) {
+        let mut ended = self.desk.run(args);
+        for text in [&mut ended.out, &mut ended.err] {
+            *text = text.lines().map(|line| without_figures(line) + "\n").collect();
+        }
+        self.add(&format!("$ berth {}", args.join(" ")), &ended);
+    }
+
+    /// To a pipe, and of that only lines that begin so.
+    pub(super) fn only(&mut self, args: &[&str], begin: &[&str]) {
+        let mut ended = self.desk.run(args);
+        let is_wanted = |line: &&str| begin.iter().any(|begin| line.starts_with(begin));
+        let lines = ended.out.lines().filter(is_wanted).map(|line| without_gaps(line) + "\n");
+        ended.out = lines.collect();
+        ended.err.clear();
+        self.add(&format!("$ berth {}", args.join(" ")), &ended);
+    }
+
+    /// To a pipe, with this on standard input.
+    pub(super) fn given(&mut self, args: &[&str], input: &str) {
+        self.desk.write("input", input);
+        let mut command = self.desk.command(args);
+        command.stdin(fs::File::open(self.desk.path("input")).unwrap());
+        let ended = ended(&mut command);
+        assert!(!format!("{ended:?}").contains(input) || input.len() < 4, "{ended:?}");
+        self.add(&format!("$ berth {} < FILE", args.join(" ")), &ended);
+    }
+
+    /// To a pipe, where it shows something once that nobody else is to know.
+    pub(super) fn secret(&mut self, args: &[&str]) {
+        let mut ended = self.desk.run(args);
+        if let Some(secret) = ended.out.lines().last().map(ToOwned::to_owned) {
+            ended.out = ended.out.replace(&secret, "THE TOKEN");
+        }
+        self.add(&format!("$ berth {}", args.join(" ")), &ended);
+    }
+
     fn add(&mut self, title: &str, ended: &Ended) {
         let folder = self.desk.folder.path().display().to_string();
         let port = self.port.clone();
-        let even = |text: &str| even(&name_port(&text.replace(&folder, "DIR"), &port));
-        self.text += &format!("{title}\n{}", even(&ended.out));
+        let others = self.others.clone();
+        let named = |text: &str| {
+            let hidden = |text: String, (from, to): &(String, String)| text.replace(from, to);
+            others.iter().fold(text.to_owned(), hidden)
+        };
+        let even = |text: &str| even(&name_port(&named(text).replace(&folder, "DIR"), &port));
+        self.text += &format!("{}\n{}", named(title), even(&ended.out));
         if !ended.err.is_empty() {
             self.text += &format!("[stderr]\n{}", even(&ended.err));
         }
@@ -105,6 +155,26 @@ fn name_port(text: &str, port: &str) -> String {
     named + rest
 }
 
+/// A line with `N` in place of each word that begins with a digit, and no gaps between columns.
+fn without_figures(line: &str) -> String {
+    let word = |word: &str| {
+        if word.trim_start_matches('(').starts_with(|c: char| c.is_ascii_digit()) {
+            "N".to_owned()
+        } else {
+            word.to_owned()
+        }
+    };
+    let indent = line.len() - line.trim_start_matches(' ').len();
+    " ".repeat(indent) + &line.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// A line whose columns are three spaces apart, however wide others are.
+fn without_gaps(line: &str) -> String {
+    let indent = line.len() - line.trim_start_matches(' ').len();
+    let cells = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+    " ".repeat(indent) + &cells.collect::<Vec<_>>().join("   ")
+}
+
 /// The text with what differs from run to run replaced, and colours written out. What other
 /// programs of the machine have is not for these tests to say.
 fn even(text: &str) -> String {
@@ -142,6 +212,10 @@ fn line(line: &str) -> String {
 
 /// What is written in place of a word that differs from run to run.
 fn stand_in(word: &str) -> Option<&'static str> {
+    if let Some(head) = ["AGE", "WHEN"].into_iter().find(|head| *head == word) {
+        // What stands below it decided how wide it is.
+        return Some(head);
+    }
     let is_time =
         word.len() > 18 && word.starts_with("20") && word.contains('T') && word.ends_with('Z');
     if is_time {

@@ -6,6 +6,7 @@ mod desk;
 pub(crate) mod docs;
 mod exec;
 mod golden;
+mod more;
 mod secrets;
 mod shells;
 mod terminal;
