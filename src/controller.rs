@@ -209,6 +209,7 @@ impl Controller {
             overview.diagnostics = diagnostics;
         });
         self.desired.send_replace(desired);
+        self.reconciler.note_named([]);
         for app in &changed {
             self.reconciler.queue.ask_since(app, seen);
         }

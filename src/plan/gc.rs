@@ -5,7 +5,12 @@
 //! under way, nothing younger than the grace period or of an unknown age, no data of a user unless a
 //! person said so, and nothing that rests on manifests or on an engine that could not be read.
 
-use std::{collections::BTreeSet, fmt, fmt::Write as _, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    fmt::Write as _,
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -51,8 +56,8 @@ impl LeftKind {
         }
     }
 
-    /// Whether it goes only when its app is gone.
-    fn needs_no_app(self) -> bool {
+    /// Whether it is always of an app that is gone.
+    fn is_of_gone(self) -> bool {
         matches!(self, Self::Workspace | Self::Code | Self::Compose | Self::Reservation)
     }
 }
@@ -82,8 +87,17 @@ pub struct Left {
     pub size: u64,
     /// Since when nothing was done with it, when that is known.
     pub since: Option<Timestamp>,
+    /// Whether it is left behind only because no manifest names its app.
+    pub of_gone: bool,
     /// Why it is thought to be left behind.
     pub why: String,
+}
+
+impl Left {
+    /// Whether it goes only when its app is gone.
+    fn needs_no_app(&self) -> bool {
+        self.of_gone || self.kind.is_of_gone()
+    }
 }
 
 /// What is known about everything else.
@@ -93,6 +107,8 @@ pub struct LeftFacts {
     pub manifests: Option<String>,
     /// The apps that manifests name, or that are on their way out.
     pub wanted: BTreeSet<AppName>,
+    /// Since when no manifest names an app.
+    pub gone: BTreeMap<AppName, Timestamp>,
     /// The apps that have a container.
     pub running: BTreeSet<AppName>,
     /// The apps on which long work is under way.
@@ -146,7 +162,8 @@ fn stays(left: &Left, facts: &LeftFacts, rules: GcRules, now: Timestamp) -> Opti
     if let Some(user) = &left.used_by {
         return Some(format!("{user} uses it"));
     }
-    if left.kind.needs_no_app() {
+    let mut missed = None;
+    if left.needs_no_app() {
         if let Some(why) = &facts.manifests {
             return Some(format!("it is not known which apps there are: {why}"));
         }
@@ -157,6 +174,10 @@ fn stays(left: &Left, facts: &LeftFacts, rules: GcRules, now: Timestamp) -> Opti
         if facts.running.contains(app) {
             return Some(format!("app/{app} has a container"));
         }
+        let Some(gone) = facts.gone.get(app) else {
+            return Some(format!("it is not known since when no manifest names app/{app}"));
+        };
+        missed = Some(*gone);
     }
     if let Some(app) = left.app.as_ref().filter(|app| facts.busy.contains(*app)) {
         return Some(format!("work for app/{app} is under way"));
@@ -166,14 +187,15 @@ fn stays(left: &Left, facts: &LeftFacts, rules: GcRules, now: Timestamp) -> Opti
         return Some("an image is being built, and may rest on it".to_owned());
     }
     let Some(since) = left.since else { return Some("its age is not known".to_owned()) };
+    let grace = format_duration(seconds(rules.grace));
     let age = now.since(since);
     if age < rules.grace {
-        let (age, grace) = (seconds(age), seconds(rules.grace));
-        return Some(format!(
-            "it is {} old, and goes after {}",
-            format_duration(age),
-            format_duration(grace)
-        ));
+        let age = format_duration(seconds(age));
+        return Some(format!("it is {age} old, and goes after {grace}"));
+    }
+    if let Some(missed) = missed.map(|missed| now.since(missed)).filter(|it| *it < rules.grace) {
+        let missed = format_duration(seconds(missed));
+        return Some(format!("its app is gone for {missed}, and it goes after {grace}"));
     }
     if left.holds_data && !rules.with_data {
         return Some("it holds data: say `--with-data` to have that go too".to_owned());

@@ -71,6 +71,7 @@ impl Reconciler {
         self.find_reservations(&world, &mut found);
         let all: Vec<_> = found.values().map(|(left, _)| left.clone()).collect();
         let facts = self.left_facts(&world);
+        self.note_named(all.iter().filter_map(|left| left.app.clone()));
         let plan = gc(&all, &facts, rules, now);
         if !is_dry && !plan.going.is_empty() {
             tracing::info!(plan = render_gc(&plan), "cleaning up");
@@ -85,6 +86,12 @@ impl Reconciler {
             going.push(row(left, problem.as_deref()));
         }
         let staying = plan.staying.iter().map(|(left, why)| {
+        // Of whom nothing is left, nothing has to be known.
+        let stays = plan.staying.iter().map(|(left, _)| left);
+        let failed =
+            going.iter().zip(&plan.going).filter(|(row, _)| is_dry || !row["error"].is_null());
+        let left = stays.chain(failed.map(|(_, left)| left)).filter_map(|left| left.app.clone());
+        self.ledger.keep_gone(&left.collect());
             let mut row = row(left, None);
             row["stays"] = json!(why);
             row
@@ -113,7 +120,21 @@ impl Reconciler {
         let running = world.containers.iter().filter_map(named).collect();
         let wanted = desired.apps.keys().cloned().collect();
         let busy = self.jobs.busy();
-        LeftFacts { manifests, wanted, running, busy, is_building: self.jobs.is_building() }
+        let (gone, is_building) = (self.ledger.gone(), self.jobs.is_building());
+        LeftFacts { manifests, wanted, gone, running, busy, is_building }
+    }
+
+    /// Takes note of which of these apps, and of those that are known anyway, no manifest names,
+    /// where that is known.
+    pub(crate) fn note_named(&self, found: impl IntoIterator<Item = AppName>) {
+        let desired = Arc::clone(&self.desired.borrow());
+        let is_unread = self.record.overview().source_error.is_some();
+        if desired.revision.is_empty() || desired.hold.is_some() || is_unread {
+            return;
+        }
+        let known = self.ledger.apps().into_iter().chain(desired.removals.iter().cloned());
+        let is_named = |app: &AppName| desired.apps.contains_key(app);
+        self.ledger.note_named(known.chain(found), is_named, self.clock.now());
     }
 
     /// What lies on the disk. It waits in place.
@@ -154,11 +175,13 @@ impl Reconciler {
                     size: 0,
                     since: Some(left.created),
                     why,
+                    of_gone: false,
                 },
                 Hand::Container(Box::new(left.clone())),
             );
         }
-        let mut all = unneeded(world, &self.policy, self.clock.now(), &needed);
+        let all = unneeded(world, &self.policy, self.clock.now(), &needed);
+        let mut all: Vec<_> = all.into_iter().map(|image| (image, false)).collect();
         if facts.manifests.is_none() {
             // Of an app that is gone nothing is kept to go back to.
             let is_gone =
@@ -169,11 +192,13 @@ impl Reconciler {
             needed.traces = Vec::new();
             let policy =
                 Policy { keep_images: 0, images_max_age: Duration::ZERO, ..self.policy.clone() };
-            all.extend(unneeded(&of_gone, &policy, self.clock.now(), &needed).into_iter().map(
-                |image| Unneeded { why: "no manifest names its app any more".to_owned(), ..image },
-            ));
+            let known: BTreeSet<_> = all.iter().map(|(image, _)| image.id.clone()).collect();
+            let why = || "no manifest names its app any more".to_owned();
+            let of_gone = unneeded(&of_gone, &policy, self.clock.now(), &needed).into_iter();
+            let of_gone = of_gone.filter(|image| !known.contains(&image.id));
+            all.extend(of_gone.map(|image| (Unneeded { why: why(), ..image }, true)));
         }
-        for image in all {
+        for (image, of_gone) in all {
             let own = world.own_images.iter().find(|own| own.id == image.id).map(|own| own.created);
             let left = world.leftovers.iter().find(|left| left.id == image.id).map(|it| it.created);
             let since = own.or(left).or_else(|| world.nameless.get(&image.id).copied());
@@ -189,6 +214,7 @@ impl Reconciler {
                     size: image.size,
                     since,
                     why: image.why.clone(),
+                    of_gone,
                 },
                 Hand::Image(image),
             );
@@ -225,6 +251,7 @@ impl Reconciler {
                 size: pieces.iter().map(|record| record.size).sum(),
                 since: pieces.iter().map(|record| record.used).max(),
                 why,
+                of_gone: false,
             };
             put(found, left, Hand::Cache(pieces));
         }
@@ -269,6 +296,7 @@ impl Reconciler {
                 size: 0,
                 since: updated.max(rollout).max(known.checked_at),
                 why: "no manifest names the app, and it has no container".to_owned(),
+                of_gone: true,
             };
             put(found, left, Hand::Reservation(app));
         }
@@ -324,6 +352,7 @@ impl Disk {
             size: lies.size,
             since: Some(lies.since),
             why: String::new(),
+            of_gone: false,
         };
         let why = match &lies.what {
             Lying::Leaving => "a folder that was being removed",
@@ -386,6 +415,7 @@ impl Disk {
                 size: seen.blocks() * 512,
                 since: Some(changed),
                 why: "a file that was not written to its end".to_owned(),
+                of_gone: false,
             };
             put(&mut self.found, left, Hand::File(path));
         }
@@ -408,6 +438,7 @@ impl Disk {
                 size,
                 since: Some(Timestamp::from_millis(changed.saturating_mul(1000))),
                 why: "no manifest names the app".to_owned(),
+                of_gone: true,
             };
             put(&mut self.found, left, Hand::Compose(app));
             self.put_new_files(&path);

@@ -46,6 +46,9 @@ pub struct Kept {
     /// The driver of the GPUs, as it was seen last.
     #[serde(deserialize_with = "legible_one", skip_serializing_if = "Option::is_none")]
     pub gpu_driver: Option<SeenDriver>,
+    /// Since when no manifest names these apps, of which something may be left.
+    #[serde(deserialize_with = "legible_times", skip_serializing_if = "BTreeMap::is_empty")]
+    pub gone: BTreeMap<String, Timestamp>,
 }
 
 /// A host port that is given to nobody for a while.
@@ -141,6 +144,17 @@ fn legible<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Revision>, D::Error
 fn legible_rests<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<KeptRest>, D::Error> {
     let values = Vec::<Value>::deserialize(from)?;
     Ok(values.into_iter().filter_map(|value| serde_json::from_value(value).ok()).collect())
+}
+
+fn legible_times<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeMap<String, Timestamp>, D::Error> {
+    let value = Value::deserialize(from)?;
+    let all = value.as_object().into_iter().flatten();
+    let read = |(name, value): (&String, &Value)| {
+        Some((name.clone(), serde_json::from_value(value.clone()).ok()?))
+    };
+    Ok(all.filter_map(read).collect())
 }
 
 fn legible_one<'de, D: Deserializer<'de>, T: DeserializeOwned>(

@@ -96,6 +96,7 @@ pub(super) struct Inner {
     pub(super) leases: Leases,
     gpu_errors: GpuErrors,
     pub(super) gpu_driver: Option<SeenDriver>,
+    pub(super) gone: BTreeMap<AppName, Timestamp>,
 }
 
 impl Inner {
@@ -110,8 +111,7 @@ impl Inner {
 impl Ledger {
     /// A ledger of what was kept.
     pub fn new(kept: Kept) -> Self {
-        let apps = kept.apps.into_iter();
-        let apps = apps.filter_map(|(name, app)| Some((AppName::new(&name).ok()?, facts(app))));
+        let apps = named(kept.apps).into_iter().map(|(name, app)| (name, facts(app)));
         let inner = Inner {
             number: 0,
             apps: apps.collect(),
@@ -121,6 +121,7 @@ impl Ledger {
             leases: kept.leases,
             gpu_errors: kept.gpu_errors,
             gpu_driver: kept.gpu_driver,
+            gone: named(kept.gone),
         };
         Self { inner: Mutex::new(inner), ..Self::default() }
     }
@@ -154,6 +155,7 @@ impl Ledger {
             resting: inner.resting.iter().map(KeptRest::of).collect(),
             gpu_errors: inner.gpu_errors.clone(),
             gpu_driver: inner.gpu_driver.clone(),
+            gone: inner.gone.iter().map(|(app, at)| (app.to_string(), *at)).collect(),
         };
         (inner.number, kept)
     }
@@ -392,6 +394,11 @@ fn forget_times(revisions: &mut Arc<Vec<Revision>>) {
     {
         (last.down_since, last.replaces_running) = (None, None);
     }
+}
+
+fn named<T>(all: BTreeMap<String, T>) -> BTreeMap<AppName, T> {
+    let all = all.into_iter();
+    all.filter_map(|(name, it)| Some((AppName::new(&name).ok()?, it))).collect()
 }
 
 fn facts(kept: KeptApp) -> Facts {

@@ -8,6 +8,7 @@ pub mod durable;
 pub mod file;
 pub mod history;
 pub mod keeper;
+mod gone;
 mod leases;
 pub mod ledger;
 mod supposed;
