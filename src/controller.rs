@@ -502,7 +502,7 @@ fn is_end(hint: &Hint) -> bool {
 
 /// One pass in a task of its own: one that panics takes nobody with it (fault T04).
 async fn run_pass(reconciler: Arc<Reconciler>, turn: Turn, permit: OwnedSemaphorePermit) {
-    let app = turn.app.clone();
+    let (app, _under_way) = (turn.app.clone(), reconciler.record.begin_pass());
     let pass = {
         let reconciler = Arc::clone(&reconciler);
         tokio::spawn(async move { reconciler.pass(&turn).await })

@@ -371,7 +371,7 @@ fn announce(config: &Config, server: &Server, (record, stop): (Arc<Record>, &Can
         publish = ?config.publish,
         "berth is running"
     );
-    systemd::begin(record, stop);
+    systemd::begin(record, config.resync, stop);
 }
 
 /// Where the manifests come from, for people.

@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use crate::record::Record;
 
 /// Tells the service manager that started this process, if there is one.
-pub(super) fn begin(record: Arc<Record>, stop: &CancellationToken) {
+pub(super) fn begin(record: Arc<Record>, resync: Duration, stop: &CancellationToken) {
     if let Some(manager) = Manager::of_process() {
-        tokio::spawn(manager.follow(record, stop.clone()));
+        tokio::spawn(manager.follow(record, resync, stop.clone()));
     }
 }
 
@@ -67,9 +67,9 @@ impl Manager {
         }
     }
 
-    /// Says that it is up, then that it still is for as long as the controller moves, and at its end
-    /// that it ends.
-    async fn follow(self, record: Arc<Record>, stop: CancellationToken) {
+    /// Says that it is up, then that it still is for as long as the controller moves and does what it
+    /// is there for, and at its end that it ends.
+    async fn follow(self, record: Arc<Record>, resync: Duration, stop: CancellationToken) {
         self.tell("READY=1\nSTATUS=running");
         let mut last = 0;
         let never = Duration::from_hours(24);
@@ -80,7 +80,11 @@ impl Manager {
                 () = stop.cancelled() => break,
                 _ = beat.tick() => {
                     let moves = record.moves();
-                    if self.every.is_some() && moves != last {
+                    let silence = record.stuck(resync);
+                    if let Some(silence) = silence {
+                        tracing::error!(?silence, "the controller is stuck; systemd hears nothing more");
+                    }
+                    if self.every.is_some() && moves != last && silence.is_none() {
                         self.tell("WATCHDOG=1");
                     }
                     last = moves;
@@ -103,6 +107,7 @@ fn address(socket: &OsStr) -> io::Result<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Beat;
 
     fn heard(socket: &UnixDatagram) -> Option<String> {
         let mut bytes = [0; 128];
@@ -120,7 +125,8 @@ mod tests {
         let manager = Manager::at(path.as_os_str(), Some("60000000")).unwrap();
         assert_eq!(manager.every, Some(Duration::from_secs(30)));
         let (record, stop) = (Arc::new(Record::default()), CancellationToken::new());
-        let following = tokio::spawn(manager.follow(Arc::clone(&record), stop.clone()));
+        let resync = Duration::from_secs(30);
+        let following = tokio::spawn(manager.follow(Arc::clone(&record), resync, stop.clone()));
         let passes = || tokio::time::sleep(Duration::from_secs(31));
         passes().await;
         assert_eq!(heard(&socket).as_deref(), Some("READY=1\nSTATUS=running"));
@@ -131,6 +137,15 @@ mod tests {
             assert_eq!(heard(&socket).as_deref(), Some("WATCHDOG=1"));
             passes().await;
             assert_eq!(heard(&socket), None);
+        }
+        // What ticks beside a controller that does nothing is no sign of life.
+        record.beat(Beat::Turn);
+        for nth in 0..6 {
+            record.moved();
+            record.beat(Beat::Look);
+            passes().await;
+            let expected = (nth < 4).then_some("WATCHDOG=1");
+            assert_eq!(heard(&socket).as_deref(), expected, "{nth}");
         }
         stop.cancel();
         following.await.unwrap();

@@ -3,6 +3,7 @@
 //! The controller writes, the server reads. Nothing here decides anything.
 
 mod asked;
+mod beats;
 mod driver;
 pub mod durable;
 pub mod file;
@@ -19,12 +20,10 @@ use std::{
     time::Duration,
 };
 
+pub use beats::{Beat, Pass};
 pub use supposed::{Order, Supposed};
 
-use tokio::{
-    sync::{broadcast, mpsc, oneshot, watch},
-    time::Instant,
-};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::engine::About;
 use crate::manifest::{Diagnostic, Part};
@@ -33,6 +32,7 @@ use crate::plan::{GcRules, Plan};
 use crate::state::{Hold, Revision, World};
 use crate::status::Status;
 
+use beats::Beats;
 pub use leases::LeaseFigures;
 
 /// How many events are kept.
@@ -52,16 +52,7 @@ pub struct Record {
     /// When somebody last asked for the figures of all containers.
     asked: Mutex<Option<Timestamp>>,
     /// When each part of the controller was last heard of.
-    beats: Mutex<[Option<Instant>; 2]>,
-}
-
-/// A part of the controller without which nothing goes on.
-#[derive(Clone, Copy, Debug)]
-pub enum Beat {
-    /// It looks at everything every now and then.
-    Look,
-    /// It takes what is due.
-    Turn,
+    beats: Mutex<Beats>,
 }
 
 #[derive(Debug, Default)]
@@ -447,16 +438,8 @@ impl Record {
         self.worlds.send_replace(Arc::clone(world));
     }
 
-    /// A part of the controller is still at it.
-    pub fn beat(&self, part: Beat) {
-        let mut beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
-        beats[part as usize] = Some(Instant::now());
-    }
-
-    /// For how long the part of the controller that is silent longest was not heard of.
-    pub fn silence(&self) -> Option<Duration> {
-        let beats = *self.beats.lock().unwrap_or_else(PoisonError::into_inner);
-        beats.into_iter().flatten().map(|at| at.elapsed()).max()
+    fn beats(&self) -> MutexGuard<'_, Beats> {
+        self.beats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Follows what the engine lists.

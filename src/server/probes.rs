@@ -12,10 +12,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use crate::model::format_duration;
-use crate::record::Record;
 
-/// How long a part of the controller may at least be silent before it counts as stuck.
-const SILENCE_MIN: Duration = Duration::from_mins(2);
 /// How many full looks may be missed before Berth is not ready.
 const MISSES_MAX: u32 = 3;
 
@@ -42,16 +39,12 @@ pub(super) async fn alive(State(shared): State<Arc<Shared>>) -> Response {
     if shared.parts.commands.is_closed() {
         reasons.push("the controller has ended".to_owned());
     }
-    reasons.extend(stuck(&shared.parts.record, shared.parts.resync));
+    let silence = shared.parts.record.stuck(shared.parts.resync);
+    let silence = silence.map(|it| Duration::from_secs(it.as_secs()));
+    reasons.extend(
+        silence.map(|it| format!("the controller has done nothing for {}", format_duration(it))),
+    );
     verdict("alive", &reasons)
-}
-
-/// Why the controller counts as stuck. An engine that does not answer is no reason: each question
-/// to it has an end, and starting Berth again would not help.
-fn stuck(record: &Record, resync: Duration) -> Option<String> {
-    let most = resync.saturating_mul(MISSES_MAX).max(SILENCE_MIN);
-    let silence = record.silence().filter(|silence| most <= *silence)?;
-    Some(format!("the controller has done nothing for {}", format_duration(silence)))
 }
 
 /// `GET /readyz`: whether what Berth says can be relied on (fault H15).
@@ -96,30 +89,4 @@ fn verdict(word: &str, reasons: &[String]) -> Response {
 /// `GET /api/v1/schema`
 pub(super) async fn schema(State(shared): State<Arc<Shared>>) -> Json<Value> {
     Json((shared.parts.schema)())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::Beat;
-
-    /// Fault H15: one part that hangs is enough, whatever the others still do.
-    #[tokio::test(start_paused = true)]
-    async fn a_controller_that_hangs_is_not_alive() {
-        let (record, resync) = (Record::default(), Duration::from_secs(30));
-        assert_eq!(stuck(&record, resync), None, "it has not begun");
-        for hanging in [Beat::Look, Beat::Turn] {
-            record.beat(Beat::Look);
-            record.beat(Beat::Turn);
-            tokio::time::advance(Duration::from_secs(119)).await;
-            assert_eq!(stuck(&record, resync), None);
-            match hanging {
-                Beat::Look => record.beat(Beat::Turn),
-                Beat::Turn => record.beat(Beat::Look),
-            }
-            tokio::time::advance(Duration::from_secs(1)).await;
-            assert!(stuck(&record, resync).is_some_and(|why| why.contains("2m")), "{hanging:?}");
-            assert_eq!(stuck(&record, resync * 10), None);
-        }
-    }
 }
