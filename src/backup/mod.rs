@@ -12,7 +12,8 @@
 //! # Guarantees
 //! - A snapshot is there only when all that it needs is, on the disk.
 //! - A kill or a loss of power at any step leaves every earlier snapshot as it was.
-//! - Nothing is removed that a snapshot needs, nor while one of them can't be read.
+//! - Nothing is removed that a snapshot needs, and no content while one of them that stays can't be
+//!   read.
 //! - A restore touches nothing before all of the snapshot was read, checked and hashed; and nothing
 //!   that is there is lost by it.
 

@@ -21,6 +21,8 @@ pub struct Pruning {
     pub objects: Vec<String>,
     /// How many bytes they take.
     pub bytes: u64,
+    /// The snapshots that are damaged and stay; while one does, no object goes.
+    pub damaged: Vec<Name>,
     files: Vec<String>,
 }
 
@@ -34,7 +36,24 @@ impl Pruning {
         let bytes = crate::model::format_bytes(self.bytes);
         let _ =
             writeln!(text, "- {} objects that no other one needs ({bytes})", self.objects.len());
+        for name in &self.damaged {
+            let _ = writeln!(text, "= snapshot {name} is damaged: no object goes while it stays");
+        }
         text
+    }
+
+    /// What somebody should know of it.
+    pub fn trouble(&self) -> Option<String> {
+        let names: Vec<_> = self.damaged.iter().map(Name::as_str).collect();
+        let (are, goes) = match names.len() {
+            0 => return None,
+            1 => ("is damaged and can't be restored; it goes", "it stays"),
+            _ => ("are damaged and can't be restored; they go", "they stay"),
+        };
+        Some(format!(
+            "{} {are} once enough newer ones are there, and no content goes while {goes}",
+            names.join(", ")
+        ))
     }
 
     /// The files that go, by their paths in the archive: snapshots first.
@@ -48,20 +67,31 @@ impl Pruning {
 /// What was let go.
 pub type Pruned = Pruning;
 
-/// What would go if the newest `keep` snapshots stay, and the newest one that lacks nothing. All
-/// that stay must be readable: nobody knows what the others need.
+/// What would go if the newest `keep` snapshots that can be read stay, and the newest one that lacks
+/// nothing. One between them that is damaged counts for none, and stays: nobody knows what it needs,
+/// so that no object goes meanwhile.
 pub fn pruning(vault: &Vault, keep: usize) -> Result<Pruning, Error> {
     let files = vault.files()?;
-    let going = files.len().saturating_sub(keep.max(1));
     let (mut needed, mut has_whole) = (BTreeSet::new(), false);
     let mut need = |snapshot: &Snapshot| {
         needed.extend(snapshot.contents().into_keys().map(|content| vault.object(content)));
     };
-    for name in files.keys().skip(going) {
-        let snapshot = vault.snapshot(name)?;
-        has_whole |= !snapshot.incomplete;
-        need(&snapshot);
+    let (mut kept, mut damaged) = (0, Vec::new());
+    for name in files.keys().rev() {
+        if keep.max(1) <= kept {
+            break;
+        }
+        match vault.snapshot(name) {
+            Ok(snapshot) => {
+                has_whole |= !snapshot.incomplete;
+                need(&snapshot);
+                kept += 1;
+            }
+            Err(Error::Corrupt(_)) => damaged.push(name.clone()),
+            Err(error) => return Err(error),
+        }
     }
+    let going = files.len() - kept - damaged.len();
     let mut spared = None;
     for name in files.keys().take(going).rev().filter(|_| !has_whole) {
         // Whoever can't read an old one loses nothing by its going.
@@ -71,7 +101,8 @@ pub fn pruning(vault: &Vault, keep: usize) -> Result<Pruning, Error> {
             break;
         }
     }
-    let mut pruning = Pruning::default();
+    damaged.reverse();
+    let mut pruning = Pruning { damaged, ..Pruning::default() };
     for (name, file) in files.into_iter().take(going) {
         if Some(&name) == spared.as_ref() {
             continue;
@@ -82,7 +113,8 @@ pub fn pruning(vault: &Vault, keep: usize) -> Result<Pruning, Error> {
     let (local, bytes) = objects(vault)?;
     let elsewhere = vault.elsewhere.iter().cloned();
     let all: BTreeSet<_> = local.into_iter().chain(elsewhere).collect();
-    pruning.objects = all.into_iter().filter(|name| !needed.contains(name)).collect();
+    let may_go = |name: &String| pruning.damaged.is_empty() && !needed.contains(name);
+    pruning.objects = all.into_iter().filter(may_go).collect();
     let sizes = pruning.objects.iter().filter_map(|name| bytes.get(name));
     pruning.bytes = sizes.sum();
     Ok(pruning)

@@ -1,5 +1,6 @@
 //! `berth backup`: everything that can't be made again, kept elsewhere and brought back.
 
+mod note;
 mod say;
 
 use std::{
@@ -16,6 +17,7 @@ use tokio::{
 };
 
 use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
 
 use super::{
     error::{Error, Exit},
@@ -306,6 +308,9 @@ struct Done {
     remarks: Vec<String>,
     warnings: Vec<String>,
     is_bad: bool,
+    /// What the audit log says of it, and of which backup.
+    about: Value,
+    snapshot: Option<Name>,
 }
 
 impl Done {
@@ -320,7 +325,25 @@ impl Done {
 }
 
 impl Job {
+    /// Does it, and records what changed something.
     fn perform(mut self, verb: Verb) -> Result<Done, Error> {
+        let action = match &verb {
+            Verb::Create(args) if !args.dry_run => Some("backup.create"),
+            Verb::Restore(args) if !args.dry_run => Some("backup.restore"),
+            Verb::Prune { dry_run: false, .. } => Some("backup.prune"),
+            _ => None,
+        };
+        let (config, target) = (self.config.clone(), self.target.clone());
+        let done = self.obey(verb);
+        let not_noted = action.and_then(|action| note::note(&config, &target, action, &done));
+        done.map(|mut done| {
+            done.is_bad |= not_noted.is_some();
+            done.warnings.extend(not_noted);
+            done
+        })
+    }
+
+    fn obey(&mut self, verb: Verb) -> Result<Done, Error> {
         match verb {
             Verb::Create(args) => self.create(&args),
             Verb::Ls { output } => say::list(&self.open(false)?, output),
@@ -382,7 +405,11 @@ impl Job {
         }
         let Some(keep) = args.keep else { return Ok(done) };
         match archive.prune(keep) {
-            Ok(pruned) => done.lines.extend(pruned.render().lines().map(ToOwned::to_owned)),
+            Ok(pruned) => {
+                done.lines.extend(pruned.render().lines().map(ToOwned::to_owned));
+                done.warnings.extend(pruned.trouble());
+                done.about["pruned"] = say::gone(&pruned);
+            }
             Err(error) => {
                 done.is_bad = true;
                 done.warnings.push(format!("it was made, and older ones are not let go: {error}"));
@@ -418,7 +445,11 @@ impl Job {
         }
         self.check_stillness(&archive, &name, &order, args.stop_apps)?;
         let restored = archive.restore(&name, &order)?;
-        Ok(say::restored(&restored, args.new_engine))
+        let mut done = say::restored(&restored, args.new_engine);
+        let only: Vec<_> = args.only.iter().map(|root| root.word()).collect();
+        done.about["only"] = json!(only);
+        done.about["over"] = json!(args.over);
+        Ok(done)
     }
 
     /// Refuses to take folders from under apps that run: they would go on writing to what was put
@@ -456,6 +487,9 @@ impl Job {
         let mut archive = self.open(false)?;
         let pruning = if is_dry { archive.pruning(keep)? } else { archive.prune(keep)? };
         let lines = pruning.render().lines().map(ToOwned::to_owned).collect();
-        Ok(Done { lines, ..Done::default() })
+        let mut about = say::gone(&pruning);
+        about["keep"] = json!(keep);
+        let warnings: Vec<_> = pruning.trouble().into_iter().collect();
+        Ok(Done { lines, is_bad: !warnings.is_empty(), warnings, about, ..Done::default() })
     }
 }

@@ -10,14 +10,16 @@ use std::{
     time::Duration,
 };
 
+use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, still::Still};
+use crate::audit::{Deed, Log, Who};
 use crate::auth::random_text;
 use crate::backup::{
-    self, About, Archive, Data, Key, Made, Opening, Order, Root, Roots, SPOOL, Stop, Target,
-    UNFINISHED, disk::Machine,
+    self, About, Archive, Data, Key, Made, Opening, Order, Pruned, Root, Roots, SPOOL, Stop,
+    Target, UNFINISHED, disk::Machine,
 };
 use crate::clock::Clock;
 use crate::config::{Config, Origin};
@@ -215,8 +217,10 @@ impl Backing {
 /// What is known of one that was made.
 struct Kept {
     made: Made,
-    /// Why older ones could not be let go.
-    not_pruned: Option<String>,
+    /// Why it is not written down which archive this is.
+    known: Result<(), String>,
+    /// What was let go of older ones, or why nothing could be.
+    pruned: Result<Pruned, String>,
     /// What still stands still for it.
     stands: Option<String>,
 }
@@ -257,7 +261,7 @@ impl Backups {
             match made {
                 Ok(kept) => {
                     self.note(&kept.made);
-                    self.note_pruning(kept.not_pruned);
+                    self.note_pruning(&kept);
                     if let Some(stands) = &kept.stands {
                         self.tell(true, stands.clone());
                     }
@@ -310,10 +314,12 @@ impl Backups {
                 None => why,
             })?;
             let known = remember(&config, &target, &archive);
-            let pruned = archive.prune(config.backups.keep).map(drop).map_err(|it| it.to_string());
-            Ok(Kept { made, not_pruned: pruned.and(known).err(), stands })
+            let pruned = archive.prune(config.backups.keep).map_err(|it| it.to_string());
+            Ok(Kept { made, known, pruned, stands })
         });
-        let kept = made.await?;
+        let made = made.await;
+        self.record(&made).await;
+        let kept = made?;
         let (took, made) = (self.clock.now().since(began), &kept.made);
         self.figures.note(began, took, (made.bytes, made.new_bytes), made.is_incomplete);
         Ok(kept)
@@ -359,12 +365,17 @@ impl Backups {
     }
 
     /// A backup that was made is one, whatever becomes of older ones.
-    fn note_pruning(&self, why: Option<String>) {
-        let Some(why) = why else { return };
-        let message = format!(
-            "a backup was made to {}, and older ones are not let go: {why}; they take more room each time",
-            self.target
-        );
+    fn note_pruning(&self, kept: &Kept) {
+        let made = format!("a backup was made to {}", self.target);
+        let message = match (&kept.pruned, &kept.known) {
+            (Err(why), _) | (_, Err(why)) => format!(
+                "{made}, and older ones are not let go: {why}; they take more room each time"
+            ),
+            (Ok(pruned), Ok(())) => match pruned.trouble() {
+                Some(trouble) => format!("{made}, and of older ones {trouble}"),
+                None => return,
+            },
+        };
         tracing::warn!(what = message, "backups are not tidied up");
         self.tell(true, message);
     }
@@ -386,6 +397,43 @@ fn remembered(config: &Config) -> BTreeMap<String, String> {
 }
 
 /// Opens the archive, or begins it, where none was before: a folder that a disk should be mounted
+    /// Records in the audit log what was made, and what of older ones went.
+    async fn record(&self, made: &Result<Kept, String>) {
+        let at = self.target.to_string();
+        let mut deeds = vec![match made {
+            Ok(Kept { made, .. }) => {
+                let Made { files, bytes, new_bytes, is_incomplete, is_torn, .. } = made;
+                let after = json!({
+                    "at": at, "files": files, "bytes": bytes, "newBytes": new_bytes,
+                    "isIncomplete": is_incomplete, "isTorn": is_torn,
+                });
+                deed("backup.create", format!("backup/{}", made.name), after, "done")
+            }
+            Err(why) => {
+                deed("backup.create", "backup".to_owned(), json!({"at": at, "why": why}), "failed")
+            }
+        }];
+        match made.as_ref().map(|kept| &kept.pruned) {
+            Ok(Ok(gone)) if !gone.snapshots.is_empty() => {
+                let snapshots: Vec<_> = gone.snapshots.iter().map(backup::Name::as_str).collect();
+                let after = json!({
+                    "at": at, "snapshots": snapshots, "objects": gone.objects.len(), "bytes": gone.bytes,
+                });
+                deeds.push(deed("backup.prune", "backup".to_owned(), after, "done"));
+            }
+            Ok(Err(why)) => {
+                let after = json!({"at": at, "why": why});
+                deeds.push(deed("backup.prune", "backup".to_owned(), after, "failed"));
+            }
+            _ => {}
+        }
+        let (log, now) = (Log::new(&self.config.state_dir), self.clock.now());
+        let write = move || deeds.iter().try_for_each(|deed| log.append(deed, now).map(drop));
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
+            tracing::warn!(%error, "the audit log does not say what became of a backup");
+        }
+    }
+
 /// at is empty, too, when the disk is not.
 fn open_known(config: &Config, target: &Target) -> Result<Archive, String> {
     let is_known = remembered(config).contains_key(&target.to_string());
@@ -393,6 +441,13 @@ fn open_known(config: &Config, target: &Target) -> Result<Archive, String> {
     opened.map_err(|error| match error {
         backup::Error::Foreign(_) if is_known => format!(
             "the archive that was at {target} is not there any more, and no other one is begun by \
+/// What Berth itself did.
+fn deed(action: &str, object: String, after: Value, outcome: &str) -> Deed {
+    let who = Who { kind: "berth".to_owned(), name: "berth".to_owned(), role: None };
+    let (action, outcome) = (action.to_owned(), outcome.to_owned());
+    Deed { who, from: None, action, object, before: Value::Null, after, outcome }
+}
+
              itself: mount its disk, or begin another one with `berth backup create --at {target}`"
         ),
         error => error.to_string(),

@@ -1,9 +1,9 @@
 //! What is said of backups.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Done, Format};
-use crate::backup::{Archive, Made, Restored, Target, Verdict, What};
+use crate::backup::{Archive, Made, Name, Pruning, Restored, Target, Verdict, What};
 use crate::cli::{
     error::{Error, Exit},
     output::{Output, plain},
@@ -27,7 +27,12 @@ pub(super) fn made(made: &Made, target: &Target) -> Done {
         remarks.push("with --pause APP an app stands still while its data is read".into());
     }
     let (warnings, is_bad) = (made.remarks.clone(), made.is_incomplete || made.is_torn);
-    Done { lines: vec![line], remarks, warnings, is_bad }
+    let about = json!({
+        "files": files, "bytes": made.bytes, "newBytes": made.new_bytes,
+        "isIncomplete": made.is_incomplete, "isTorn": made.is_torn,
+    });
+    let snapshot = Some(name.clone());
+    Done { lines: vec![line], remarks, warnings, is_bad, about, snapshot }
 }
 
 /// The snapshots of an archive.
@@ -93,7 +98,8 @@ pub(super) fn restored(restored: &Restored, is_new_engine: bool) -> Done {
         let line = format!(
             "{name} was restored before, and all of it is there: nothing was changed (`--over` restores it once more)"
         );
-        return Done { lines: vec![line], ..Done::default() };
+        let (about, snapshot) = (json!({"isThere": true}), Some(name.clone()));
+        return Done { lines: vec![line], about, snapshot, ..Done::default() };
     }
     let line = format!("{name} is restored: {files} contents ({})", format_bytes(restored.bytes));
     let mut remarks: Vec<_> = restored
@@ -107,7 +113,15 @@ pub(super) fn restored(restored: &Restored, is_new_engine: bool) -> Done {
         "start Berth; with another engine than before it changes nothing until `berth confirm`"
             .to_owned()
     });
-    Done { lines: vec![line], remarks, ..Done::default() }
+    let about = json!({"files": files, "bytes": restored.bytes});
+    let snapshot = Some(name.clone());
+    Done { lines: vec![line], remarks, about, snapshot, ..Done::default() }
+}
+
+/// What was let go, for the audit log.
+pub(super) fn gone(pruning: &Pruning) -> Value {
+    let snapshots: Vec<_> = pruning.snapshots.iter().map(Name::as_str).collect();
+    json!({"snapshots": snapshots, "objects": pruning.objects.len(), "bytes": pruning.bytes})
 }
 
 /// When backups are made, as it is configured.

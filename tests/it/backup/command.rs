@@ -197,3 +197,51 @@ async fn a_berth_makes_backups_by_itself_and_refuses_a_state_that_is_half_restor
         fs::remove_dir(stage).unwrap();
     }
 }
+
+/// Who made, pruned or restored backups, and how it went; what only looks is nobody's deed.
+#[test]
+fn the_audit_log_has_what_was_done_by_hand() {
+    let yard = Yard::filled();
+    // A log without records: a Berth ran here.
+    fs::remove_file(yard.path("old/state/audit/audit.jsonl")).unwrap();
+    let run = |args: &[&str], code| ended(berth(&yard, "old", args), code);
+    for args in [&["create"][..], &["ls"], &["create", "--dry-run"], &["verify"], &["create"]] {
+        run(args, 0);
+    }
+    run(&["prune", "--keep", "1", "--dry-run"], 0);
+    run(&["prune", "--keep", "1"], 0);
+    run(&["restore"], 6);
+    let deeds = |machine: &str| -> Vec<(String, String, String)> {
+        let text = fs::read_to_string(yard.path(machine).join("state/audit/audit.jsonl")).unwrap();
+        let read = |line: &str| {
+            let deed: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(deed["who"]["kind"], "cli");
+            assert!(deed["after"]["at"].is_string(), "{deed}");
+            let field = |name: &str| deed[name].as_str().unwrap().to_owned();
+            (field("action"), field("object"), field("outcome"))
+        };
+        text.lines().map(read).collect()
+    };
+    let done = deeds("old");
+    let said: Vec<_> =
+        done.iter().map(|(action, _, outcome)| (action.as_str(), outcome.as_str())).collect();
+    let made = ("backup.create", "done");
+    assert_eq!(said, [made, made, ("backup.prune", "done"), ("backup.restore", "failed")]);
+    assert!(done[0].1.starts_with("backup/20") && done[0].1 != done[1].1, "{done:?}");
+    // A folder that is to be restored to stays empty until then; what came back goes on.
+    ended(berth(&yard, "new", &["restore", "none"]), 3);
+    assert!(!yard.path("new").exists());
+    ended(berth(&yard, "new", &["restore"]), 0);
+    let (first, last) = (&deeds("new")[0], deeds("new").pop().unwrap());
+    assert_eq!(first, &done[0]);
+    assert_eq!(
+        (last.0.as_str(), last.1, last.2.as_str()),
+        ("backup.restore", done[1].1.clone(), "done")
+    );
+    for machine in ["old", "new"] {
+        let state = yard.path(machine).join("state").display().to_string();
+        let mut verify = Command::new(env!("CARGO_BIN_EXE_berth"));
+        verify.args(["audit", "verify", "--state-dir", &state]);
+        ended(verify, 0);
+    }
+}

@@ -115,3 +115,40 @@ fn what_was_restored_and_lost_again_is_restored_again() {
     let db = fs::read_to_string(yard.path("new/workspaces/chat/data/db")).unwrap();
     assert_eq!(db, "rows and rows");
 }
+
+/// A damaged snapshot keeps neither newer ones nor retention from going on: it counts for none, what
+/// it may need stays, and it goes once it is old.
+#[test]
+fn a_damaged_snapshot_does_not_keep_others_from_going() {
+    let yard = Yard::filled();
+    let mut names = Vec::new();
+    let mut more = |at: i64| {
+        yard.put("workspaces/chat/data/db", &format!("rows of {at}"));
+        names.push(yard.create_at("at", NOW.moved(at)).name);
+        names.clone()
+    };
+    (0..4).for_each(|at| drop(more(at)));
+    let all = more(4);
+    // It was cut off on the disk, in the middle of those that stay.
+    let file = yard.path("at/snapshots").join(format!("{}.json", all[3]));
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, &text[..text.len() / 2]).unwrap();
+    let objects = || {
+        let parts = fs::read_dir(yard.path("at/objects")).unwrap();
+        parts.map(|part| fs::read_dir(part.unwrap().path()).unwrap().count()).sum::<usize>()
+    };
+    let before = objects();
+    let pruned = prune(&mut yard.vault("at"), 2).unwrap();
+    assert_eq!(pruned.damaged, [all[3].clone()]);
+    assert_eq!(yard.vault("at").names().unwrap(), all[2..], "two good ones, and the damaged one");
+    assert_eq!((objects(), pruned.objects.len()), (before, 0), "nobody knows what it needs");
+    assert!(pruned.trouble().unwrap().starts_with(&format!("{} is damaged", all[3])));
+    assert!(pruned.render().contains("is damaged: no object goes"));
+    // Two newer ones later it goes, and so does what nothing needs any more.
+    (5..7).for_each(|at| drop(more(at)));
+    let all = more(7);
+    let pruned = prune(&mut yard.vault("at"), 2).unwrap();
+    assert_eq!((pruned.damaged.len(), pruned.trouble()), (0, None));
+    assert_eq!(yard.vault("at").names().unwrap(), all[6..]);
+    assert!(objects() < before && yard.check("at").1.flaws.is_empty());
+}

@@ -43,6 +43,9 @@ const FAMILIES: &[&str] = &[
 /// What looks like a code and is none: names of files and fields, and deeds in the audit log.
 const OTHER: &[&str] = &[
     "audit.jsonl",
+    "backup.create",
+    "backup.prune",
+    "backup.restore",
     "build.args",
     "build.log",
     "build.python",
