@@ -161,9 +161,35 @@ fn container_id_in(line: &str) -> Option<String> {
     found.map(ToOwned::to_owned)
 }
 
+/// Whether this process may see what a file system keeps for itself (`trusted.*`). Who may not is told
+/// that nothing is there.
+pub fn sees_trusted() -> bool {
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| has_capability(&status, SYS_ADMIN))
+}
+
+/// `CAP_SYS_ADMIN`, by its number.
+const SYS_ADMIN: u32 = 21;
+
+fn has_capability(status: &str, number: u32) -> bool {
+    let bits = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    bits.is_some_and(|bits| (bits >> number) & 1 == 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn capabilities_are_read_by_their_bits() {
+        let status =
+            |bits: &str| format!("Name:\tberth\nCapPrm:\t000001ffffffffff\nCapEff:\t{bits}\n");
+        assert!(has_capability(&status("000001ffffffffff"), SYS_ADMIN));
+        assert!(has_capability(&status("0000000000200000"), SYS_ADMIN));
+        // Those of the packaged unit.
+        assert!(!has_capability(&status("000000000008040b"), SYS_ADMIN));
+        assert!(!has_capability("Name:\tberth\n", SYS_ADMIN));
+    }
 
     #[test]
     fn listening_sockets_are_found_by_their_port() {

@@ -426,6 +426,11 @@ impl Desk {
         is_due.then(|| self.kept())
     }
 
+    /// What was to be kept is not: it is still to be.
+    pub fn not_kept(&mut self) {
+        self.is_changed = true;
+    }
+
     /// What is to be kept.
     pub fn kept(&self) -> Vec<KeptTold> {
         let kept = |(key, known): (&Key, &Known)| {

@@ -71,6 +71,8 @@ struct Desks {
     /// Since when everything was looked at.
     looked: Option<Duration>,
     is_settled: bool,
+    /// Why it is not kept what was told, when it is not.
+    not_kept: Option<String>,
 }
 
 type Sent = (usize, Batch, Outcome);
@@ -123,7 +125,7 @@ impl Notifier {
             Desk::new(post.target.rules, kept.map(|kept| kept.told))
         };
         let all = self.board.posts.iter().map(desk).collect();
-        Desks { all, start: Instant::now(), looked: None, is_settled: false }
+        Desks { all, start: Instant::now(), looked: None, is_settled: false, not_kept: None }
     }
 
     fn note_all(&self, desks: &mut Desks, entries: &[Arc<Entry>]) {
@@ -214,8 +216,14 @@ impl Notifier {
         });
         let (path, all): (_, BTreeMap<_, _>) = (self.file.clone(), all.collect());
         let saved = tokio::task::spawn_blocking(move || file::save(&path, all)).await;
-        if let Ok(Err(error)) = saved {
-            tracing::warn!(%error, "it is not kept what was told");
+        let saved = saved.map_err(|died| died.to_string());
+        let error = saved.and_then(|saved| saved.map_err(|error| error.to_string())).err();
+        if let Some(error) = error.as_ref().filter(|_| desks.not_kept != error) {
+            tracing::warn!(error, "it is not kept what was told; it is tried again");
         }
+        if error.is_some() {
+            desks.all.iter_mut().for_each(Desk::not_kept);
+        }
+        desks.not_kept = error;
     }
 }

@@ -1,7 +1,7 @@
 //! What is installed in an image.
 //!
-//! Where the engine keeps its layers as folders that can be read here, they are read there: a
-//! walk over names. Elsewhere the engine sends the image, and what does not matter is dropped on
+//! Where the engine keeps its layers as folders that can be read here, with what marks emptied ones
+//! (`CAP_SYS_ADMIN`), they are read there: a walk over names. Elsewhere the engine sends the image, and what does not matter is dropped on
 //! the way. Neither changes anything, and nothing of the image is run.
 
 use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
@@ -14,6 +14,7 @@ use super::super::Error;
 use super::Docker;
 use super::errors::within;
 use super::transport::{SHORT_LIMIT, decode};
+use crate::host;
 use crate::scan::{Inventory, layers};
 
 /// How long an image may take to be looked through.
@@ -50,7 +51,9 @@ impl Docker {
     pub(super) async fn packages_of(&self, id: &str) -> Result<Inventory, Error> {
         let body = self.get("inspect image", SHORT_LIMIT, &format!("/images/{id}/json")).await?;
         let image: Image = decode("inspect image", &body)?;
-        if let Some(folders) = image.graph_driver.and_then(Driver::folders) {
+        // Else a folder that was emptied by a layer looks as if it were not.
+        let driver = image.graph_driver.filter(|_| host::sees_trusted());
+        if let Some(folders) = driver.and_then(Driver::folders) {
             let read = move || layers::of_folders(&folders);
             if let Ok(Ok(found)) = tokio::task::spawn_blocking(read).await {
                 return Ok(found);

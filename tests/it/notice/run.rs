@@ -326,3 +326,31 @@ fn backups_and_the_database_are_told_of() {
     overview.database_trouble = Some("it can't be read".to_owned());
     assert_eq!(told(&overview), ("trouble", "trouble"));
 }
+
+/// What was told is kept once it can be, though nothing more is told: the next start would tell all
+/// of it again.
+#[tokio::test]
+async fn what_could_not_be_kept_is_kept_later() {
+    let (folder, record) = (tempfile::tempdir().unwrap(), Arc::<Record>::default());
+    let mut inbox = Inbox::start().await;
+    let away = folder.path().join("away");
+    let play = Play::start(&away, &record, targets(&webhook(inbox.port))).await;
+    play.put("chat", Some(Reason::CrashLoop), "it exits");
+    inbox.next().await;
+    std::fs::create_dir(&away).unwrap();
+    let file = away.join("notifications.json");
+    let is_kept = || std::fs::read_to_string(&file).is_ok_and(|text| text.contains("CrashLoop"));
+    for _ in 0..600 {
+        if is_kept() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(is_kept(), "it was never kept");
+    play.stop().await;
+    let play = Play::start(&away, &record, targets(&webhook(inbox.port))).await;
+    play.put("chat", None, "running");
+    assert_eq!(inbox.next().await.json()["changes"][0]["state"], "resolved");
+    assert!(inbox.is_empty());
+    play.stop().await;
+}
