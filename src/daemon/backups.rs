@@ -24,7 +24,7 @@ use crate::backup::{
 use crate::clock::Clock;
 use crate::config::{Config, Origin};
 use crate::model::{Reason, Timestamp, format_bytes};
-use crate::record::{Event, Record, file::Folder, ledger::Ledger};
+use crate::record::{BackupSeen, Event, Record, file::Folder, ledger::Ledger};
 use crate::store::lower_priority;
 use crate::telemetry::{
     Exposed,
@@ -239,6 +239,7 @@ impl Backups {
         let mut due = self.due().await;
         let mut pause = PAUSES.0;
         loop {
+            self.show(due);
             while self.clock.now() < due {
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -337,6 +338,22 @@ impl Backups {
         self.tell(made.is_incomplete || made.is_torn, text);
     }
 
+    /// Shows which is the newest, and when the next one is tried.
+    fn show(&self, due: Timestamp) {
+        let mut seen = BackupSeen {
+            to: self.target.to_string(),
+            every: self.every,
+            newest: None,
+            due,
+            bytes: None,
+        };
+        self.figures.change(|known| {
+            seen.newest = known.last;
+            seen.bytes = known.seconds.map(|_| known.bytes);
+        });
+        self.record.update_overview(|overview| overview.backups = Some(Arc::new(seen)));
+    }
+
     /// Writes down for everybody how backups stand, and when the newest was made if that is news.
     fn stands(&self, trouble: Option<String>, newest: Option<Timestamp>) {
         let overdue = newest.map(|newest| newest + self.every * 2);
@@ -380,23 +397,6 @@ impl Backups {
         self.tell(true, message);
     }
 
-    fn tell(&self, is_warning: bool, message: String) {
-        let reason = if is_warning { Reason::BackupFailed } else { Reason::BackupMade };
-        let at = self.clock.now();
-        self.record.tell(Event { id: 0, at, app: None, is_warning, reason, message });
-    }
-}
-
-/// Where it is written down which archive is where.
-const ARCHIVES: &str = "backup-archives.json";
-
-/// The archives that backups were made to, by where they are.
-fn remembered(config: &Config) -> BTreeMap<String, String> {
-    let bytes = std::fs::read(config.state_dir.join(ARCHIVES)).unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
-}
-
-/// Opens the archive, or begins it, where none was before: a folder that a disk should be mounted
     /// Records in the audit log what was made, and what of older ones went.
     async fn record(&self, made: &Result<Kept, String>) {
         let at = self.target.to_string();
@@ -434,13 +434,13 @@ fn remembered(config: &Config) -> BTreeMap<String, String> {
         }
     }
 
-/// at is empty, too, when the disk is not.
-fn open_known(config: &Config, target: &Target) -> Result<Archive, String> {
-    let is_known = remembered(config).contains_key(&target.to_string());
-    let opened = open(config, target, key(config)?, !is_known);
-    opened.map_err(|error| match error {
-        backup::Error::Foreign(_) if is_known => format!(
-            "the archive that was at {target} is not there any more, and no other one is begun by \
+    fn tell(&self, is_warning: bool, message: String) {
+        let reason = if is_warning { Reason::BackupFailed } else { Reason::BackupMade };
+        let at = self.clock.now();
+        self.record.tell(Event { id: 0, at, app: None, is_warning, reason, message });
+    }
+}
+
 /// What Berth itself did.
 fn deed(action: &str, object: String, after: Value, outcome: &str) -> Deed {
     let who = Who { kind: "berth".to_owned(), name: "berth".to_owned(), role: None };
@@ -448,6 +448,23 @@ fn deed(action: &str, object: String, after: Value, outcome: &str) -> Deed {
     Deed { who, from: None, action, object, before: Value::Null, after, outcome }
 }
 
+/// Where it is written down which archive is where.
+const ARCHIVES: &str = "backup-archives.json";
+
+/// The archives that backups were made to, by where they are.
+fn remembered(config: &Config) -> BTreeMap<String, String> {
+    let bytes = std::fs::read(config.state_dir.join(ARCHIVES)).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}
+
+/// Opens the archive, or begins it, where none was before: a folder that a disk should be mounted
+/// at is empty, too, when the disk is not.
+fn open_known(config: &Config, target: &Target) -> Result<Archive, String> {
+    let is_known = remembered(config).contains_key(&target.to_string());
+    let opened = open(config, target, key(config)?, !is_known);
+    opened.map_err(|error| match error {
+        backup::Error::Foreign(_) if is_known => format!(
+            "the archive that was at {target} is not there any more, and no other one is begun by \
              itself: mount its disk, or begin another one with `berth backup create --at {target}`"
         ),
         error => error.to_string(),

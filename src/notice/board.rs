@@ -49,6 +49,7 @@ pub struct Post {
     refused: AtomicU64,
     waiting: AtomicU64,
     last: Mutex<Option<Last>>,
+    sent_at: Mutex<Option<Timestamp>>,
     turn: Arc<Semaphore>,
 }
 
@@ -61,6 +62,7 @@ impl Post {
             refused: AtomicU64::default(),
             waiting: AtomicU64::default(),
             last: Mutex::default(),
+            sent_at: Mutex::default(),
             turn: Arc::new(Semaphore::new(1)),
         }
     }
@@ -68,6 +70,11 @@ impl Post {
     /// How the last message went.
     pub fn last(&self) -> Option<Last> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When it last took a message.
+    pub fn sent_at(&self) -> Option<Timestamp> {
+        *self.sent_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many conditions wait to be told.
@@ -80,6 +87,9 @@ impl Post {
     }
 
     pub(super) fn put(&self, last: Option<Last>) {
+        if let Some(sent) = last.as_ref().filter(|last| last.error.is_none()) {
+            *self.sent_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent.at);
+        }
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last;
     }
 

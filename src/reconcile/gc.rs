@@ -19,6 +19,7 @@ use crate::engine::Error;
 use crate::execute::Spare;
 use crate::model::{AppName, Timestamp, format_bytes, label};
 use crate::plan::{GcRules, Left, LeftFacts, LeftKind, Unneeded, gc, remains, render_gc, unneeded};
+use crate::record::Cleaned;
 use crate::state::{CacheRecord, Container, Policy, World};
 use crate::workspace::{Lies, Lying, look_through};
 
@@ -70,8 +71,8 @@ impl Reconciler {
         }
         self.find_reservations(&world, &mut found);
         let all: Vec<_> = found.values().map(|(left, _)| left.clone()).collect();
-        let facts = self.left_facts(&world);
         self.note_named(all.iter().filter_map(|left| left.app.clone()));
+        let facts = self.left_facts(&world);
         let plan = gc(&all, &facts, rules, now);
         if !is_dry && !plan.going.is_empty() {
             tracing::info!(plan = render_gc(&plan), "cleaning up");
@@ -85,13 +86,18 @@ impl Reconciler {
             }
             going.push(row(left, problem.as_deref()));
         }
-        let staying = plan.staying.iter().map(|(left, why)| {
         // Of whom nothing is left, nothing has to be known.
         let stays = plan.staying.iter().map(|(left, _)| left);
         let failed =
             going.iter().zip(&plan.going).filter(|(row, _)| is_dry || !row["error"].is_null());
         let left = stays.chain(failed.map(|(_, left)| left)).filter_map(|left| left.app.clone());
         self.ledger.keep_gone(&left.collect());
+        if !is_dry {
+            let failed = going.iter().filter(|row| !row["error"].is_null()).count();
+            let cleaned = Cleaned { at: now, gone: going.len() - failed, failed, bytes };
+            self.record.update_overview(|overview| overview.cleaned = Some(cleaned));
+        }
+        let staying = plan.staying.iter().map(|(left, why)| {
             let mut row = row(left, None);
             row["stays"] = json!(why);
             row
@@ -174,8 +180,8 @@ impl Reconciler {
                     holds_data: false,
                     size: 0,
                     since: Some(left.created),
-                    why,
                     of_gone: false,
+                    why,
                 },
                 Hand::Container(Box::new(left.clone())),
             );
@@ -213,8 +219,8 @@ impl Reconciler {
                     holds_data: false,
                     size: image.size,
                     since,
-                    why: image.why.clone(),
                     of_gone,
+                    why: image.why.clone(),
                 },
                 Hand::Image(image),
             );
@@ -250,8 +256,8 @@ impl Reconciler {
                 holds_data: false,
                 size: pieces.iter().map(|record| record.size).sum(),
                 since: pieces.iter().map(|record| record.used).max(),
-                why,
                 of_gone: false,
+                why,
             };
             put(found, left, Hand::Cache(pieces));
         }
@@ -295,8 +301,8 @@ impl Reconciler {
                 holds_data: false,
                 size: 0,
                 since: updated.max(rollout).max(known.checked_at),
-                why: "no manifest names the app, and it has no container".to_owned(),
                 of_gone: true,
+                why: "no manifest names the app, and it has no container".to_owned(),
             };
             put(found, left, Hand::Reservation(app));
         }
@@ -351,8 +357,8 @@ impl Disk {
             holds_data: false,
             size: lies.size,
             since: Some(lies.since),
-            why: String::new(),
             of_gone: false,
+            why: String::new(),
         };
         let why = match &lies.what {
             Lying::Leaving => "a folder that was being removed",
@@ -414,8 +420,8 @@ impl Disk {
                 holds_data: false,
                 size: seen.blocks() * 512,
                 since: Some(changed),
-                why: "a file that was not written to its end".to_owned(),
                 of_gone: false,
+                why: "a file that was not written to its end".to_owned(),
             };
             put(&mut self.found, left, Hand::File(path));
         }
@@ -437,8 +443,8 @@ impl Disk {
                 holds_data: false,
                 size,
                 since: Some(Timestamp::from_millis(changed.saturating_mul(1000))),
-                why: "no manifest names the app".to_owned(),
                 of_gone: true,
+                why: "no manifest names the app".to_owned(),
             };
             put(&mut self.found, left, Hand::Compose(app));
             self.put_new_files(&path);

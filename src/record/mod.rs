@@ -4,12 +4,13 @@
 
 mod asked;
 mod beats;
+mod care;
 mod driver;
 pub mod durable;
 pub mod file;
+mod gone;
 pub mod history;
 pub mod keeper;
-mod gone;
 mod leases;
 pub mod ledger;
 mod supposed;
@@ -21,6 +22,7 @@ use std::{
 };
 
 pub use beats::{Beat, Pass};
+pub use care::{BackupSeen, Cleaned};
 pub use supposed::{Order, Supposed};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -126,6 +128,10 @@ pub struct Overview {
     pub backup_trouble: Option<String>,
     /// From when on the next backup is overdue, where they are made by themselves.
     pub backup_overdue: Option<Timestamp>,
+    /// How the backups stand that are made by themselves, where they are.
+    pub backups: Option<Arc<BackupSeen>>,
+    /// The last cleanup, if there was one since the start.
+    pub cleaned: Option<Cleaned>,
     /// Why what is known of vulnerabilities can't be read, or not all of it.
     pub database_trouble: Option<String>,
 }

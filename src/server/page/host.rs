@@ -25,6 +25,7 @@ struct Page {
     checks: Vec<Check>,
     fit: Fit,
     escapes: Vec<Escape>,
+    care: Vec<super::care::Care>,
     read_at: Option<Moment>,
 }
 
@@ -175,6 +176,7 @@ pub(in super::super) async fn host(look: Look) -> Response {
         apps: rows("apps").iter().map(app_row).collect(),
         checks: checks(&look),
         fit: fit(&look).await,
+        care: super::care::care(&look),
         escapes: rows("knownEscapes").iter().map(escape).collect(),
         read_at: overview.resynced_at.map(|at| words::moment(at, look.now)),
     })

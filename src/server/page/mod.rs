@@ -14,6 +14,7 @@ mod app;
 mod apps;
 mod assets;
 mod audit;
+mod care;
 mod chart;
 mod confirm;
 mod containers;

@@ -120,6 +120,14 @@ async fn what_others_wrote_is_text_on_every_screen() {
     stage.record.update_overview(|overview| {
         overview.source = evil.to_owned();
         overview.source_error = Some(evil.to_owned());
+        overview.backup_trouble = Some(evil.to_owned());
+        overview.backups = Some(Arc::new(berth::record::BackupSeen {
+            to: evil.to_owned(),
+            every: std::time::Duration::from_hours(1),
+            newest: None,
+            due: crate::api::stage::now(),
+            bytes: None,
+        }));
         overview.engine_error = Some(evil.to_owned());
         overview.hold = Some(Hold::Unreadable(evil.to_owned()));
         let bad = manifest::read_file("<b>.yaml", b"apiVersion: [");
