@@ -42,6 +42,15 @@ fn a_killed_service_is_back_at_once_and_its_log_is_followed() {
     // In a shell the same, for whoever is inside.
     let shell = place.exec("timeout 2 logtail.sh; true");
     assert!(shell.contains("[beat] ") && shell.contains("[sshd] "), "{shell}");
+    // One that was to run once has done so, and nothing is wrong with that.
+    let once = "[program:once]\ncommand=/bin/true\nautorestart=false\nstartsecs=0\n";
+    place.exec(&format!(
+        "printf '{}' >/run/berth/services/once.conf && \
+         supervisorctl -c /run/berth/supervisord.conf update",
+        once.replace('\n', "\\n")
+    ));
+    place.until("supervisorctl -c /run/berth/supervisord.conf status once | grep -q EXITED");
+    place.until("/opt/berth/health.sh");
     // A service that somebody has stopped stays so, and the check names it.
     place.exec("supervisorctl -c /run/berth/supervisord.conf stop beat");
     let sick = place.exec("/opt/berth/health.sh && echo well; true");
@@ -141,6 +150,10 @@ fn gpu_count_limits_what_services_see() {
     let asked: Vec<_> = cases.iter().map(|(case, _)| *case).collect();
     let command = "echo see ${CUDA_VISIBLE_DEVICES:--}/${NVIDIA_VISIBLE_DEVICES:--}";
     let said = each(&asked, command);
+    // The log says how many there are, not how many were asked for.
+    for line in ["gpus: services see 2 (GPU-a,MIG-b)", "gpus: services see 2 (0,1)"] {
+        assert!(said.iter().any(|said| said.ends_with(line)), "{line}: {said:#?}");
+    }
     let seen: Vec<_> = said.iter().filter_map(|line| line.strip_prefix("see ")).collect();
     let wanted: Vec<_> = cases.iter().map(|(_, wanted)| *wanted).collect();
     assert_eq!(seen, wanted, "{said:#?}");

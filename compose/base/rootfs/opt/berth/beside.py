@@ -25,8 +25,14 @@ def say(text):
     print(f"init: {text}", file=sys.stderr, flush=True)
 
 
+def free():
+    """What is started begins with no signal held back, as the first program does."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
 def start_services(run):
-    return subprocess.Popen(["/usr/bin/supervisord", "-n", "-c", f"{run}/supervisord.conf"])
+    command = ["/usr/bin/supervisord", "-n", "-c", f"{run}/supervisord.conf"]
+    return subprocess.Popen(command, preexec_fn=free)
 
 
 def stop_services(services):
@@ -60,8 +66,7 @@ def wait_for_mounts(targets):
 def run_command(command):
     """The command, and what became of it when it could not even be started."""
     try:
-        # As if it were the first program: signals as they are by default.
-        return subprocess.Popen(command, restore_signals=True), 0
+        return subprocess.Popen(command, restore_signals=True, preexec_fn=free), 0
     except FileNotFoundError:
         say(f"error: there is no program `{command[0]}`")
         return None, NOT_FOUND
@@ -103,17 +108,23 @@ def main():
     def end(_number, _frame):
         raise Ended
 
-    for name in ["SIGTERM", "SIGINT"]:
-        signal.signal(getattr(signal, name), end)
+    # Signals wait while something is started, until they can be passed on.
+    numbers = [getattr(signal, name) for name in FORWARDED]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    for number in [signal.SIGTERM, signal.SIGINT]:
+        signal.signal(number, end)
     services = start_services(run)
     app, code = None, UNAVAILABLE
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if wait_for_mounts(awaited(run)):
+            signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
             if command:
                 app, code = run_command(command)
             target = app or services
-            for name in FORWARDED:
-                signal.signal(getattr(signal, name), lambda number, _: forward(target, number))
+            for number in numbers:
+                signal.signal(number, lambda number, _: forward(target, number))
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             if app or not command:
                 services, code = watch(run, services, app)
     except Ended:

@@ -21,8 +21,11 @@ export RCLONE_CACHE_DIR="$cache/${target//[^A-Za-z0-9]/-}"
 export RCLONE_VFS_CACHE_MODE="${RCLONE_VFS_CACHE_MODE:-writes}"
 export RCLONE_VFS_WRITE_BACK="${RCLONE_VFS_WRITE_BACK:-1s}"
 [[ -z "${WORKSPACE_UID:-}" ]] || options+=(--uid "$WORKSPACE_UID")
-# One before this one may have died and left its mount behind.
-fusermount3 -uzq "$target" 2>/dev/null || true
+# One before this one may have died and left its mount behind. What is no mount of rclone's is
+# somebody else's.
+if awk -v at="$target" '$2 == at && $3 == "fuse.rclone" { found = 1 } END { exit !found }' /proc/self/mounts; then
+  fusermount3 -uzq "$target" 2>/dev/null || true
+fi
 mkdir -p "$target"
 
 # On a stop, what was written last is sent first; rclone keeps a note of each file that is not.
