@@ -162,8 +162,8 @@ tiny-image: engine ## berth/tiny:offline, for tests and examples (FORCE=1, TINY_
 berth-image: ## Berth in a container, of the program that `make build` made (PROGRAM, PARENT, BERTH_TAG)
 	@compose/berth/image.sh
 
-release: toolchain ## program, .deb, SBOM and checksums in target/release-files (CHECK=1 builds twice)
-	@CHECK='$(CHECK)' compose/release/release.sh
+release: toolchain ## program, .deb, OCI image, SBOM and checksums in target/release-files (CHECK=1 builds twice, OCI=0)
+	@CHECK='$(CHECK)' OCI='$(OCI)' compose/release/release.sh
 
 upgrade: setup tiny-image ## an earlier version, this one, the earlier one again: nothing is recreated (OLD)
 	@OLD='$(OLD)' compose/release/upgrade.sh

@@ -3,7 +3,9 @@
 # target/release-files. The same commit on the same toolchain gives the same bytes.
 #
 #   CHECK=1   builds the commit a second time, in another folder, and compares
+#   OCI=0     leaves the OCI image out, which takes an engine
 set -euo pipefail
+OCI="${OCI:-1}"
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 # shellcheck source=compose/setup/shell.sh
 source "$root/compose/setup/shell.sh"
@@ -33,6 +35,7 @@ mkdir -p "$out"
 install -m 0755 target/reproducible/release/berth "$out/berth"
 compose/release/deb.sh "$out/berth" "$out"
 compose/release/sbom.sh >"$out/berth.cdx.json"
+[[ "$OCI" == 0 ]] || compose/release/oci.sh "$out/berth" "$out/berth.oci.tar"
 (cd "$out" && sha256sum -- * >SHA256SUMS)
 if [[ "${CHECK:-0}" == 1 ]]; then
   [[ -z "$changed" ]] || fail "the second build would be of other sources" \
@@ -44,6 +47,11 @@ if [[ "${CHECK:-0}" == 1 ]]; then
   cmp "$out/berth" "$other/target/release/berth" ||
     fail "two builds differ" "the program has something of the machine or the moment in it" \
       "compare them with diffoscope"
+  if [[ "$OCI" != 0 ]]; then
+    compose/release/oci.sh "$other/target/release/berth" "$other/berth.oci.tar"
+    cmp "$out/berth.oci.tar" "$other/berth.oci.tar" ||
+      fail "two images differ" "they are made of the same program" "compare them with diffoscope"
+  fi
   say "two builds are the same"
 fi
 cat "$out/SHA256SUMS"

@@ -428,3 +428,34 @@ fn the_compose_file_is_valid_and_its_mounts_are_documented() {
     }
     assert!(!shown.contains("privileged"), "{shown}");
 }
+
+/// The image of a release is loaded and run by an engine, and the same program on the same image below
+/// gives the same bytes, whenever it is made.
+#[test]
+fn the_image_of_a_release_runs_and_is_made_the_same_twice() {
+    engine::must_be_ready();
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("berth");
+    fs::write(&program, "#!/bin/sh\necho \"$0 $* $PATH\"\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    let name = format!("berth/test-release-{}:1", std::process::id());
+    let make = |out: &Path| {
+        let mut command = Command::new(project("compose/release/oci.sh"));
+        command.arg(&program).arg(out).env("PARTS", engine::TINY).env("BERTH_TAG", &name);
+        command.env("SOURCE_DATE_EPOCH", "1700000000").env("DOCKER_HOST", engine::host());
+        let made = command.output().unwrap();
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        fs::read(out).unwrap()
+    };
+    let first = make(&folder.path().join("one.tar"));
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(first == make(&folder.path().join("two.tar")), "two images differ");
+    docker(&["load", "--input", &folder.path().join("one.tar").display().to_string()]);
+    let _image = Image(name.clone());
+    assert_eq!(docker(&["run", "--rm", &name]).split(' ').next(), Some("/usr/bin/berth"));
+    let made = docker(&["image", "inspect", "--format", "{{.Created}}", &name]);
+    assert_eq!(made, "2023-11-14T22:13:20Z");
+    // Another program is another image.
+    fs::write(&program, "#!/bin/sh\necho another\n").unwrap();
+    assert!(first != make(&folder.path().join("three.tar")));
+}
