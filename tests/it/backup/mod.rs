@@ -6,6 +6,6 @@ mod command;
 mod faulty;
 mod hostile;
 mod meddled;
-mod remote;
+pub(crate) mod remote;
 mod steps;
 mod yard;

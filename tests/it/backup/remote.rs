@@ -13,13 +13,13 @@ use berth::backup::{Archive, Opening, Target, disk::Machine};
 use super::yard::{NOW, Yard};
 
 /// A `WebDAV` server.
-struct Served {
+pub(crate) struct Served {
     child: Child,
     address: String,
 }
 
 impl Served {
-    fn of(folder: &Path) -> Self {
+    pub(crate) fn of(folder: &Path) -> Self {
         fs::create_dir_all(folder).unwrap();
         let mut child = Command::new("rclone")
             .args(["serve", "webdav", "--addr", "127.0.0.1:0", "-v"])
@@ -43,9 +43,12 @@ impl Served {
     }
 
     /// A remote without a configuration file.
+    pub(crate) fn remote(&self, path: &str) -> String {
+        format!("rclone::webdav,url='{}',vendor=other:{path}", self.address)
+    }
+
     fn target(&self, path: &str) -> Target {
-        let remote = format!("rclone::webdav,url='{}',vendor=other:{path}", self.address);
-        Target::parse(&remote).unwrap()
+        Target::parse(&self.remote(path)).unwrap()
     }
 }
 

@@ -24,6 +24,7 @@ mod kill;
 mod managers;
 mod mounts;
 mod program;
+mod remote_backup;
 mod repair;
 pub(crate) mod repository;
 mod restricted;
