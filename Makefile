@@ -18,7 +18,7 @@ export BERTH_TEST_ENGINE ?= $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bless bench bench-metrics bench-models crash-pairs crash-real store-crash backup-steps faults model engine-failures engines gpu-engines managers cuda-table soak mutants seeded fuzz api-fuzz editor lint docs setup toolchain engine sshd service-tools age rclone prometheus large-files compose-tool hub-clients oci-clients nginx base-image offline-image tiny-image berth-image release upgrade browser screenshots clean
+.PHONY: help run build test bless bench bench-metrics bench-models crash-pairs crash-real store-crash backup-steps faults model engine-failures engines gpu-engines managers cuda-table soak soak-kills mutants seeded fuzz api-fuzz editor lint docs setup toolchain engine sshd service-tools age rclone prometheus large-files compose-tool hub-clients oci-clients nginx base-image offline-image tiny-image berth-image release upgrade browser screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,7 +52,11 @@ cuda-table: ## compare the table of frameworks and CUDA with the newest packages
 managers: setup offline-image ## builds that fetch Poetry and Node first (ARGS)
 	cargo nextest run -P long --ignore-default-filter -E 'test(/^e2e::managers::/)' $(ARGS)
 
-soak: setup tiny-image ## 1,000 kills of Berth at random (KILLS, SEED)
+soak: setup tiny-image ## a busy host's day in minutes: nothing may grow (SOAK_MINUTES, SEED)
+	BERTH_TEST_SOAK_MINUTES='$(or $(SOAK_MINUTES),20)' BERTH_TEST_SEED='$(or $(SEED),7)' \
+	  cargo nextest run -P long -E 'test(/^engine_failure::soak::a_busy_day/)' $(ARGS)
+
+soak-kills: setup tiny-image ## 1,000 kills of Berth at random (KILLS, SEED)
 	BERTH_TEST_KILLS='$(or $(KILLS),1000)' BERTH_TEST_SEED='$(or $(SEED),7)' \
 	  cargo nextest run -P long -E 'test(/^engine_failure::kills/)' $(ARGS)
 

@@ -13,4 +13,5 @@ mod left;
 mod outage;
 mod room;
 pub(crate) mod second;
+mod soak;
 mod stranger;

@@ -1,6 +1,6 @@
 //! Berth is killed, and killed again, at any moment.
 //!
-//! `BERTH_TEST_KILLS` says how often (20; `make soak`: 1000). `BERTH_TEST_SEED` repeats a run.
+//! `BERTH_TEST_KILLS` says how often (20; `make soak-kills`: 1000). `BERTH_TEST_SEED` repeats a run.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -11,15 +11,15 @@ const STEADY: [&str; 3] = ["a", "b", "c"];
 /// The longest that it lives, in milliseconds: it has long come to rest by then.
 const LIFE_MAX: u64 = 1_500;
 
-fn of_environment(name: &str, default: u64) -> u64 {
+pub(super) fn of_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
 /// Numbers that depend on the seed alone (splitmix64).
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+    pub(super) fn roll(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -126,10 +126,15 @@ impl Second {
         command
     }
 
-    /// The body of an answer to `GET path` in the engine's network, when it is a good one.
-    fn get(&self, path: &str) -> Option<String> {
+    /// The engine's network, to be moved into.
+    pub(super) fn network(&self) -> File {
         let holder = fs::read_to_string(self.path("holder")).unwrap();
-        let network = File::open(format!("/proc/{}/ns/net", holder.trim())).unwrap();
+        File::open(format!("/proc/{}/ns/net", holder.trim())).unwrap()
+    }
+
+    /// The body of an answer to `GET path` in the engine's network, when it is a good one.
+    pub(super) fn get(&self, path: &str) -> Option<String> {
+        let network = self.network();
         let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
         let talk = move || -> std::io::Result<String> {
             move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
@@ -295,6 +300,10 @@ pub(crate) struct Berth<'a> {
 }
 
 impl Berth<'_> {
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How much of it is in memory, in bytes.
     pub(crate) fn resident(&self) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
