@@ -23,6 +23,7 @@ mod images;
 mod kill;
 mod managers;
 mod mounts;
+mod notices;
 mod program;
 mod remote_backup;
 mod repair;

@@ -13,36 +13,36 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
 };
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request: its path, its head in small letters, and its body.
 #[derive(Debug)]
-pub(super) struct Got {
-    pub(super) path: String,
-    pub(super) head: Vec<String>,
-    pub(super) body: String,
+pub(crate) struct Got {
+    pub(crate) path: String,
+    pub(crate) head: Vec<String>,
+    pub(crate) body: String,
 }
 
 impl Got {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let begins = format!("{name}: ");
         self.head.iter().find_map(|line| line.strip_prefix(&begins))
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 }
 
 /// The server.
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     got: UnboundedReceiver<Got>,
     answers: Arc<Mutex<VecDeque<u16>>>,
-    pub(super) port: u16,
+    pub(crate) port: u16,
 }
 
 impl Inbox {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (tell, got) = unbounded_channel();
@@ -58,15 +58,15 @@ impl Inbox {
     }
 
     /// What the next requests are answered; 200 after that.
-    pub(super) fn answer(&self, statuses: &[u16]) {
+    pub(crate) fn answer(&self, statuses: &[u16]) {
         self.answers.lock().unwrap().extend(statuses);
     }
 
-    pub(super) async fn next(&mut self) -> Got {
+    pub(crate) async fn next(&mut self) -> Got {
         tokio::time::timeout(PATIENCE, self.got.recv()).await.expect("nothing came").unwrap()
     }
 
-    pub(super) fn is_empty(&mut self) -> bool {
+    pub(crate) fn is_empty(&mut self) -> bool {
         self.got.try_recv().is_err()
     }
 }

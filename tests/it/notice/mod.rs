@@ -1,7 +1,7 @@
 //! Notifications: what is told, how often, to whom, and what nothing of it may hold up.
 
 mod desk;
-mod inbox;
+pub(crate) mod inbox;
 mod mail;
 mod program;
 mod run;
