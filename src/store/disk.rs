@@ -143,7 +143,7 @@ impl Disk for Machine {
             file.set_len(size)?;
         }
         file.seek(io::SeekFrom::Start(size))?;
-        Ok(Box::new(Part { file, path: path.to_owned() }))
+        Ok(Box::new(Part { file, flusher: Flusher::from(size), path: path.to_owned() }))
     }
 
     fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -235,7 +235,7 @@ struct Draft {
 
 impl Draft {
     fn of(file: File, named: Option<PathBuf>) -> Self {
-        Self { file, flusher: Flusher::default(), named }
+        Self { file, flusher: Flusher::from(0), named }
     }
 
     fn named(folder: &Path) -> io::Result<Self> {
@@ -281,12 +281,14 @@ impl Temp for Draft {
 /// A file that has a name and still grows.
 struct Part {
     file: File,
+    flusher: Flusher,
     path: PathBuf,
 }
 
 impl Temp for Part {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
+        self.file.write_all(bytes)?;
+        self.flusher.note(&self.file, bytes.len())
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
@@ -294,10 +296,12 @@ impl Temp for Part {
     }
 
     fn keep(&mut self) -> io::Result<()> {
+        self.flusher.end()?;
         self.file.sync_data()
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        self.flusher.end()?;
         fchmod(&self.file, Mode::from_raw_mode(STORED))?;
         self.file.sync_all()
     }

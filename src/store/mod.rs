@@ -30,6 +30,7 @@ mod entry;
 mod error;
 mod figures;
 mod flusher;
+mod hashing;
 mod hub;
 mod idle;
 mod index;

@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{
     Digest as _, Sha256,
@@ -29,7 +30,10 @@ use sha2::{
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
-use super::{Entry, Error, Order, Require, Store, Stored, disk::Temp, name::Key, scan::is_absent};
+use super::{
+    Entry, Error, Order, Require, Store, Stored, disk::Temp, hashing::Hashing, name::Key,
+    scan::is_absent,
+};
 use crate::model::{Digest, Timestamp};
 
 /// After how many bytes what has come is made to last, while a request goes on.
@@ -115,7 +119,7 @@ pub struct Append {
     store: Arc<Store>,
     partial: Arc<Partial>,
     part: Box<dyn Temp>,
-    hasher: Sha256,
+    hashing: Hashing,
     at: u64,
     kept: u64,
     /// All of it counts, or nothing.
@@ -142,15 +146,21 @@ impl Append {
             None => rehash(&*part, at).map_err(Error::disk("the upload can't be read"))?,
         };
         let (store, partial) = (Arc::clone(store), Arc::clone(partial));
-        Ok(Self { store, partial, part, hasher, at, kept: at, is_one })
+        let hashing = Hashing::of(hasher);
+        Ok(Self { store, partial, part, hashing, at, kept: at, is_one })
     }
 
     /// Takes a block.
-    pub fn write(&mut self, block: &[u8]) -> Result<(), Error> {
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.take(&Bytes::copy_from_slice(bytes))
+    }
+
+    /// Takes a block. Of a large part, it is hashed by another thread while this one writes.
+    pub fn take(&mut self, block: &Bytes) -> Result<(), Error> {
         let end = self.at + u64::try_from(block.len()).unwrap_or(u64::MAX);
         self.store.check_size(end)?;
         self.part.write(block).map_err(Error::disk("the content can't be written"))?;
-        self.hasher.update(block);
+        self.hashing.take(block).map_err(Error::disk("the content can't be hashed"))?;
         self.at = end;
         if !self.is_one && KEEP <= self.at - self.kept {
             self.keep()?;
@@ -169,7 +179,8 @@ impl Append {
             return Ok(());
         }
         self.part.keep().map_err(Error::disk("the content can't be kept"))?;
-        let hash = frozen(&self.hasher);
+        let hasher = self.hashing.now().map_err(Error::disk("the content can't be hashed"))?;
+        let hash = frozen(hasher);
         let at = self.at;
         self.store.change_partial(&self.partial, |kept| {
             kept.offset = at;
@@ -316,8 +327,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<Stored, Error> {
         let kept = partial.kept();
-        let append = Append::begin(self, partial, true)?;
-        let digest = Digest::of_hash(append.hasher.finalize().into());
+        let mut append = Append::begin(self, partial, true)?;
+        let hasher = append.hashing.now().map_err(Error::disk("the content can't be hashed"))?;
+        let digest = Digest::of_hash(hasher.clone().finalize().into());
         let key = &kept.order.key;
         let is_announced = kept.order.expected.iter().all(|expected| *expected == digest);
         let is_this = |entry: &Arc<Entry>| {

@@ -92,7 +92,7 @@ impl Upload {
     pub fn finish(self, order: &Order, now: Timestamp) -> Result<Stored, Error> {
         let store = Arc::clone(&self.store);
         check_md5(self.md5.clone(), order)?;
-        let (temp, size, digest) = self.close();
+        let (temp, size, digest) = self.close()?;
         store.publish_part(temp, (size, digest), order, now)
     }
 }

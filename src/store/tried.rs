@@ -31,7 +31,7 @@ impl Upload {
         let store = Arc::clone(&self.store);
         let md5 = self.md5.take();
         check_md5(md5, order)?;
-        let (temp, size, digest) = self.close();
+        let (temp, size, digest) = self.close()?;
         order.check_digest(&digest)?;
         store.vet(&*temp, (size, &digest), order, false)?;
         let before = store.placeable(order, size)?;

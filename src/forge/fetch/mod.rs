@@ -283,10 +283,12 @@ impl Fetches {
         let (project, app, version) = &wanted.version;
         let of = (project.as_str(), app.as_str(), version.as_str());
         if 1 < ready.len() {
-            let file =
-                |(upload, order): &(Upload, Order)| (order.key.model.clone(), upload.digest());
-            let whole = ready.iter().map(file).collect();
-            store.expect_whole(of, whole).map_err(|error| error.to_string())?;
+            let file = |(upload, order): &mut (Upload, Order)| {
+                Ok::<_, crate::store::Error>((order.key.model.clone(), upload.digest()?))
+            };
+            let whole = ready.iter_mut().map(file).collect::<Result<_, _>>();
+            let told = whole.and_then(|whole| store.expect_whole(of, whole));
+            told.map_err(|error| error.to_string())?;
         }
         let placed = ready.into_iter().try_for_each(|(upload, order)| {
             let stored = upload.finish(&order, self.clock.now());

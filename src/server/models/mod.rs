@@ -2,6 +2,7 @@
 //! of the server that it takes the place of, and what that one had not.
 
 mod aliases;
+mod blocks;
 mod body;
 mod care;
 mod download;

@@ -24,6 +24,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 use super::{
     Answer, Asker, Named, blocking,
+    blocks::{self, Blocks},
     download::{document, requirement},
     fields::{Said, TEXT_MAX, not_a_file},
     refusal::{Refused, Verb, missing, refuse, unprocessable},
@@ -33,10 +34,6 @@ use crate::auth::Mode;
 use crate::server::{Shared, access::Client, dry::Dry, listen::Seat, request::Asked, trail::Note};
 use crate::store::{Entry, Error, Key, Order, Require, Store, Stored, Upload};
 
-/// How much comes before a block is handed on.
-const BLOCK: usize = 256 * 1024;
-/// How many blocks may wait for the disk.
-const BLOCKS_WAITING: usize = 4;
 /// How long a client may send nothing.
 pub(in super::super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How many bytes a second it sends at least, and how long that is not asked of it.
@@ -52,44 +49,45 @@ const FIELDS_MAX: usize = 64;
 
 /// A content on its way to the disk.
 struct Pipe {
-    blocks: mpsc::Sender<Vec<Bytes>>,
-    waiting: Vec<Bytes>,
-    length: usize,
+    blocks: mpsc::Sender<Bytes>,
+    coming: Blocks,
     writing: JoinHandle<Result<Upload, Error>>,
 }
 
 impl Pipe {
     fn begin(store: &Arc<Store>, size: Option<u64>, has_md5: bool) -> Self {
-        let (blocks, mut received) = mpsc::channel::<Vec<Bytes>>(BLOCKS_WAITING);
+        let (blocks, mut received) = mpsc::channel::<Bytes>(blocks::WAITING);
         let store = Arc::clone(store);
         let writing = tokio::task::spawn_blocking(move || {
             let mut upload = Upload::begin(&store, size)?;
             if has_md5 {
                 upload = upload.with_md5();
             }
-            let mut parts = std::iter::from_fn(|| received.blocking_recv()).flatten();
-            upload.drain(|| parts.next())?;
+            while let Some(block) = received.blocking_recv() {
+                upload.take(&block)?;
+            }
             Ok(upload)
         });
-        Self { blocks, waiting: Vec::new(), length: 0, writing }
+        Self { blocks, coming: Blocks::new(size), writing }
     }
 
     /// Takes a part. Whether more can be taken.
-    async fn take(&mut self, part: Bytes) -> bool {
-        self.length += part.len();
-        self.waiting.push(part);
-        if self.length < BLOCK {
-            return true;
+    async fn take(&mut self, mut part: Bytes) -> bool {
+        while !part.is_empty() {
+            if let Some(block) = self.coming.fill(&mut part)
+                && self.blocks.send(block).await.is_err()
+            {
+                return false;
+            }
         }
-        self.length = 0;
-        self.blocks.send(std::mem::take(&mut self.waiting)).await.is_ok()
+        true
     }
 
     /// All has come.
     async fn end(self) -> Result<Upload, Refused> {
-        let Self { blocks, waiting, writing, .. } = self;
+        let Self { blocks, mut coming, writing } = self;
         // Whether it failed is known by what the writer says.
-        let _ = blocks.send(waiting).await;
+        let _ = blocks.send(coming.rest()).await;
         drop(blocks);
         match writing.await {
             Ok(written) => written.map_err(|error| Verb::Upload.refuse(&error)),

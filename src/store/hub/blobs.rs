@@ -25,7 +25,7 @@ impl Store {
         expected: Option<&Digest>,
         now: Timestamp,
     ) -> Result<(Digest, u64), Error> {
-        let (mut temp, size, digest) = upload.close();
+        let (mut temp, size, digest) = upload.close()?;
         if let Some(other) = expected.filter(|expected| **expected != digest) {
             return Err(Error::Digest(format!(
                 "the content is not what was announced: its sha256 is {digest}, not {other}"

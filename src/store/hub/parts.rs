@@ -50,7 +50,7 @@ impl Store {
         if number == 0 || PARTS_MAX < number {
             return Err(Error::Bad(format!("parts are numbered from 1 to {PARTS_MAX}")));
         }
-        let (mut temp, size, digest) = upload.close();
+        let (mut temp, size, digest) = upload.close()?;
         let path = self.own("uploads").join(format!("part-{}", self.number()));
         temp.link(&path).map_err(Error::disk("the part can't be kept"))?;
         let mut parts = self.hub.parts();
@@ -140,7 +140,7 @@ impl Store {
         while at < size {
             let length = usize::try_from(size - at).unwrap_or(SLICE).min(SLICE);
             let slice = content.slice(at, length).map_err(unreadable())?;
-            upload.write(&slice)?;
+            upload.take(&slice)?;
             at += u64::try_from(length).unwrap_or(u64::MAX);
         }
         Ok(())

@@ -12,18 +12,16 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use super::super::upload::patient;
+use super::super::{
+    blocks::{self, Blocks},
+    upload::patient,
+};
 use super::{
     machine::{self, Course, Outcome},
     said::Sum,
 };
 use crate::model::Timestamp;
 use crate::store::{Append, Claim, Error, Partial, Store, Stored};
-
-/// How much comes before a block is handed on.
-const BLOCK: usize = 256 * 1024;
-/// How many blocks may wait for the disk.
-const BLOCKS_WAITING: usize = 4;
 
 /// What became of a part.
 pub(super) enum Received {
@@ -43,7 +41,7 @@ pub(super) enum Received {
 
 /// What the thread that writes is told.
 enum Told {
-    Blocks(Vec<Bytes>),
+    Block(Bytes),
     /// The request has brought all that it has.
     End,
     /// The request has brought more than it may.
@@ -96,13 +94,13 @@ pub(super) struct Goal {
 /// Takes a part from a request.
 pub(super) async fn receive(goal: Goal, body: &mut BodyDataStream) -> Result<Received, Error> {
     let wanted = goal.claim.wanted.clone();
-    let (sender, receiver) = mpsc::channel(BLOCKS_WAITING);
+    let (sender, receiver) = mpsc::channel(blocks::WAITING);
     let most = goal.course.most;
     let writing = tokio::task::spawn_blocking(move || write(&goal, receiver));
     let ended = |error: tokio::task::JoinError| Error::ended(&error.to_string());
     let mut stream = Box::pin(patient(body));
-    let (mut waiting, mut length, mut came) = (Vec::new(), 0, 0_u64);
-    let broken = loop {
+    let (mut coming, mut came) = (Blocks::new(None), 0_u64);
+    let broken = 'coming: loop {
         let next = tokio::select! {
             () = wanted.cancelled() => break Some(io::ErrorKind::ConnectionAborted),
             next = stream.next() => next,
@@ -110,26 +108,25 @@ pub(super) async fn receive(goal: Goal, body: &mut BodyDataStream) -> Result<Rec
         match next {
             None => break None,
             Some(Err(error)) => break Some(error.kind()),
-            Some(Ok(part)) => {
+            Some(Ok(mut part)) => {
                 came = came.saturating_add(u64::try_from(part.len()).unwrap_or(u64::MAX));
                 if most < came {
                     let _ = sender.send(Told::TooMuch).await;
                     drop(sender);
                     return writing.await.map_err(ended)?;
                 }
-                length += part.len();
-                waiting.push(part);
-                if BLOCK <= length {
-                    length = 0;
-                    if sender.send(Told::Blocks(std::mem::take(&mut waiting))).await.is_err() {
-                        break None;
+                while !part.is_empty() {
+                    if let Some(block) = coming.fill(&mut part)
+                        && sender.send(Told::Block(block)).await.is_err()
+                    {
+                        break 'coming None;
                     }
                 }
             }
         }
     };
     // Whether it failed is known by what the writer says.
-    let _ = sender.send(Told::Blocks(waiting)).await;
+    let _ = sender.send(Told::Block(coming.rest())).await;
     if broken.is_none() {
         let _ = sender.send(Told::End).await;
     }
@@ -148,13 +145,11 @@ fn write(goal: &Goal, mut told: mpsc::Receiver<Told>) -> Result<Received, Error>
     let (began, mut is_whole) = (append.at(), false);
     while let Some(told) = told.blocking_recv() {
         match told {
-            Told::Blocks(blocks) => {
-                for block in blocks {
-                    if let Some(sum) = &mut sum {
-                        sum.update(&block);
-                    }
-                    append.write(&block)?;
+            Told::Block(block) => {
+                if let Some(sum) = &mut sum {
+                    sum.update(&block);
                 }
+                append.take(&block)?;
             }
             Told::End => is_whole = true,
             Told::TooMuch => {
