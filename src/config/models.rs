@@ -1,6 +1,6 @@
 //! The options of the model store.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{Reader, absolute_path};
 use crate::model::{parse_bytes, parse_duration};
@@ -25,6 +25,8 @@ pub struct Models {
     pub trash_ttl: Duration,
     /// Which versions may not be changed.
     pub immutable: Immutable,
+    /// The same for projects of which it is said otherwise.
+    pub immutable_of: BTreeMap<String, Immutable>,
     /// How many models a project may have.
     pub count_max: Option<usize>,
     /// What is let in and out.
@@ -51,7 +53,7 @@ impl Reader {
         let history_age = self.one("model-history-age", |text| {
             parse_duration(text).map_err(|error| error.to_string())
         });
-        let immutable = self.one("model-immutable", immutable);
+        let immutables = self.list("model-immutable", immutable);
         let count_max = self.one("model-max-models", |text| {
             text.parse::<usize>().map_err(|_| "write a number".to_owned())
         });
@@ -68,6 +70,13 @@ impl Reader {
                 None => policy.danger = danger,
             }
         }
+        let (mut immutable, mut immutable_of) = (Immutable::Off, BTreeMap::new());
+        for (project, which) in immutables? {
+            match project {
+                Some(project) => drop(immutable_of.insert(project, which)),
+                None => immutable = which,
+            }
+        }
         Some(Models {
             on_host: on_host?.into_iter().next_back(),
             hub_url: hub_url?.into_iter().next_back(),
@@ -76,7 +85,8 @@ impl Reader {
             history: history?,
             history_age: history_age.map(|age| Some(age).filter(|age| !age.is_zero()))?,
             trash_ttl: trash_ttl?,
-            immutable: immutable?,
+            immutable,
+            immutable_of,
             count_max: count_max.map(|count| Some(count).filter(|count| *count != 0))?,
             policy,
             upload_ttl: upload_ttl?,
@@ -107,29 +117,38 @@ fn history(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| "write a number from 1 to 10000".to_owned())
 }
 
-fn immutable(text: &str) -> Result<Immutable, String> {
-    match text {
-        "off" => Ok(Immutable::Off),
-        "versions" => Ok(Immutable::Versions),
-        "semver-releases" => Ok(Immutable::Releases),
-        _ => Err("write `off`, `versions` or `semver-releases`".to_owned()),
-    }
+/// Reads `versions`, or `project=versions`.
+fn immutable(text: &str) -> Result<(Option<String>, Immutable), String> {
+    let (project, word) = of_project(text)?;
+    let which = match word {
+        "off" => Immutable::Off,
+        "versions" => Immutable::Versions,
+        "semver-releases" => Immutable::Releases,
+        _ => {
+            let all = "write `off`, `versions` or `semver-releases`, or `PROJECT=versions`";
+            return Err(all.to_owned());
+        }
+    };
+    Ok((project, which))
+}
+
+/// What is said of one project, or of all.
+fn of_project(text: &str) -> Result<(Option<String>, &str), String> {
+    let Some((project, word)) = text.split_once('=') else { return Ok((None, text)) };
+    let project = crate::store::name("project", project).map_err(|bad| bad.why.to_owned())?;
+    Ok((Some(project), word))
 }
 
 /// Reads `block`, or `project=block`.
 fn danger(text: &str) -> Result<(Option<String>, Danger), String> {
-    let (project, word) = match text.split_once('=') {
-        Some((project, word)) => (Some(project), word),
-        None => (None, text),
-    };
+    let (project, word) = of_project(text)?;
     let danger = match word {
         "allow" => Danger::Allow,
         "warn" => Danger::Warn,
         "block" => Danger::Block,
         _ => return Err("write `allow`, `warn` or `block`, or `PROJECT=block`".to_owned()),
     };
-    let project = project.map(|name| crate::store::name("project", name)).transpose();
-    project.map(|project| (project, danger)).map_err(|bad| bad.why.to_string())
+    Ok((project, danger))
 }
 
 fn ending(text: &str) -> Result<String, String> {
@@ -159,6 +178,11 @@ mod tests {
         assert_eq!(danger("vision=allow"), Ok((Some("vision".to_owned()), Danger::Allow)));
         for bad in ["", "deny", "=block", "a/b=block", "vision=", "..=warn"] {
             assert!(danger(bad).is_err(), "{bad}");
+        }
+        assert_eq!(immutable("off"), Ok((None, Immutable::Off)));
+        assert_eq!(immutable("p=versions"), Ok((Some("p".to_owned()), Immutable::Versions)));
+        for bad in ["", "on", "=versions", "p="] {
+            assert!(immutable(bad).is_err(), "{bad}");
         }
         assert_eq!(ending("GGUF").as_deref(), Ok(".gguf"));
         assert_eq!(ending(".onnx").as_deref(), Ok(".onnx"));

@@ -38,6 +38,7 @@ pub(super) fn depot(config: &Config) -> Arc<Depot> {
         history_age: models.history_age,
         trash_ttl: models.trash_ttl,
         immutable: models.immutable,
+        immutable_of: models.immutable_of.clone(),
         project_models_max: models.count_max,
         policy: models.policy.clone(),
         upload_ttl: models.upload_ttl,
@@ -186,7 +187,10 @@ pub(super) fn tend(
             };
             let _ = tokio::task::spawn_blocking(work).await;
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => {
+                    let _ = models.opened().map(|store| store.keep_downloads());
+                    return;
+                }
                 () = tokio::time::sleep(SWEEP) => {}
             }
         }
@@ -231,6 +235,9 @@ fn look_after(store: &Store, clock: &Clock, stop: &CancellationToken) {
     }
     store.inspect_all();
     store.expire_partials(clock.now());
+    if let Err(error) = store.keep_downloads() {
+        tracing::warn!(%error, "the downloads that were counted can't be written down");
+    }
     match store.sweep(clock.now(), false) {
         Ok(swept) if 0 < swept.trashed + swept.blobs => {
             let (trashed, blobs, bytes) = (swept.trashed, swept.blobs, swept.bytes);

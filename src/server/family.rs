@@ -6,7 +6,7 @@
 
 use axum::{
     Json,
-    http::{HeaderName, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     response::IntoResponse as _,
     response::Response,
 };
@@ -29,6 +29,13 @@ pub(super) fn is_hub_route(path: &str) -> bool {
 pub(super) fn only_asks(path: &str) -> bool {
     let ends = ["/paths-info/{rev}", "/preupload/{rev}", "/validate-yaml", "/batch", "/verify"];
     is_hub_route(bare(path)) && ends.iter().any(|end| path.ends_with(end))
+}
+
+/// Whether a request is about to change what the Hub's routes are about.
+pub(super) fn changes_hub(method: &Method, path: &str) -> bool {
+    let asks =
+        ["/preupload/", "/paths-info/", "/objects/batch", "/objects/verify", "validate-yaml"];
+    !method.is_safe() && of_hub(path).is_some() && !asks.iter().any(|word| path.contains(word))
 }
 
 /// The path as it is without `/hf`.

@@ -23,8 +23,15 @@ use super::{
     sign_in, trail,
 };
 use crate::auth::{Identity, Kind, Mode, Needs, Role};
+use crate::store::Figures;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// How clients call their requests.
+const TRACES: [HeaderName; 2] =
+    [HeaderName::from_static("x-request-id"), HeaderName::from_static("x-amzn-trace-id")];
+/// The longest such name that is said again.
+const TRACE_MAX: usize = 256;
 
 /// The headers of every answer.
 const SECURITY: [(HeaderName, &str); 6] = [
@@ -47,6 +54,8 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let path = request.uri().path().to_owned();
+    let traces = TRACES.map(|name| request.headers().get(&name).cloned());
+    let is_change = family::changes_hub(request.method(), &path);
     let response = match admit(&shared, &mut request) {
         Ok(deed) => perform(&shared, deed, request, next).await,
         Err(response) => response,
@@ -54,7 +63,16 @@ pub(super) async fn guard(
     if let Some(told) = response.extensions().get::<Told>() {
         shared.parts.metrics.door().problem(told.code);
     }
+    if is_change && !response.status().is_success() {
+        Figures::add(&shared.parts.models.figures().refusals, 1);
+    }
     let mut response = family::translate(&path, response);
+    for (name, value) in TRACES.into_iter().zip(traces) {
+        // What a client calls its request is said again, so that both logs have it.
+        if let Some(value) = value.filter(|value| value.len() <= TRACE_MAX) {
+            response.headers_mut().entry(name).or_insert(value);
+        }
+    }
     for (name, value) in SECURITY {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }

@@ -156,6 +156,7 @@ static ROUTES: &[Route] = routes! {
     delete "/uploads/{id}", WRITE_SOME, models::end_upload;
     post "/api/v1/models/pull", OPERATOR, models::pull;
     get "/api/v1/models/pulls", OPERATOR, models::pulls;
+    get "/blobs/{digest}", READ_SOME, models::blob;
     post "/models/upload", WRITE_SOME, models::upload;
     get "/models/list", READ_SOME, models::all;
     get "/models/{project}", READ, models::of_project;
@@ -184,6 +185,7 @@ static ROUTES: &[Route] = routes! {
     post "/api/models/{ns}/{name}/paths-info/{rev}", READ, hub::paths;
     get "/api/models/{ns}/{name}/refs", READ, hub::refs;
     get "/api/models/{ns}/{name}/commits/{rev}", READ, hub::commits;
+    get "/api/models/{ns}/{name}/safetensors-metadata/{*path}", READ, hub::tensors;
     put "/api/models/{ns}/{name}/settings", WRITE, hub::change;
     post "/api/models/{ns}/{name}/branch/{rev}", WRITE, hub::make_branch;
     delete "/api/models/{ns}/{name}/branch/{rev}", WRITE, hub::remove_branch;

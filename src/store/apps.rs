@@ -114,7 +114,8 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn has_version(&self, project: &str, app: &str, version: &str) -> bool {
+    /// Whether an app has a version of this name.
+    pub fn has_version(&self, project: &str, app: &str, version: &str) -> bool {
         let [project, app, version] = [project, app, version].map(|name| Some(name.to_owned()));
         let query = Query { project, app, version, limit: Some(1), ..Query::default() };
         0 < self.list(&query).total

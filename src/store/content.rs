@@ -18,6 +18,7 @@ use rustix::io::ReadWriteFlags;
 use sha2::{Digest as _, Sha256};
 
 use super::{Entry, Error, Figures, Key, Store, disk::stat_of, lent::lend};
+use crate::inspect::Safety;
 use crate::model::Digest;
 
 /// How long a slice is, at most.
@@ -149,7 +150,7 @@ impl Store {
     fn open_any(&self, entry: &Arc<Entry>) -> Result<(Arc<Entry>, Content), Error> {
         let mut entry = Arc::clone(entry);
         for _ in 0..3 {
-            let opened = self.disk.open(&entry.file);
+            let opened = self.disk.open(&entry.file());
             let opened = opened.and_then(|file| Ok((stat_of(&file.metadata()?), file)));
             match opened {
                 Ok((stat, _)) if !stat.is_file => return Err(Error::NotAFile),
@@ -170,7 +171,7 @@ impl Store {
     /// The model as it is now: one that somebody else has changed is looked at again.
     pub fn current(&self, entry: &Arc<Entry>) -> Result<Arc<Entry>, Error> {
         // What is Berth's own is never written to.
-        match self.disk.stat(&entry.file) {
+        match self.disk.stat(&entry.file()) {
             Ok(stat) if entry.is_ours || entry.is_seen(&stat) => Ok(Arc::clone(entry)),
             Err(error) if !super::scan::is_absent(&error) => {
                 Err(Error::disk("the model can't be read")(error))
@@ -205,8 +206,7 @@ impl Store {
                 return Err(Error::Conflict(format!("{key} was changed while it was read")));
             }
             if entry.sha256.as_ref() != Some(&digest) {
-                self.remember(&entry.file, &stat, digest.clone());
-                self.refresh(key)?;
+                self.learn(key, &stat, &digest);
             }
         }
         Ok(digest)
@@ -216,6 +216,29 @@ impl Store {
     pub fn unread(&self) -> Vec<Key> {
         let all = self.index.all();
         all.iter().filter(|e| e.sha256.is_none()).map(|e| e.key.clone()).collect()
+    }
+
+    /// A model that has this content, of these projects (none is every one): one that may be given to
+    /// others, if there is such a one.
+    pub fn with_content(&self, digest: &Digest, projects: Option<&[String]>) -> Option<Arc<Entry>> {
+        let is_this = |entry: &Entry| {
+            entry.sha256.as_ref() == Some(digest)
+                && projects.is_none_or(|all| all.contains(&entry.key.project))
+        };
+        let is_good = |entry: &Entry| is_this(entry) && self.check_served(entry).is_ok();
+        self.index.find(is_good).or_else(|| self.index.find(is_this))
+    }
+
+    /// Whether a model is known to be safe to load.
+    pub fn check_safe(&self, entry: &Entry) -> Result<(), Error> {
+        match entry.inspected.map(|inspected| inspected.safety) {
+            None => Err(Error::Unscanned),
+            Some(Safety::Safe) => Ok(()),
+            Some(safety) => Err(Error::Blocked(format!(
+                "the model is {} to load, and only what is safe was asked for (`require=safe`)",
+                safety.word()
+            ))),
+        }
     }
 
     /// Counts what was sent.

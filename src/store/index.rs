@@ -1,7 +1,9 @@
 //! What is in the store, in memory.
 
 use std::{
-    collections::BTreeMap,
+    borrow::Borrow,
+    cmp::Ordering as Order,
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::{
         Arc, PoisonError, RwLock, RwLockWriteGuard,
@@ -14,7 +16,37 @@ use crate::model::Digest;
 
 /// Every model, in the order of their names.
 #[derive(Debug, Default)]
-pub(super) struct Index(RwLock<BTreeMap<Key, Arc<Entry>>>, AtomicU64);
+pub(super) struct Index(RwLock<BTreeSet<Row>>, AtomicU64);
+
+/// A model, by its names: they are kept once.
+#[derive(Debug)]
+struct Row(Arc<Entry>);
+
+impl Borrow<Key> for Row {
+    fn borrow(&self) -> &Key {
+        &self.0.key
+    }
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key == other.0.key
+    }
+}
+
+impl Eq for Row {}
+
+impl PartialOrd for Row {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Row {
+    fn cmp(&self, other: &Self) -> Order {
+        self.0.key.cmp(&other.0.key)
+    }
+}
 
 /// What is wanted of a list.
 #[derive(Clone, Debug, Default)]
@@ -47,12 +79,12 @@ pub struct Page {
 }
 
 impl Index {
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<Key, Arc<Entry>>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeSet<Row>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Entry>> {
-        self.read().get(key).cloned()
+        self.read().get(key).map(|row| Arc::clone(&row.0))
     }
 
     /// A number that is another one after each change.
@@ -60,7 +92,7 @@ impl Index {
         self.1.load(Ordering::Acquire)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Key, Arc<Entry>>> {
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeSet<Row>> {
         let all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         self.1.fetch_add(1, Ordering::AcqRel);
         all
@@ -68,7 +100,7 @@ impl Index {
 
     /// Puts an entry in the place of what was there.
     pub(super) fn put(&self, entry: Arc<Entry>) {
-        self.write().insert(entry.key.clone(), entry);
+        self.write().replace(Row(entry));
     }
 
     /// Changes several at once; none is one that is gone.
@@ -76,9 +108,9 @@ impl Index {
         let mut all = self.write();
         for (key, entry) in changes {
             match entry {
-                Some(entry) => all.insert(key, entry),
-                None => all.remove(&key),
-            };
+                Some(entry) => drop(all.replace(Row(entry))),
+                None => drop(all.take(&key)),
+            }
         }
     }
 
@@ -87,18 +119,28 @@ impl Index {
     }
 
     pub(super) fn fill(&self, entries: Vec<Entry>) {
-        let all = entries.into_iter().map(|entry| (entry.key.clone(), Arc::new(entry))).collect();
+        let all = entries.into_iter().map(|entry| Row(Arc::new(entry))).collect();
         *self.write() = all;
     }
 
     /// Everything, as it is now.
     pub(super) fn all(&self) -> Vec<Arc<Entry>> {
-        self.read().values().cloned().collect()
+        self.read().iter().map(|row| Arc::clone(&row.0)).collect()
     }
 
     /// Whether a model has this content.
     pub(super) fn has_content(&self, digest: &Digest) -> bool {
-        self.read().values().any(|entry| entry.sha256.as_ref() == Some(digest))
+        self.has(|entry| entry.sha256.as_ref() == Some(digest))
+    }
+
+    /// Whether a model is so.
+    pub(super) fn has(&self, is_so: impl Fn(&Entry) -> bool) -> bool {
+        self.read().iter().any(|row| is_so(&row.0))
+    }
+
+    /// The first model that is so.
+    pub(super) fn find(&self, is_so: impl Fn(&Entry) -> bool) -> Option<Arc<Entry>> {
+        self.read().iter().find(|row| is_so(&row.0)).map(|row| Arc::clone(&row.0))
     }
 
     /// The models of a project.
@@ -115,7 +157,8 @@ impl Index {
         let words = words(query.search.as_deref().unwrap_or_default());
         let mut page = Page::default();
         let limit = query.limit.unwrap_or(usize::MAX);
-        for (key, entry) in all.range((Bound::Included(first), Bound::Unbounded)) {
+        for Row(entry) in all.range::<Key, _>((Bound::Included(&first), Bound::Unbounded)) {
+            let key = &entry.key;
             if is_past(query, key) {
                 break;
             }
@@ -161,9 +204,10 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fn holds(entry: &Entry, word: &str) -> bool {
-    let said = |name| entry.metadata.get(name).and_then(serde_json::Value::as_str);
+    let has = |text: &str| text.to_lowercase().contains(word);
     let Key { project, app, version, model } = &entry.key;
-    let named = [project.as_str(), app, version, model];
-    let said = ["description", "framework", "original_filename"].into_iter().filter_map(said);
-    named.into_iter().chain(said).any(|text| text.to_lowercase().contains(word))
+    [project.as_str(), app, version, model].into_iter().chain(entry.filename()).any(has)
+        || ["description", "framework"]
+            .iter()
+            .any(|name| entry.said(name).is_some_and(|it| has(&it)))
 }

@@ -9,6 +9,7 @@
 //! {root}/.store/apps/               aliases, and versions that are frozen
 //! {root}/.store/hub/                histories and tags of the same models as repositories
 //! {root}/.store/reports/            what is inside contents; made again when it is lost
+//! {root}/.store/downloads.json      how often versions were downloaded
 //! {root}/.store/partial/            uploads that may go on after a break
 //! {root}/.store/quarantine/         contents that have changed on the disk
 //! ```
@@ -26,6 +27,7 @@ mod bulletin;
 mod compare;
 mod content;
 pub mod disk;
+mod downloads;
 mod entry;
 mod error;
 mod figures;
@@ -137,6 +139,8 @@ pub struct Settings {
     pub trash_ttl: Duration,
     /// Which versions may not be changed.
     pub immutable: Immutable,
+    /// The same for projects of which it is said otherwise.
+    pub immutable_of: BTreeMap<String, Immutable>,
     /// How many uploads may be under way.
     pub uploads_max: usize,
     /// How long a part of a file is, for clients that send files in parts.
@@ -165,6 +169,7 @@ impl Settings {
             history_age: None,
             trash_ttl: Duration::from_hours(24 * 7),
             immutable: Immutable::Off,
+            immutable_of: BTreeMap::new(),
             uploads_max: 64,
             part_size: 256 << 20,
             policy: Policy::default(),
@@ -245,6 +250,8 @@ impl Depot {
 #[derive(Debug)]
 pub struct Store {
     settings: Settings,
+    /// Its folder, as all models know it.
+    root: Arc<Path>,
     disk: Arc<dyn Disk>,
     index: index::Index,
     apps: Mutex<BTreeMap<(String, String), AppRecord>>,
@@ -254,6 +261,7 @@ pub struct Store {
     known: Mutex<scan::Known>,
     coming: whole::Coming,
     views: view::Views,
+    downloads: downloads::Downloads,
     locks: [Mutex<()>; LOCKS],
     /// Held for reading while a blob is about to get another name, for writing while one goes.
     sweeping: RwLock<()>,
@@ -274,6 +282,8 @@ pub struct Store {
 impl Drop for Store {
     fn drop(&mut self) {
         self.waiting.close();
+        // What was counted since it was written down last.
+        let _ = self.keep_downloads();
     }
 }
 
@@ -305,6 +315,7 @@ impl Store {
         let held = disk.hold(&own.join("lock"));
         let held = held.map_err(Error::disk("the store is in use by another Berth"))?;
         let mut store = Self {
+            root: settings.root.as_path().into(),
             settings,
             disk,
             index: index::Index::default(),
@@ -313,6 +324,7 @@ impl Store {
             known: Mutex::default(),
             coming: whole::Coming::default(),
             views: view::Views::default(),
+            downloads: downloads::Downloads::default(),
             locks: std::array::from_fn(|_| Mutex::default()),
             sweeping: RwLock::default(),
             next: AtomicU64::new(1),

@@ -57,9 +57,18 @@ impl Key {
 
     /// Its path in the interface.
     pub fn path(&self) -> String {
-        let names = [&self.project, &self.app, &self.version, &self.model];
-        let encoded = names.map(|name| utf8_percent_encode(name, PLAIN).to_string());
-        format!("/models/{}", encoded.join("/"))
+        let mut path = String::new();
+        self.path_into(&mut path);
+        path
+    }
+
+    /// Adds to a text its path in the interface.
+    pub(super) fn path_into(&self, text: &mut String) {
+        text.push_str("/models");
+        for name in [&self.project, &self.app, &self.version, &self.model] {
+            text.push('/');
+            text.extend(utf8_percent_encode(name, PLAIN));
+        }
     }
 
     /// Its folder, below the root.

@@ -238,7 +238,7 @@ impl Store {
         let before = self.placeable(order, size)?;
         let failed = |error| Error::disk("the model can't be stored")(error);
         let target = match &before {
-            Some(before) => before.folder.clone(),
+            Some(before) => before.folder(),
             None => self.settings.root.join(key.folder()),
         };
         let above = target.parent().map(Path::to_owned).unwrap_or_default();
@@ -326,7 +326,8 @@ impl Store {
     /// Whether a model may be put there, or changed.
     pub(super) fn check_mutable(&self, key: &Key, is_there: bool) -> Result<(), Error> {
         self.check_app(&key.project, &key.app)?;
-        let is_policy = match self.settings.immutable {
+        let of_project = self.settings.immutable_of.get(&key.project).copied();
+        let is_policy = match of_project.unwrap_or(self.settings.immutable) {
             Immutable::Off => false,
             Immutable::Versions => is_there,
             Immutable::Releases => is_there && version::is_release(&key.version),

@@ -98,7 +98,7 @@ impl Store {
             let is_marked = self.change_entry(&entry.key, |entry| {
                 let is_same = entry.inode == rotten.inode;
                 if is_same {
-                    entry.rotten = Some(rotten.clone());
+                    entry.rotten = Some(Box::new(rotten.clone()));
                 }
                 is_same
             });

@@ -14,7 +14,6 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{
     Error, Figures, Store,
@@ -150,7 +149,7 @@ fn hint(key: &Key, file: Option<&str>) -> &'static str {
 }
 
 pub(super) fn hint_of(entry: &Entry) -> &'static str {
-    hint(&entry.key, entry.metadata.get("original_filename").and_then(Value::as_str))
+    hint(&entry.key, entry.filename())
 }
 
 /// A content that has no name yet.
@@ -272,7 +271,7 @@ impl Store {
         let inspected = if let Some(inspected) = self.inspected(&digest, hint) {
             inspected
         } else {
-            let file = self.disk.open(&entry.file);
+            let file = self.disk.open(&entry.file());
             let file = file.map_err(Error::disk("the model can't be read"))?;
             self.look_into(&digest, hint, &file)?
         };
@@ -296,7 +295,6 @@ impl Store {
         if !change(&mut entry) {
             return false;
         }
-        entry.render();
         self.index.put(Arc::new(entry));
         // Who mounts it may do so now, or must know.
         self.figures.changes.send_modify(|count| *count += 1);

@@ -5,7 +5,8 @@ use std::{
     ffi::OsStr,
     io,
     path::{Path, PathBuf},
-    sync::atomic::Ordering,
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use serde_json::{Map, Value};
 use super::{
     Error, OWN, Store,
     disk::Stat,
-    entry::Entry,
+    entry::{Entry, Place},
     name::{Key, PARTS},
     trash,
 };
@@ -29,8 +30,16 @@ const SLACK: i128 = 60_000_000_000;
 /// What is known of files that are not ours, kept in a file of this name.
 const KNOWN: &str = "known.json";
 
-/// Digests of files that are not ours.
-pub(super) type Known = BTreeMap<PathBuf, Seen>;
+/// For how long what was found out is not written down yet, while more is.
+const UNWRITTEN_MAX: Duration = Duration::from_secs(10);
+
+/// Digests of files that are not ours: those of the last Berth, until the models say them, and when
+/// they were written down.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    seen: BTreeMap<PathBuf, Seen>,
+    written: Option<Instant>,
+}
 
 /// What was seen of a file when it was read. As long as all of it is so still, so is its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,14 +61,15 @@ impl Store {
         self.load_marks().map_err(unreadable())?;
         trash::recover(self).map_err(unreadable())?;
         let known = self.disk.read(&self.own(KNOWN)).unwrap_or_default();
-        *self.known.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner) =
-            serde_json::from_slice(&known).unwrap_or_default();
+        self.known().seen = serde_json::from_slice(&known).unwrap_or_default();
         let entries = self.scan().map_err(unreadable())?;
         self.index.fill(entries);
+        self.known().seen.clear();
         super::hub::recover(self)?;
         self.mend_views();
         self.load_partials().map_err(unreadable())?;
         self.recover_whole();
+        self.load_downloads();
         self.recount();
         Ok(())
     }
@@ -171,7 +181,7 @@ impl Store {
             let file = folder.join(name);
             match self.disk.stat(&file) {
                 Ok(stat) if stat.is_file => {
-                    found = Some((file, stat));
+                    found = Some((name, file, stat));
                     break;
                 }
                 Ok(_) => {}
@@ -179,23 +189,24 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        let Some((file, stat)) = found else { return Ok(None) };
+        let Some((name, file, stat)) = found else { return Ok(None) };
         let metadata = self.metadata(folder);
         let said = metadata.get("sha256").and_then(Value::as_str).and_then(Digest::parse);
         // A content that has changed is ours still, and is no blob any more.
         let is_rotten = self.rotten(stat.inode).is_some();
         let is_ours = is_untouched(&metadata, &stat)
             && said.as_ref().is_some_and(|said| is_rotten || self.is_ours(said, &file));
-        let sha256 = if is_ours { said } else { self.seen(&file, &stat) };
-        let paths = (folder.to_owned(), file);
-        let mut entry = Entry::new(key.clone(), paths, &stat, sha256, metadata);
+        let sha256 = if is_ours { said } else { self.seen(key, &file, &stat) };
+        let place = if self.settings.root.join(key.folder()) == folder {
+            Place::Usual(Arc::clone(&self.root), name)
+        } else {
+            Place::Other(Box::new((folder.to_owned(), file)))
+        };
+        let mut entry = Entry::new(key.clone(), place, &stat, sha256, &metadata);
         entry.is_ours = is_ours;
-        entry.rotten = self.rotten(entry.inode);
+        entry.rotten = self.rotten(entry.inode).map(Box::new);
         if let Some(digest) = &entry.sha256 {
             entry.inspected = self.inspected(digest, super::reports::hint_of(&entry));
-        }
-        if entry.inspected.is_some() || entry.rotten.is_some() {
-            entry.render();
         }
         Ok(Some(entry))
     }
@@ -212,23 +223,59 @@ impl Store {
         super::make(&*self.disk, parent).is_ok() && self.disk.link(file, &blob).is_ok()
     }
 
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The digest of a file that is not ours, if it was read and has not changed since.
-    fn seen(&self, file: &Path, stat: &Stat) -> Option<Digest> {
+    fn seen(&self, key: &Key, file: &Path, stat: &Stat) -> Option<Digest> {
+        if let Some(entry) = self.index.get(key) {
+            return entry.sha256.clone().filter(|_| !entry.is_ours && entry.is_seen(stat));
+        }
         let below = file.strip_prefix(&self.settings.root).ok()?;
-        let known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let seen = known.get(below)?;
+        let known = self.known();
+        let seen = known.seen.get(below)?;
         let is_same =
             (seen.inode, seen.size, seen.modified) == (stat.inode, stat.size, stat.modified);
         is_same.then(|| seen.sha256.clone())
     }
 
-    /// Remembers the digest of a file that is not ours, for the next start too.
-    pub(super) fn remember(&self, file: &Path, stat: &Stat, sha256: Digest) {
-        let Ok(below) = file.strip_prefix(&self.settings.root) else { return };
-        let Stat { inode, size, modified, .. } = *stat;
-        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        known.insert(below.to_owned(), Seen { inode, size, modified, sha256 });
-        let text = serde_json::to_vec(&*known).unwrap_or_default();
+    /// Takes note of the digest of a file that is not ours, for the next start too.
+    pub(super) fn learn(&self, key: &Key, stat: &Stat, sha256: &Digest) {
+        let is_learnt = self.change_entry(key, |entry| {
+            let is_same = !entry.is_ours && entry.is_seen(stat);
+            if is_same {
+                entry.sha256 = Some(sha256.clone());
+                entry.inspected = self.inspected(sha256, super::reports::hint_of(entry));
+            }
+            is_same
+        });
+        if is_learnt && self.is_time_to_write() {
+            self.write_known();
+        }
+    }
+
+    /// Whether what was found out is written down now: all of it at once, and not for each of thousands.
+    fn is_time_to_write(&self) -> bool {
+        let is_last = !self.index.has(|entry| entry.sha256.is_none());
+        let mut known = self.known();
+        let is_late = known.written.is_none_or(|at| UNWRITTEN_MAX <= at.elapsed());
+        if is_last || is_late {
+            known.written = Some(Instant::now());
+        }
+        is_last || is_late
+    }
+
+    fn write_known(&self) {
+        let mut known = BTreeMap::new();
+        for entry in self.index.all().iter().filter(|entry| !entry.is_ours) {
+            let file = entry.file();
+            let below = file.strip_prefix(&self.settings.root);
+            let (Ok(below), Some(sha256)) = (below, entry.sha256.clone()) else { continue };
+            let (inode, size, modified) = (entry.inode, entry.size, entry.written);
+            known.insert(below.to_owned(), Seen { inode, size, modified, sha256 });
+        }
+        let text = serde_json::to_vec(&known).unwrap_or_default();
         let new = self.own("uploads").join(format!("known-{}", self.number()));
         // Lost, it is made again.
         if self.disk.write_file(&new, &text).is_err()
@@ -244,12 +291,12 @@ impl Store {
     }
 
     /// Reads a model's folder again, as after somebody else has changed it.
-    pub fn refresh(&self, key: &Key) -> Result<std::sync::Arc<Entry>, Error> {
+    pub fn refresh(&self, key: &Key) -> Result<Arc<Entry>, Error> {
         let _project = self.lock(&key.project);
         let before = self.get(key)?;
-        let looked = self.look(key, &before.folder);
+        let looked = self.look(key, &before.folder());
         match looked.map_err(Error::disk("the model can't be read"))? {
-            Some(entry) => self.index.put(std::sync::Arc::new(entry)),
+            Some(entry) => self.index.put(Arc::new(entry)),
             None if self.is_in_place() => self.index.remove(key),
             // A disk that was unmounted has lost nothing (fault S17).
             None => {

@@ -111,7 +111,7 @@ impl Store {
         self.index.remove(key);
         self.without(key);
         self.recount();
-        if let Some(above) = entry.folder.parent() {
+        if let Some(above) = entry.folder().parent() {
             self.prune(above);
         }
         Figures::add(&self.figures.deletions, 1);
@@ -152,11 +152,12 @@ impl Store {
 
     /// Moves a model's folder; when that can't be made to last, back.
     fn take_away(&self, entry: &Entry, to: &Path, holder: Option<&Path>) -> io::Result<()> {
-        let above = entry.folder.parent().unwrap_or(&entry.folder);
-        self.disk.rename(&entry.folder, to)?;
+        let folder = entry.folder();
+        let above = folder.parent().unwrap_or(&folder);
+        self.disk.rename(&folder, to)?;
         let lasting = holder.map_or(Ok(()), |holder| self.disk.sync_dir(holder));
         lasting.and_then(|()| self.disk.sync_dir(above)).inspect_err(|_| {
-            let _ = self.disk.rename(to, &entry.folder);
+            let _ = self.disk.rename(to, &folder);
             let _ = self.disk.sync_dir(above);
         })
     }

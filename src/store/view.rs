@@ -229,7 +229,7 @@ impl Store {
 
     /// Links the file that was looked at, and no other that is in its place by now.
     fn link_seen(&self, entry: &Entry, to: &Path) -> io::Result<()> {
-        self.disk.link(&entry.file, to)?;
+        self.disk.link(&entry.file(), to)?;
         let stat = self.disk.stat(to)?;
         if entry.is_seen(&stat) && self.rotten(stat.inode).is_none() {
             return Ok(());
@@ -349,6 +349,7 @@ fn of(version: String, is_file: bool, all: Vec<Arc<Entry>>) -> Result<View, Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::entry::Place;
     use crate::store::{Key, disk::Stat};
 
     #[test]
@@ -367,7 +368,8 @@ mod tests {
             let key = Key::new("p", "a", "1", name).unwrap();
             let metadata = serde_json::json!({ "original_filename": said });
             let metadata = metadata.as_object().unwrap().clone();
-            path_of(&Entry::new(key, ("/f".into(), "/f/m".into()), &stat, None, metadata))
+            let place = Place::Other(Box::new(("/f".into(), "/f/m".into())));
+            path_of(&Entry::new(key, place, &stat, None, &metadata))
         };
         let long = format!("{}weights.bin", "deep folder/".repeat(20));
         for path in

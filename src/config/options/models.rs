@@ -104,11 +104,10 @@ pub(super) const MODELS: &[OptionRow] = &[
         "0s",
         "How long commits that others have followed are kept with their contents; 0s is as long as model-history lets them",
     ),
-    row(
+    list(
         "model-immutable",
-        "WHICH",
+        "[PROJECT=]WHICH",
         &["BERTH_MODEL_IMMUTABLE"],
-        "off",
-        "Which stored versions may not be changed or deleted: off, versions or semver-releases",
+        "Which stored versions may not be changed or deleted: off, versions or semver-releases; may be repeated",
     ),
 ];

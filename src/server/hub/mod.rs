@@ -7,6 +7,7 @@ mod lines;
 mod links;
 mod read;
 mod settings;
+mod tensors;
 mod write;
 mod xet;
 
@@ -21,6 +22,7 @@ pub(super) use read::{
 pub(super) use settings::{
     change, create, delete, make_branch, make_tag, remove_branch, remove_tag, validate,
 };
+pub(super) use tensors::tensors;
 pub(super) use write::{commit, preupload};
 pub(super) use xet::{grant, nothing, shard, shard_told, telemetry, write_token, xorb};
 
@@ -121,8 +123,9 @@ impl Repo {
 }
 
 /// First parts of paths that are something else: nothing below them is a repository.
-const RESERVED: [&str; 16] = [
+const RESERVED: [&str; 17] = [
     "api",
+    "blobs",
     "containers",
     "datasets",
     "health",

@@ -43,6 +43,7 @@ pub(in super::super) struct Wish {
     limit: Option<usize>,
     cursor: Option<String>,
     security_status: Option<String>,
+    require: Option<String>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Wish {
@@ -66,6 +67,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Wish {
                 "author" => wish.author = Some(value),
                 "search" => wish.search = Some(value),
                 "limit" => wish.limit = value.parse().ok(),
+                "require" => wish.require = Some(value),
                 "cursor" => wish.cursor = Some(value),
                 _ => {}
             }
@@ -129,6 +131,7 @@ pub(in super::super) async fn list(
     for facts in &page {
         let Ok(found) = store.hub_resolve((&facts.project, &facts.app), "main") else { continue };
         let mut item = model(facts, &found, false);
+        item["downloads"] = json!(store.all_downloads_of((&facts.project, &facts.app)));
         if !is_set(wish.full.as_deref())
             && let Some(item) = item.as_object_mut()
         {
@@ -185,6 +188,7 @@ async fn told(shared: &Arc<Shared>, repo: &Repo, revision: &str, wish: &Wish) ->
         (is_set(wish.blobs.as_deref()), is_set(wish.security_status.as_deref()));
     let told = blocking(move || {
         let mut told = model(&facts, &found, has_blobs);
+        told["downloads"] = json!(store.all_downloads_of((&facts.project, &facts.app)));
         known::tell(&store, &found, is_asked, &mut told);
         Ok(told)
     });
@@ -274,7 +278,7 @@ pub(in super::super) async fn tree(
 }
 
 /// The rest of a path.
-pub(in super::super) struct Below(String);
+pub(in super::super) struct Below(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Below {
     type Rejection = Problem;
@@ -437,6 +441,7 @@ pub(in super::super) async fn download(
     State(shared): State<Arc<Shared>>,
     repo: Repo,
     (Revision(revision), Below(path)): (Revision, Below),
+    wish: Wish,
     client: Client,
     method: Method,
     headers: HeaderMap,
@@ -451,6 +456,7 @@ pub(in super::super) async fn download(
         Error::NotFound(_) => absent(),
         error => refuse(&error),
     })?;
+    models::check_safe(&store, &entry, wish.require.as_deref())?;
     let resolved = Resolved { entry, is_other: false };
     let is_head = method == Method::HEAD;
     let sent = models::send(store, resolved, &client, &method, &headers).await;

@@ -6,6 +6,7 @@ use axum::{
     Json,
     body::{Body, Bytes},
     extract::State,
+    http::HeaderValue,
     response::IntoResponse as _,
 };
 use futures_util::StreamExt as _;
@@ -25,6 +26,9 @@ use crate::store::{Change, Key, NewCommit, Store, Upload, repo_path};
 const INLINE_MAX: u64 = 1 << 20;
 /// How much the names in one commit may have together: they are in memory until it is made.
 const NAMES_MAX: usize = 32 << 20;
+
+/// What is said once, when a branch begins to be a version of its own.
+const PARTED: &str = "versions; `main` is a version of its own now: it began with what `latest` has, and no longer follows it";
 
 #[derive(Deserialize)]
 struct Announced {
@@ -122,6 +126,9 @@ pub(in super::super) async fn commit(
         return Err(bad("the commit has no summary"));
     }
     let branch = found.branch.ok_or_else(|| bad("a commit is made on a branch"))?;
+    // As long as there is no such version, `main` shows what `latest` is.
+    let is_parting =
+        !found.tree.files.is_empty() && !store.has_version(&repo.ns, &repo.name, &branch);
     let order = NewCommit {
         project: repo.ns.clone(),
         app: repo.name.clone(),
@@ -141,6 +148,9 @@ pub(in super::super) async fn commit(
         "success": true, "commitOid": made.id, "commitUrl": url, "hookOutput": "",
     });
     let mut response = Json(body).into_response();
+    if is_parting {
+        response.headers_mut().insert("x-hf-warning", HeaderValue::from_static(PARTED));
+    }
     let object = format!("repository/{}", repo.id());
     let (before, after) = (json!({ "commit": before }), json!({ "commit": made.id }));
     response.extensions_mut().insert(Note { object, before, after });

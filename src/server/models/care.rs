@@ -40,6 +40,23 @@ pub(in super::super) fn inspection(store: &Store, entry: &Entry) -> Value {
     Value::Object(told)
 }
 
+/// How often a version was downloaded, and where clients of the Hub find a model: its repository, the commit that its version is, and the tags
+/// that stand for that.
+pub(super) fn in_hub(store: &Store, entry: &Entry) -> Vec<(&'static str, Value)> {
+    let repo = (entry.key.project.as_str(), entry.key.app.as_str());
+    let downloads = ("downloads", json!(store.downloads_of(&entry.key)));
+    let Some(commit) = store.commit_of(&entry.key) else { return vec![downloads] };
+    let refs = store.hub_refs(repo).unwrap_or_default();
+    let tags = refs.into_iter().filter(|it| it.is_tag && it.commit == commit);
+    let tags: Vec<_> = tags.map(|it| it.name).collect();
+    vec![
+        downloads,
+        ("tags", json!(tags)),
+        ("hf_id", json!(format!("{}/{}", repo.0, repo.1))),
+        ("commit", json!(commit)),
+    ]
+}
+
 fn key((project, app, version, model): Names, verb: Verb) -> Result<Key, super::Refused> {
     Key::new(&project, &app, &version, &model).map_err(|_| {
         let given = Key { project, app, version, model };

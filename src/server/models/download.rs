@@ -19,13 +19,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Answer, Named, blocking,
+    Answer, Asker, Named, blocking,
     body::{Piece, Sending},
-    care::inspection,
+    care::{in_hub, inspection},
     range::{self, Asked as Ranges},
     refusal::{Refused, Verb, refuse},
     store,
 };
+use crate::model::Digest;
 use crate::server::{
     Shared,
     access::Client,
@@ -34,6 +35,9 @@ use crate::server::{
 use crate::store::{Entry, Error, Figures, Key, Resolved, Store, Way};
 
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+const WANT_CONTENT: HeaderName = HeaderName::from_static("want-content-digest");
+const WANT_REPR: HeaderName = HeaderName::from_static("want-repr-digest");
 const RESOLVED: HeaderName = HeaderName::from_static("x-resolved-version");
 const CHECKSUM: HeaderName = HeaderName::from_static("x-checksum-sha256");
 const SAFETY: HeaderName = HeaderName::from_static("x-model-safety");
@@ -45,6 +49,13 @@ const PLAIN: &AsciiSet =
 #[derive(Debug, Default, Deserialize)]
 pub(in super::super) struct Wish {
     resolve: Option<String>,
+    require: Option<String>,
+}
+
+/// What may be asked of a content.
+#[derive(Debug, Default, Deserialize)]
+pub(in super::super) struct BlobWish {
+    require: Option<String>,
 }
 
 type Names = (String, String, String, String);
@@ -75,9 +86,16 @@ pub(in super::super) async fn info(
     let store = store(&shared, Verb::Read).await?;
     let found = find(&store, names, &wish)?;
     let entry = Arc::clone(&found.entry);
-    let told = blocking(Verb::Read, move || Ok(inspection(&store, &entry))).await?;
-    let listed = found.entry.listed.strip_suffix('}').unwrap_or_default();
-    let text = format!("{listed},\"inspection\":{told}}}");
+    let text = blocking(Verb::Read, move || {
+        let mut text = entry.listed();
+        text.pop();
+        for (name, value) in in_hub(&store, &entry) {
+            let _ = write!(text, ",\"{name}\":{value}");
+        }
+        let _ = write!(text, ",\"inspection\":{}}}", inspection(&store, &entry));
+        Ok(text)
+    });
+    let text = text.await?;
     let kind = [(header::CONTENT_TYPE, "application/json")];
     let mut response = (kind, text).into_response();
     tell_version(response.headers_mut(), &found);
@@ -95,7 +113,47 @@ pub(in super::super) async fn download(
 ) -> Answer {
     let store = store(&shared, Verb::Read).await?;
     let found = find(&store, names, &wish)?;
+    check_safe(&store, &found.entry, wish.require.as_deref())?;
     send(store, found, &client, &method, &headers).await
+}
+
+/// Refuses what is not safe to load, where the client asks for that.
+pub(in super::super) fn check_safe(
+    store: &Store,
+    entry: &Entry,
+    require: Option<&str>,
+) -> Result<(), Refused> {
+    match require {
+        None => Ok(()),
+        Some("safe") => store.check_safe(entry).map_err(|error| Verb::Read.refuse(&error)),
+        Some(_) => {
+            let detail = "`require` is `safe`, or is left out";
+            Err(refuse(StatusCode::BAD_REQUEST, "request.invalid", detail))
+        }
+    }
+}
+
+/// `GET` and `HEAD /blobs/{digest}`: a content, whatever it is called.
+pub(in super::super) async fn blob(
+    State(shared): State<Arc<Shared>>,
+    Named(digest): Named<String>,
+    Asked(wish): Asked<BlobWish>,
+    asker: Asker,
+    (method, headers): (Method, HeaderMap),
+) -> Answer {
+    let store = store(&shared, Verb::Read).await?;
+    let plain = digest.strip_prefix("sha256:").unwrap_or(&digest).to_lowercase();
+    let digest = Digest::parse(&plain).ok_or_else(|| {
+        let detail = format!("`{digest}` is no digest: write `sha256:` and 64 hexadecimal digits");
+        refuse(StatusCode::BAD_REQUEST, "request.invalid", detail)
+    })?;
+    let projects = asker.identity().projects();
+    let entry = store.with_content(&digest, projects.as_deref()).ok_or_else(|| {
+        let detail = format!("no model that you may read has the content sha256:{digest}");
+        refuse(StatusCode::NOT_FOUND, "model.nothing", detail)
+    })?;
+    check_safe(&store, &entry, wish.require.as_deref())?;
+    send(store, Resolved { entry, is_other: true }, &asker.1, &method, &headers).await
 }
 
 /// Sends what was found: all of it, the parts that are asked for, or why not.
@@ -114,7 +172,11 @@ pub(in super::super) async fn send(
         }
         return Ok(match judge(headers, &found.entry)? {
             Some(answer) => with_facts(answer, &found),
-            None => with_facts(whole_head(&found.entry), &found),
+            None => {
+                let mut head = with_facts(whole_head(&found.entry), &found);
+                tell_digests(headers, &mut head);
+                head
+            }
         });
     }
     let opening = (Arc::clone(&store), Arc::clone(&found.entry));
@@ -133,6 +195,11 @@ pub(in super::super) async fn send(
             None => Ranges::Whole,
         };
     let size = content.size;
+    let is_from_start = match &asked {
+        Ranges::Whole => true,
+        Ranges::Parts(parts) => parts.first().is_some_and(|(first, _)| *first == 0),
+        _ => false,
+    };
     let (head, pieces) = match asked {
         Ranges::Whole => (Response::new(Body::empty()), VecDeque::from([Piece::Slice(0, size)])),
         Ranges::Parts(parts) if parts.len() == 1 => one_part(parts[0], size),
@@ -145,8 +212,12 @@ pub(in super::super) async fn send(
     };
     let pieces = pieces.into_iter().filter(|piece| !matches!(piece, Piece::Slice(a, b) if a == b));
     count(&store.figures().downloads);
+    if is_from_start {
+        store.count_download(&found.entry.key);
+    }
     let sending = Sending::new(store, content, pieces.collect());
     let mut response = with_facts(head, &found);
+    tell_digests(headers, &mut response);
     response.headers_mut().insert(header::CONTENT_LENGTH, sending.length().into());
     *response.body_mut() = sending.boxed();
     Ok(response)
@@ -221,6 +292,29 @@ fn with_facts(mut response: Response, found: &Resolved) -> Response {
     }
     tell_version(headers, found);
     response
+}
+
+/// Tells the digest of what is sent where that is asked for and known, as it is of all of a content;
+/// and leaves out that of the whole where somebody says that it is of no use (RFC 9530).
+fn tell_digests(asked: &HeaderMap, response: &mut Response) {
+    let is_whole = response.status() == StatusCode::OK;
+    let headers = response.headers_mut();
+    if is_whole
+        && wants_digest(asked, &WANT_CONTENT) == Some(true)
+        && let Some(digest) = headers.get(REPR_DIGEST).cloned()
+    {
+        headers.insert(CONTENT_DIGEST, digest);
+    }
+    if wants_digest(asked, &WANT_REPR) == Some(false) {
+        headers.remove(REPR_DIGEST);
+    }
+}
+
+/// Whether somebody wants a SHA-256, as `sha-256=10` says; nothing where nothing is said of it.
+fn wants_digest(headers: &HeaderMap, name: &HeaderName) -> Option<bool> {
+    let all = text(headers, name)?.split(',').map(str::trim);
+    let found = all.filter_map(|one| one.split_once('=')).find(|(name, _)| *name == "sha-256");
+    found.and_then(|(_, weight)| weight.trim().parse::<u8>().ok()).map(|weight| 0 < weight)
 }
 
 fn tell_version(headers: &mut HeaderMap, found: &Resolved) {
@@ -329,7 +423,7 @@ pub(super) fn requirement(headers: &HeaderMap) -> crate::store::Require {
 
 /// The document of a model.
 pub(super) fn document(entry: &Entry) -> Value {
-    serde_json::from_str(&entry.listed).unwrap_or_default()
+    serde_json::from_str(&entry.listed()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -346,7 +440,7 @@ mod tests {
 
     #[test]
     fn digests_are_written_in_base_64() {
-        let digest = crate::model::Digest::of_bytes(b"");
+        let digest = Digest::of_bytes(b"");
         let wanted = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:";
         assert_eq!(repr_digest(digest.as_str()), wanted);
     }

@@ -1,12 +1,14 @@
 //! Lists of models, and parts of them.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{convert::Infallible, fmt::Write as _, sync::Arc};
 
 use axum::{
+    body::Bytes,
     extract::State,
     http::header,
     response::{IntoResponse as _, Response},
 };
+use futures_util::stream;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -16,10 +18,13 @@ use super::{
     store,
 };
 use crate::server::{Shared, request::Asked};
-use crate::store::{Key, Page, Query};
+use crate::store::{Entry, Key, Page, Query};
 
 /// How many models a page has at most, when pages are asked for.
 const PAGE_MAX: usize = 10_000;
+/// How many are put together at once, and about how long one is.
+const AT_ONCE: usize = 100;
+const EACH: usize = 800;
 
 /// What may be asked of a list. Others than these were never looked at, and are not now.
 #[derive(Debug, Default, Deserialize)]
@@ -98,7 +103,7 @@ async fn answer(
             *name = composed;
         }
     }
-    Ok(document(names, &store.list(&query)))
+    Ok(document(names, store.list(&query)))
 }
 
 /// The place in a list that a page ended at.
@@ -109,25 +114,63 @@ pub(in super::super) fn place(text: &str) -> Option<Key> {
     names.next().is_none().then_some(key)
 }
 
-/// The entries are text already: a list of thousands is put together, not made.
-fn document(names: &[(&str, &str)], page: &Page) -> Response {
-    let length: usize = page.entries.iter().map(|entry| entry.listed.len() + 1).sum();
-    let mut text = String::with_capacity(length + 256);
-    text.push('{');
+/// A list of thousands is sent as it is put together: it is never in memory as a whole.
+fn document(names: &[(&str, &str)], page: Page) -> Response {
+    let mut text = String::from("{");
     for (name, value) in names {
         let _ = write!(text, "\"{name}\":{},", json!(value));
     }
     let _ = write!(text, "\"total_models\":{},\"models\":[", page.total);
-    for (at, entry) in page.entries.iter().enumerate() {
+    let mut end = String::from("]");
+    if let Some(last) = page.entries.last().filter(|_| page.has_more) {
+        let _ = write!(end, ",\"next\":{}", json!(last.key.to_string()));
+    }
+    end.push('}');
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    if page.entries.len() <= AT_ONCE {
+        add(&mut text, &page.entries, 0);
+        return (kind, text + &end).into_response();
+    }
+    let length = text.len() + length(&page.entries) + end.len();
+    let body = axum::body::Body::from_stream(stream::iter(pieces(page.entries, text, end)));
+    (kind, [(header::CONTENT_LENGTH, length)], body).into_response()
+}
+
+/// Adds some of a list, the first of which has this place in it.
+fn add(text: &mut String, entries: &[Arc<Entry>], from: usize) {
+    for (entry, at) in entries.iter().zip(from..) {
         if 0 < at {
             text.push(',');
         }
-        text.push_str(&entry.listed);
+        entry.list_into(text);
     }
-    text.push(']');
-    if let Some(last) = page.entries.last().filter(|_| page.has_more) {
-        let _ = write!(text, ",\"next\":{}", json!(last.key.to_string()));
+}
+
+/// How long a list is, as text.
+fn length(entries: &[Arc<Entry>]) -> usize {
+    let (mut text, mut sum) = (String::new(), 0);
+    for (entry, at) in entries.iter().zip(0..) {
+        text.clear();
+        add(&mut text, std::slice::from_ref(entry), at);
+        sum += text.len();
     }
-    text.push('}');
-    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+    sum
+}
+
+/// A long list, a piece at a time.
+fn pieces(
+    entries: Vec<Arc<Entry>>,
+    first: String,
+    last: String,
+) -> impl Iterator<Item = Result<Bytes, Infallible>> {
+    let mut at = 0;
+    let listed = move || {
+        let next = entries.get(at..)?.get(..AT_ONCE).or_else(|| entries.get(at..))?;
+        let mut text = String::with_capacity(next.len() * EACH);
+        add(&mut text, next, at);
+        at += next.len();
+        (!text.is_empty()).then(|| text.into())
+    };
+    let ends = |text: String| std::iter::once(Bytes::from(text));
+    ends(first).chain(std::iter::from_fn(listed)).chain(ends(last)).map(Ok)
 }

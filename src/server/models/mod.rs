@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub(super) use aliases::{alias, aliases, freeze, remove_alias, set_alias};
 pub(super) use care::{health, inspected, inspection, verify};
-pub(super) use download::{download, info, send};
+pub(super) use download::{blob, check_safe, download, info, send};
 pub(super) use list::{all, of_app, of_project, of_version, place};
 pub(super) use own::{SweepWish, gc, restore, trash};
 pub(super) use pull::{Pull, pull, pulls};

@@ -35,7 +35,7 @@ pub(in super::super) async fn restore(
         return Ok(dry::said(&headers, &format!("would bring {key} back")));
     }
     let entry = blocking(Verb::Change, move || store.restore(&id)).await?;
-    let document: Value = serde_json::from_str(&entry.listed).unwrap_or_default();
+    let document: Value = serde_json::from_str(&entry.listed()).unwrap_or_default();
     let mut response = Json(document).into_response();
     let (object, after) = (format!("model/{}", entry.key), json!({ "sha256": entry.sha256 }));
     response.extensions_mut().insert(Note { object, before: Value::Null, after });

@@ -419,7 +419,7 @@ pub(super) fn created(stored: &Stored) -> Response {
         "version": version,
         "model_name": model,
         "size": entry.size,
-        "path": entry.file,
+        "path": entry.file(),
         "sha256": entry.sha256,
         "etag": entry.etag(),
         "url": listed["url"],

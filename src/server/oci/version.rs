@@ -41,10 +41,9 @@ impl File {
 impl Version {
     pub(super) fn of(store: &Arc<Store>, app: &str, view: &View) -> Self {
         let file = |entry: &Arc<Entry>| {
-            let called = entry.metadata.get("original_filename").and_then(|name| name.as_str());
             Some(File {
                 path: shown(entry),
-                called: called.map(ToOwned::to_owned),
+                called: entry.filename().map(ToOwned::to_owned),
                 sha256: entry.sha256.clone()?,
                 size: entry.size,
                 entry: Arc::clone(entry),

@@ -106,6 +106,18 @@ documents! {
         version: String,
         model_name: String,
         size: u64,
+        /// How often files of the version were downloaded; this and the following only of one model.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        downloads: Option<u64>,
+        /// The repository that it is in, for clients of a Hub.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hf_id: Option<String>,
+        /// The commit that its version is, for these.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        commit: Option<String>,
+        /// The tags that stand for that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tags: Option<Vec<String>>,
     }
     /// What is inside a model: `status` is `done` or `waiting`.
     InspectionDocument {
@@ -200,6 +212,16 @@ documents! {
         /// `1`: a version that is not there is read as a range.
         #[schemars(default)]
         resolve: Option<String>,
+        /// `safe`: only what is known to be safe to load is sent; else 403, or 503 as long as nobody has
+        /// looked into it.
+        #[schemars(default)]
+        require: Option<String>,
+    }
+    /// What is required of a content.
+    ContentQuery {
+        /// `safe`: only what is known to be safe to load is sent.
+        #[schemars(default)]
+        require: Option<String>,
     }
     /// A name for a version.
     AliasDocument {
@@ -342,7 +364,15 @@ pub(super) fn models() -> Vec<Operation> {
             .text(200, "application/octet-stream", "The file.")
             .text(206, "application/octet-stream", "Parts of it.")
             .tagged()
-            .problems(&[404, 410, 412, 416, 422, 503]),
+            .problems(&[403, 404, 410, 412, 416, 422, 503]),
+        op(("GET", "/blobs/{digest}"), (MODELS, "readContent"), "A content by its digest")
+            .says("`sha256:` and 64 hexadecimal digits. `HEAD` says whether the store has it.")
+            .header("Range", "Parts of it.")
+            .query::<ContentQuery>()
+            .text(200, "application/octet-stream", "The content.")
+            .text(206, "application/octet-stream", "Parts of it.")
+            .tagged()
+            .problems(&[400, 403, 404, 410, 412, 416, 503]),
         put.problems(&stored),
         op(("POST", MODEL), (MODELS, "freezeVersion"), "Freeze a version, or unfreeze it")
             .says("The last part of the path is `freeze` or `unfreeze`.")

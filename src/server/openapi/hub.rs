@@ -89,13 +89,19 @@ pub(super) fn reading() -> Vec<Operation> {
         ),
         read("/api/models/{ns}/{name}/refs", "hubRefs", "Branches and tags"),
         read("/api/models/{ns}/{name}/commits/{rev}", "hubCommits", "The history"),
+        read(
+            "/api/models/{ns}/{name}/safetensors-metadata/{*path}",
+            "hubTensors",
+            "The headers of all files that an index of safetensors names, on `main`",
+        ),
         op(("GET", "/{ns}/{name}/resolve/{rev}/{*path}"), (TAG, "hubDownload"), "A file")
             .says(REPO)
             .header("Range", "Parts of it.")
+            .query::<super::families::ContentQuery>()
             .text(200, "application/octet-stream", "The file.")
             .text(206, "application/octet-stream", "Parts of it.")
             .tagged()
-            .problems(&[404, 412, 416]),
+            .problems(&[403, 404, 412, 416, 503]),
     ]
 }
 

@@ -96,8 +96,6 @@ fn encode(text: &str) -> String {
 }
 
 fn row(entry: &Entry, now: Timestamp) -> Row {
-    let metadata =
-        |name: &str| entry.metadata.get(name).and_then(Value::as_str).unwrap_or_default();
     let at = i64::try_from(entry.modified / 1_000_000).ok().map(Timestamp::from_millis);
     Row {
         project: entry.key.project.clone(),
@@ -107,8 +105,8 @@ fn row(entry: &Entry, now: Timestamp) -> Row {
         path: entry.key.path(),
         size: format_bytes(entry.size),
         digest: entry.sha256.as_ref().map(|digest| digest.short(12).to_owned()).unwrap_or_default(),
-        framework: metadata("framework").to_owned(),
-        description: metadata("description").to_owned(),
+        framework: entry.said("framework").unwrap_or_default(),
+        description: entry.said("description").unwrap_or_default(),
         since: at.map(|at| words::moment(at, now)),
     }
 }

@@ -8,7 +8,10 @@ use std::{
 
 use serde_json::Map;
 
-use super::super::{Content, Entry, Error, Figures, Key, Query, Store, Upload, disk::Temp, make};
+use super::super::{
+    Content, Entry, Error, Figures, Key, Query, SLICE, Store, Upload, disk::Temp, entry::Place,
+    make,
+};
 use super::lock;
 use super::tree::File;
 use crate::model::{Digest, Timestamp};
@@ -157,9 +160,10 @@ impl Store {
             Ok(stat) if stat.is_file && stat.size == file.size => {
                 let folder = blob.parent().map(std::path::Path::to_owned).unwrap_or_default();
                 let sha256 = Some(file.sha256.clone());
-                let mut entry = Entry::new(key, (folder, blob), &stat, sha256, Map::new());
+                let place = Place::Other(Box::new((folder, blob)));
+                let mut entry = Entry::new(key, place, &stat, sha256, &Map::new());
                 entry.is_ours = true;
-                entry.rotten = self.rotten(entry.inode);
+                entry.rotten = self.rotten(entry.inode).map(Box::new);
                 entry.inspected =
                     self.inspected(&file.sha256, super::super::reports::hint_of(&entry));
                 if entry.inspected.is_none() && entry.rotten.is_none() {
@@ -175,6 +179,29 @@ impl Store {
                 found.ok_or_else(|| Error::not_found(&key))
             }
         }
+    }
+
+    /// A part of a file of a commit, which may be given to others.
+    pub fn hub_part(
+        &self,
+        repo: (&str, &str),
+        (revision, path): (&str, &str),
+        file: &File,
+        (from, length): (u64, u64),
+    ) -> Result<Vec<u8>, Error> {
+        let entry = self.hub_file(repo, (revision, path), file)?;
+        let (_, content) = self.open_content(&entry)?;
+        let length = length.min(content.size.saturating_sub(from));
+        let (mut bytes, end) = (Vec::new(), from + length);
+        let mut at = from;
+        while at < end {
+            let most = usize::try_from(end - at).unwrap_or(SLICE).min(SLICE);
+            let slice =
+                content.slice(at, most).map_err(Error::disk("the content can't be read"))?;
+            bytes.extend_from_slice(&slice);
+            at += u64::try_from(slice.len()).unwrap_or(u64::MAX);
+        }
+        Ok(bytes)
     }
 
     /// A short file of a commit.

@@ -314,7 +314,7 @@ impl Store {
         let mut moves: Vec<Move> = Vec::new();
         for Wanted { key, was, new } in all {
             let target = match &was {
-                Some(was) => was.folder.clone(),
+                Some(was) => was.folder(),
                 None => self.settings.root.join(key.folder()),
             };
             let ready = |(path, file): (String, File)| self.ready(&key, &path, &file, now);

@@ -89,7 +89,7 @@ fn decoded(name: &str) -> Option<String> {
 /// The path at which a model is shown.
 pub fn shown(entry: &Entry) -> String {
     let name = &entry.key.model;
-    let said = entry.metadata.get("original_filename").and_then(serde_json::Value::as_str);
+    let said = entry.filename();
     // What was cut off a long path is only said there, and the rest reads like a path of its own.
     let said = said.filter(|said| encoded(said) == *name).map(str::to_owned);
     said.or_else(|| decoded(name)).unwrap_or_else(|| name.clone())

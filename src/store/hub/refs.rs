@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, MutexGuard},
 };
 
-use super::super::{Error, Query, Store, name};
+use super::super::{Error, Key, Query, Store, name};
 use super::{
     MayGo, nothing, outside, path,
     record::{Commit, MAIN, Record, Tag},
@@ -63,6 +63,15 @@ impl Store {
         names.retain(|(project, app)| super::is_repo_name(project) && super::is_repo_name(app));
         let facts = |(project, app): (String, String)| self.repo_facts((&project, &app));
         names.into_iter().filter_map(|names| facts(names).ok()).collect()
+    }
+
+    /// The commit that the version of a model is now; none where clients of the Hub can't name it.
+    pub fn commit_of(&self, key: &Key) -> Option<String> {
+        let repo = (key.project.as_str(), key.app.as_str());
+        if ![repo.0, repo.1].into_iter().all(super::is_repo_name) {
+            return None;
+        }
+        self.head(repo, &key.version).map(|head| head.tree.id.clone())
     }
 
     /// What is known of a repository.

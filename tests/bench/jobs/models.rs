@@ -50,6 +50,7 @@ fn measure(folder: &Path, state: &Path, instance: &str) -> Vec<Row> {
     fill(&store);
     let berth = Berth::start(folder, &state.join("one"), instance, LISTED);
     let mut rows = vec![list(&berth)];
+    let with_models = berth.status("RssAnon");
     let path = "/models/bench/large/1/m";
     let first = berth.put(path, 1, mib());
     let served = store.join("bench/large/1/m/model");
@@ -61,6 +62,7 @@ fn measure(folder: &Path, state: &Path, instance: &str) -> Vec<Row> {
     // What the list of thousands takes is not what it takes to move files.
     let other = folder.join("other");
     let berth = Berth::start(&other, &state.join("other"), instance, 0);
+    rows.push(index(with_models - berth.status("RssAnon")));
     berth.put(path, 1, mib());
     rows.extend(memory(&berth, path));
     rows
@@ -132,7 +134,7 @@ impl Berth {
     /// Uploads so many MiB that nobody sent before, unless `seed` was; how long that took.
     fn put(&self, path: &str, seed: u64, mib: usize) -> Duration {
         let mut line = Line::open(self.port);
-        let block = block(seed);
+        let mut block = block(seed);
         let started = Instant::now();
         let length = mib * BLOCK;
         let head = format!(
@@ -140,11 +142,10 @@ impl Berth {
         );
         line.stream.write_all(head.as_bytes()).unwrap();
         for at in 0..mib {
-            let mut own = at.to_le_bytes();
-            own.reverse();
             // Each block differs, and costs next to nothing to make.
-            line.stream.write_all(&own).unwrap();
-            line.stream.write_all(&block[own.len()..]).unwrap();
+            let own = at.to_be_bytes();
+            block[..own.len()].copy_from_slice(&own);
+            line.stream.write_all(&block).unwrap();
         }
         let (status, _) = line.answer(false);
         assert_eq!(status, 201, "{path}");
@@ -336,6 +337,14 @@ fn list(berth: &Berth) -> Row {
         took.add(started.elapsed());
     }
     Row::new(format!("list of {LISTED} models"), "ms", Target::Below(20.0)).with("Berth", took)
+}
+
+/// What it takes to know of thousands, once they were listed.
+fn index(mb: f64) -> Row {
+    let mut samples = Samples::default();
+    samples.add_ms(mb);
+    let title = format!("memory of {LISTED} models");
+    Row::new(title, "MB", Target::Below(15.0)).with("Berth", samples)
 }
 
 /// What files take on the disk, each content once.

@@ -188,3 +188,85 @@ async fn a_repository_tells_its_parameters_and_its_card() {
     assert_eq!(info["pipeline_tag"], "text-generation");
     assert_eq!(info["cardData"]["license"], "mit");
 }
+
+/// What a client asks of a model in shards comes in one answer.
+#[tokio::test]
+async fn the_headers_of_all_shards_are_told_at_once() {
+    let hub = Hub::start().await;
+    let shard = |name: &str| {
+        let head =
+            format!("{{\"{name}\":{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}}}");
+        let mut bytes = u64::try_from(head.len()).unwrap().to_le_bytes().to_vec();
+        bytes.extend(head.as_bytes());
+        bytes.extend([0; 4]);
+        bytes
+    };
+    let index = |last: &str| {
+        let map = json!({ "a": "one.safetensors", "b": last, "c": "one.safetensors" });
+        json!({ "metadata": { "total_size": 8 }, "weight_map": map }).to_string()
+    };
+    let [good, gone, odd] = ["two.safetensors", "three.safetensors", "odd.json"].map(index);
+    let files = [("sub/i.json", good.as_str()), ("sub/gone.json", &gone), ("sub/bad.json", &odd)];
+    hub.repo("conformance/a", &files).await;
+    hub.repo("conformance/a", &[("sub/odd.json", "{}"), ("sub/none.json", "[]")]).await;
+    for name in ["one", "two"] {
+        let path = format!("/models/conformance/a/main/sub%2F{name}.safetensors");
+        let path = path.replace("%2F", "%252F");
+        assert_eq!(hub.ask("PUT", &path, shard(name)).await.status, 201);
+    }
+    let asked = "/api/models/conformance/a/safetensors-metadata/sub";
+    let told = hub.ask("GET", &format!("{asked}/i.json"), "").await;
+    assert_eq!(told.status, 200, "{told:?}");
+    let tensor = json!({ "dtype": "F32", "shape": [1], "data_offsets": [0, 4] });
+    let wanted = json!({
+        "index": { "metadata": { "total_size": 8 } },
+        "headers": { "one.safetensors": { "one": tensor }, "two.safetensors": { "two": tensor } },
+    });
+    assert_eq!(told.json(), wanted);
+    for (name, status, why) in [
+        ("gone.json", 404, "names `sub/three.safetensors`, which is not there"),
+        ("bad.json", 400, "`sub/odd.json` is no file of safetensors"),
+        ("none.json", 400, "`sub/none.json` is no index of safetensors"),
+        ("other.json", 404, "Entry not found"),
+    ] {
+        let refused = hub.ask("GET", &format!("{asked}/{name}"), "").await;
+        assert_eq!(refused.status, status, "{name}: {refused:?}");
+        assert!(refused.body.contains(why), "{name}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_at_the_hubs_door_is_counted() {
+    let hub = Hub::start().await;
+    hub.repo("conformance/a", &[("m", "1")]).await;
+    let count = || hub.models.figures().refusals.load(std::sync::atomic::Ordering::Relaxed);
+    let before = count();
+    assert_eq!(hub.ask("GET", "/conformance/a/resolve/main/none", "").await.status, 404);
+    assert_eq!(
+        hub.ask("POST", "/api/models/other/b/preupload/main", "{\"files\":[]}").await.status,
+        404
+    );
+    assert_eq!(count(), before, "nothing was to be changed");
+    let gone = line("deletedFile", &json!({ "path": "none" }));
+    let refused = hub.commit("conformance/a", "other", &[gone]).await;
+    assert!(400 <= refused.status, "{refused:?}");
+    assert_eq!(
+        hub.by(&hub.scoped, "POST", "/api/models/other/b/tag/main", b"{}").await.status,
+        403
+    );
+    assert_eq!(count(), before + 2);
+}
+
+/// Where `main` has only shown the latest version, a commit to it makes it one of its own: that is said.
+#[tokio::test]
+async fn who_parts_main_from_latest_is_told_once() {
+    let hub = Hub::start().await;
+    assert_eq!(hub.ask("PUT", "/models/conformance/a/1.0.0/m", "1").await.status, 201);
+    let first = hub.commit("conformance/a", "main", &[file("n", "2")]).await;
+    let told = "x-hf-warning: versions; `main` is a version of its own now";
+    assert!(first.head.contains(told), "{first:?}");
+    let second = hub.commit("conformance/a", "main", &[file("n", "3")]).await;
+    assert_eq!(second.status, 200, "{second:?}");
+    assert!(!second.head.contains("x-hf-warning"), "{second:?}");
+    assert_eq!(hub.ask("GET", "/models/conformance/a/main/m", "").await.body, "1");
+}

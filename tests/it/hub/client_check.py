@@ -470,6 +470,20 @@ def _():
     must(m.parameter_count == {"F32": 64, "BF16": 8}, f"{m.parameter_count}")
 
 
+@op("get_sharded_safetensors_metadata: all shards in one answer")
+def _():
+    if not hasattr(API, "get_sharded_safetensors_metadata"):
+        raise Skip("this client does not ask for it")
+    other = make_safetensors({"v": ("F32", [2, 2], RND.randbytes(16))})
+    index = {"metadata": {"total_size": 288}, "weight_map": {"w": "s-1.safetensors", "b": "s-1.safetensors", "v": "s-2.safetensors"}}
+    files = {"s-1.safetensors": SAFE, "s-2.safetensors": other, "model.safetensors.index.json": json.dumps(index).encode()}
+    API.create_commit(REPO, [hub.CommitOperationAdd("shards/" + name, data) for name, data in files.items()], commit_message="shards")
+    m = API.get_sharded_safetensors_metadata(REPO, filename="shards/model.safetensors.index.json")
+    must(m.metadata == {"total_size": 288} and sorted(m.files_metadata) == ["s-1.safetensors", "s-2.safetensors"], f"{m}")
+    must(m.weight_map == {"w": "s-1.safetensors", "b": "s-1.safetensors", "v": "s-2.safetensors"}, f"{m.weight_map}")
+    must(m.parameter_count == {"F32": 68, "BF16": 8}, f"{m.parameter_count}")
+
+
 # ------------------------------------------------------------------ branches, tags, commits
 @op("create_branch, upload to it, download from it")
 def _():

@@ -139,7 +139,7 @@ struct Seen {
 fn see(store: &Store, disk: &dyn Disk) -> Result<Seen, String> {
     let mut seen = Seen::default();
     for entry in store.list(&Query::default()).entries {
-        let bytes = disk.read(&entry.file).map_err(|error| format!("{}: {error}", entry.key))?;
+        let bytes = disk.read(&entry.file()).map_err(|error| format!("{}: {error}", entry.key))?;
         if entry.sha256 != Some(Digest::of_bytes(&bytes)) || !entry.is_ours {
             return Err(format!("{} is not what it is said to be", entry.key));
         }
@@ -160,7 +160,7 @@ fn see(store: &Store, disk: &dyn Disk) -> Result<Seen, String> {
             let file = store
                 .hub_file(REPO, ("x", path), file)
                 .map_err(|error| format!("{} {path}: {error}", commit.id))?;
-            let bytes = disk.read(&file.file).map_err(|error| format!("{path}: {error}"))?;
+            let bytes = disk.read(&file.file()).map_err(|error| format!("{path}: {error}"))?;
             if file.sha256 != Some(Digest::of_bytes(&bytes)) {
                 return Err(format!("{path} of {} is another content", commit.id));
             }

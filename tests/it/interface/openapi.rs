@@ -303,6 +303,7 @@ async fn live_answers_are_as_the_document_says() {
         let families = [
             "/containers",
             "/models",
+            "/blobs",
             "/ports",
             "/system",
             "/ui",

@@ -182,12 +182,12 @@ fn perform(
 fn see(store: &Store, disk: &dyn Disk) -> Result<Seen, String> {
     let mut seen = Seen::default();
     for entry in store.list(&Query::default()).entries {
-        let bytes = disk.read(&entry.file).map_err(|error| format!("{}: {error}", entry.key))?;
+        let bytes = disk.read(&entry.file()).map_err(|error| format!("{}: {error}", entry.key))?;
         let digest = Digest::of_bytes(&bytes);
         if entry.sha256.as_ref() != Some(&digest) || !entry.is_ours {
             return Err(format!("{} is {digest:?}, said to be {:?}", entry.key, entry.sha256));
         }
-        let metadata = disk.read(&entry.folder.join("metadata.json")).unwrap_or_default();
+        let metadata = disk.read(&entry.folder().join("metadata.json")).unwrap_or_default();
         let metadata: serde_json::Value = serde_json::from_slice(&metadata)
             .map_err(|error| format!("{}: metadata.json: {error}", entry.key))?;
         if metadata["sha256"] != digest.as_str() || metadata["size"] != bytes.len() {

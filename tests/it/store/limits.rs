@@ -57,7 +57,19 @@ async fn what_is_too_large_is_refused_before_and_while_it_comes() {
 
 #[tokio::test]
 async fn releases_stay_as_they_are_where_the_operator_says_so() {
-    let (stage, _folder) = stage(|settings| settings.immutable = Immutable::Releases).await;
+    let (stage, _folder) = stage(|settings| {
+        settings.immutable = Immutable::Releases;
+        settings.immutable_of.insert("draft".to_owned(), Immutable::Off);
+        settings.immutable_of.insert("fixed".to_owned(), Immutable::Versions);
+    })
+    .await;
+    for (project, version, again) in [("draft", "1.0.0", 201), ("fixed", "main", 409)] {
+        let path = format!("/models/{project}/a/{version}/m");
+        assert_eq!(stage.ask("PUT", &path, &[], "one").await.status, 201, "{project}");
+        assert_eq!(stage.ask("PUT", &path, &[], "two").await.status, again, "{project}");
+        let gone = if again == 409 { 409 } else { 200 };
+        assert_eq!(stage.ask("DELETE", &path, &[], "").await.status, gone, "{project}");
+    }
     for (version, again) in [("1.0.0", 409), ("main", 201), ("1.0.0-rc.1", 201)] {
         let path = format!("/models/p/a/{version}/m");
         assert_eq!(stage.ask("PUT", &path, &[], "one").await.status, 201, "{version}");
@@ -269,7 +281,7 @@ fn an_old_volume_mounts_unchanged() {
     assert_eq!((all.total, store.unread().len()), (200, 200));
     let key = Key::new("p", "app", "0", "m3").unwrap();
     let entry = store.get(&key).unwrap();
-    assert!(entry.listed.contains("\"description\":\"old\"") && entry.sha256.is_none());
+    assert!(entry.listed().contains("\"description\":\"old\"") && entry.sha256.is_none());
     let digest = store.hash(&key, || true).unwrap();
     assert_eq!(digest, Digest::of_bytes(b"content 3"));
     drop(store);

@@ -1,5 +1,6 @@
 //! The model store: what it keeps, whatever happens, and how it is asked.
 
+mod asked;
 mod clients;
 mod crash;
 pub(crate) mod faulty;

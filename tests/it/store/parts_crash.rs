@@ -107,7 +107,7 @@ fn go_on(
         store.complete_partial(&partial, now()).map_err(told)?;
     }
     let entry = store.get(&key()).map_err(told)?;
-    let read = disk.read(&entry.file).map_err(|error| error.to_string())?;
+    let read = disk.read(&entry.file()).map_err(|error| error.to_string())?;
     let is_good = read == content && entry.sha256 == Some(Digest::of_bytes(&content));
     let left = disk.list(&root.join(".store/partial")).map_err(|error| error.to_string())?;
     let is_clean = !left.iter().any(|name| name.to_string_lossy().ends_with(".part"));
@@ -186,7 +186,7 @@ fn rotten() -> (Memory, PathBuf) {
         upload.finish(&Order::new(key), now()).unwrap();
     }
     // The models are acknowledged; the blob's own name may not be on the disk yet.
-    memory.rot(&store.get(&key()).unwrap().file);
+    memory.rot(&store.get(&key()).unwrap().file());
     (memory, root)
 }
 
@@ -230,7 +230,7 @@ fn play_quarantine(fault: Fault, loss: Loss) -> Result<u64, String> {
     upload.write(&content()).unwrap();
     let stored = upload.finish(&Order::new(key()), now()).map_err(|error| error.to_string())?;
     let is_given = stored.entry.rotten.is_none()
-        && left.read(&stored.entry.file).unwrap() == content()
+        && left.read(&stored.entry.file()).unwrap() == content()
         && left.list(&aside).unwrap() == names;
     is_given.then_some(disk.changes()).ok_or_else(|| "it is not given again".to_owned())
 }

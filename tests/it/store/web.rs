@@ -73,6 +73,10 @@ async fn what_is_uploaded_is_listed_told_sent_and_deleted_as_it_always_was() {
     let mut info = stage.inspected("/models/p/a/1.0.0/m").await;
     let inspection = info.as_object_mut().unwrap().remove("inspection").unwrap();
     assert_eq!(inspection["format"], "onnx", "as its name says");
+    // What lists do not say.
+    for name in ["downloads", "tags", "hf_id", "commit"] {
+        assert!(info.as_object_mut().unwrap().remove(name).is_some(), "{name}");
+    }
     assert_eq!((&info["exists"], &info["size"]), (&json!(true), &json!(10)));
     assert_eq!(info["upload_timestamp"], kept["upload_timestamp"]);
     for (path, more) in [
