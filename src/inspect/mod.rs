@@ -12,6 +12,7 @@
 mod bounded;
 mod gguf;
 mod input;
+mod leaks;
 mod numpy;
 mod onnx;
 mod pickle;
@@ -53,7 +54,7 @@ pub struct Limits {
 
 /// Which scanner this is. It changes when the same file would be told of otherwise: then what an
 /// earlier one said is not believed any more.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The endings of names that say more than the bytes; longer ones before those that they end with.
 const ENDINGS: [&str; 14] = [
@@ -308,6 +309,11 @@ pub fn inspect(name: &str, source: &dyn Source, limits: &Limits) -> io::Result<R
         other => whole::search(other, head, source, limits, &mut report),
     };
     if let Err(fault) = read {
+        report.give_up(fault)?;
+    }
+    if matches!(report.format, Format::Json | Format::Text)
+        && let Err(fault) = leaks::search(source, &mut report)
+    {
         report.give_up(fault)?;
     }
     report.imports.sort();

@@ -376,3 +376,18 @@ proptest! {
         look(name, &bytes);
     }
 }
+
+#[test]
+fn what_looks_like_a_secret_is_told_by_its_line_and_never_shown() {
+    let token = format!("hf_{}", "aZ3xQ9bT7".repeat(5));
+    for (name, text) in [
+        ("config.json", format!("{{\n \"model_type\": \"bert\",\n \"token\": \"{token}\"\n}}")),
+        ("README.md", format!("---\nlicense: mit\nkey: {token}\n---\n")),
+    ] {
+        let report = look(name, text.as_bytes());
+        assert_eq!((codes(&report), report.safety), (vec!["text.secret"], Safety::Safe), "{name}");
+        let told = serde_json::to_string(&report).unwrap();
+        assert!(told.contains("line 3 has what looks like") && !told.contains(&token), "{told}");
+    }
+    assert_eq!(codes(&look("config.json", b"{}")), Vec::<&str>::new());
+}

@@ -150,7 +150,9 @@ async fn a_report_that_is_lost_or_old_is_made_again() {
     let report = std::fs::read_dir(&reports).unwrap().next().unwrap().unwrap().path();
     let text = std::fs::read_to_string(&report).unwrap();
     let safe = text.replace("\"dangerous\"", "\"safe\"");
-    for lie in [safe.replacen("\"scanner\":1", "\"scanner\":0", 1), "{".to_owned()] {
+    let scanner = format!("\"scanner\":{}", berth::inspect::VERSION);
+    assert!(safe.contains(&scanner), "{safe}");
+    for lie in [safe.replacen(&scanner, "\"scanner\":0", 1), "{".to_owned()] {
         assert_ne!(lie, safe);
         std::fs::write(&report, lie).unwrap();
         let depot = Depot::new(settings.clone());
