@@ -3,6 +3,7 @@
 mod deleted;
 mod fetched;
 mod passes;
+mod proxied;
 mod pulled;
 mod unfit;
 mod views;
