@@ -208,6 +208,12 @@ impl Identity {
         Self { kind: Kind::Nobody, name: String::new(), role: None, scopes: Vec::new() }
     }
 
+    /// The same, where everybody may read these parts of the model store.
+    pub fn anyone(open: &[Scope]) -> Self {
+        let role = (!open.is_empty()).then_some(Role::Viewer);
+        Self { role, scopes: open.to_vec(), ..Self::nobody() }
+    }
+
     /// Whoever reaches a Berth where nobody signs in.
     pub fn open() -> Self {
         let name = "anyone on this machine".to_owned();
@@ -235,7 +241,9 @@ impl Identity {
             };
             let is_in =
                 mode.is_some_and(|mode| self.scopes.iter().any(|scope| admits(scope, mode)));
-            return if is_in { Ok(()) } else { Err(Denial::Scope) };
+            // Who signs in may do more.
+            let denial = if self.kind == Kind::Nobody { Denial::SignIn } else { Denial::Scope };
+            return if is_in { Ok(()) } else { Err(denial) };
         }
         if own < role { Err(Denial::Role(role)) } else { Ok(()) }
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Reader, flag};
-use crate::auth::{Group, Proxy, Role, Tokens};
+use crate::auth::{Group, Proxy, Role, Scope, Tokens};
 
 /// Who may ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Auth {
     pub proxy: Proxy,
     /// Whether figures are shown to everybody.
     pub are_metrics_public: bool,
+    /// What of the model store everybody may read.
+    pub open_models: Vec<Scope>,
     /// Names by which people reach this Berth.
     pub host_names: Vec<String>,
     /// Where the socket is; none is no socket.
@@ -37,6 +39,7 @@ impl Reader {
     pub(super) fn auth(&mut self, state_dir: Option<&Path>) -> Option<Auth> {
         let is_open_allowed = self.one("allow-unauthenticated", flag);
         let are_metrics_public = self.one("metrics-public", flag);
+        let open_models = self.list("model-anonymous-read", open_project);
         let host_names = self.list("host-names", host_name);
         let socket = self.list("api-socket", socket);
         let group = self.list("api-socket-group", |name| {
@@ -58,12 +61,20 @@ impl Reader {
             has_tokens,
             proxy,
             are_metrics_public: are_metrics_public?,
+            open_models: open_models?,
             host_names: host_names?,
             socket,
             is_socket_set,
             group: group?.into_iter().next_back(),
         })
     }
+}
+
+/// A project that everybody may read, or `*`.
+fn open_project(text: &str) -> Result<Scope, String> {
+    let what = if text == "*" { "*".to_owned() } else { format!("{text}/*") };
+    let scope = format!("store:{what}:read").parse();
+    scope.map_err(|_| "write the name of a project, or `*` for all".to_owned())
 }
 
 fn socket(text: &str) -> Result<Option<PathBuf>, String> {
@@ -110,6 +121,21 @@ mod tests {
             flags.iter().map(|(name, value)| (*name, vec![(*value).to_owned()])).collect();
         let layers = Layers { flags, ..Layers::default() };
         Config::read(&layers).map_err(|error| error.0[0].to_string())
+    }
+
+    #[test]
+    fn what_everybody_may_read_is_a_project_or_all() {
+        let open = |text: &str| {
+            let read = read(&[("state-dir", "/tmp/none"), ("model-anonymous-read", text)]);
+            read.map(|config| {
+                config.auth.open_models.iter().map(Scope::to_string).collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(open("vision").unwrap(), ["store:vision/*:read"]);
+        assert_eq!(open("*").unwrap(), ["store:*:read"]);
+        for bad in ["a/b", "a:write", "../x", "a/*"] {
+            assert!(open(bad).unwrap_err().contains("name of a project, or `*`"), "{bad}");
+        }
     }
 
     /// Fault H01: others get in only where they sign in, or where the operator says otherwise.

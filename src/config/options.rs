@@ -118,6 +118,12 @@ const SECOND: &[OptionRow] = &[
         &["BERTH_AUTH_PROXY_ROLE"],
         "The role of a group's members: viewer, operator or admin; `*` is everybody; may be repeated",
     ),
+    list(
+        "model-anonymous-read",
+        "PROJECT",
+        &["BERTH_MODEL_ANONYMOUS_READ"],
+        "A project of the model store that everybody may read without signing in, or `*` for all; may be repeated",
+    ),
     flag(
         "metrics-public",
         &["BERTH_METRICS_PUBLIC"],

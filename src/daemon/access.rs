@@ -40,6 +40,7 @@ pub(super) fn settings(config: &Config, log: &Arc<Log>) -> Settings {
             proxy: auth.proxy.clone(),
             is_open_allowed: auth.is_open_allowed,
             are_metrics_public: auth.are_metrics_public,
+            open_models: auth.open_models.clone(),
             host_names,
             base_url: base_url.map(ToOwned::to_owned),
             is_tls: base_url.is_some_and(|url| url.starts_with("https://")),

@@ -13,7 +13,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use super::{listen::Peer, problem::Problem};
 use crate::audit;
 use crate::auth::{
-    Denial, Failures, Group, Identity, Kind, Proxy, Role, Secret, Session, Sessions, Tokens,
+    Denial, Failures, Group, Identity, Kind, Proxy, Role, Scope, Secret, Session, Sessions, Tokens,
     Verdict, looks_like_token,
 };
 use crate::model::Timestamp;
@@ -37,6 +37,8 @@ pub struct Access {
     pub is_open_allowed: bool,
     /// Whether figures are shown to everybody.
     pub are_metrics_public: bool,
+    /// What of the model store everybody may read, also where people sign in.
+    pub open_models: Vec<Scope>,
     /// Other names by which this Berth is reached.
     pub host_names: Vec<String>,
     /// The address that links to this Berth begin with, as the operator set it.
@@ -136,7 +138,9 @@ impl Door {
         {
             return Ok(identity);
         }
-        Ok(self.of_session(client, headers, now).unwrap_or_else(Identity::nobody))
+        Ok(self
+            .of_session(client, headers, now)
+            .unwrap_or_else(|| Identity::anyone(&self.access.open_models)))
     }
 
     /// Whether somebody who was let in as an operator would still be: for what lasts longer than a

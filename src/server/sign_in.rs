@@ -33,7 +33,7 @@ pub(super) async fn form(
     Extension(who): Extension<Identity>,
     client: Client,
 ) -> Response {
-    if who.role.is_some() {
+    if who.role.is_some() && who.kind != Kind::Nobody {
         return Redirect::to("/").into_response();
     }
     show(&shared, &client, None)

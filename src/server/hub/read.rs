@@ -22,8 +22,13 @@ use super::{
     errors::{no_entry, no_repository, of_commit, put},
     hex, is_set, known, named, projects, refuse, store, text,
 };
-use crate::auth::{Kind, Mode, Needs};
-use crate::server::{Shared, access::Client, models, problem::Problem};
+use crate::auth::{Denial, Kind, Mode, Needs};
+use crate::server::{
+    Shared,
+    access::{self, Client},
+    models,
+    problem::Problem,
+};
 use crate::store::{Error, File, Files, FoundCommit, RepoFacts, Resolved, Store, repo_path};
 
 /// How many entries a page has.
@@ -79,6 +84,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Wish {
 /// `GET /api/whoami-v2`
 pub(in super::super) async fn whoami(asker: models::Asker) -> Response {
     let who = asker.identity();
+    if who.kind == Kind::Nobody {
+        return access::denied(who, &Denial::SignIn);
+    }
     let name = account(&asker);
     let may_write = who.may(Needs::StorePart(Mode::Write), None).is_ok();
     let orgs: Vec<_> = who.projects().unwrap_or_default();

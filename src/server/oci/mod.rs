@@ -32,12 +32,13 @@ pub(super) use pack::MANIFEST as PACKED;
 
 use super::{
     Shared,
-    access::Client,
+    access::{self, Client},
     models::{self, Answer, Asker, Named, Refused, Verb},
     paging,
     problem::Problem,
     request::Asked,
 };
+use crate::auth::{Denial, Kind};
 use crate::model::Digest;
 use crate::store::{Entry, Error, Query, Resolved, Store, View};
 use known::{Artifact, Document};
@@ -327,6 +328,10 @@ async fn repository(
     let found =
         blocking(move || Ok(version::repository(&store, (&project, &app), projects))).await?;
     found.ok_or_else(|| {
+        // Who signs in may see more, and clients do so only when they are asked to.
+        if asker.identity().kind == Kind::Nobody {
+            return access::denied(asker.identity(), &Denial::SignIn).into();
+        }
         let detail = format!("no repository is called `{called}`");
         Problem::new(StatusCode::NOT_FOUND, "model.repository", TITLE, detail).into()
     })

@@ -79,3 +79,49 @@ async fn changes_of_models_are_in_the_audit_log_with_their_digests() {
     assert_eq!(put["after"]["sha256"], empty, "{put:#}");
     assert_eq!((&deleted["before"]["sha256"], &deleted["after"]), (&empty.into(), &().into()));
 }
+
+#[tokio::test]
+async fn what_everybody_may_read_is_read_without_signing_in_and_nothing_else() {
+    let open = |settings: &mut berth::server::Settings| {
+        settings.access.open_models = vec!["store:vision/*:read".parse().unwrap()];
+    };
+    let gate = Gate::with(open).await;
+    for project in ["vision", "text"] {
+        let put = gate.by(&gate.operator, "PUT", &format!("/models/{project}/a/1/m")).await;
+        assert_eq!(put.status, 201, "{put:?}");
+    }
+    for (method, path, status) in [
+        ("GET", "/models/vision/a/1/m", 200),
+        ("HEAD", "/models/vision/a/1/m", 200),
+        ("GET", "/models/vision/a/1/m/info", 200),
+        ("GET", "/vision/a/resolve/1/m", 200),
+        ("GET", "/hf/api/models/vision/a", 200),
+        ("GET", "/v2/", 200),
+        ("GET", "/v2/vision/a/tags/list", 200),
+        ("GET", "/models/text/a/1/m", 401),
+        ("GET", "/api/models/text/a", 401),
+        ("GET", "/v2/text/a/tags/list", 401),
+        ("PUT", "/models/vision/a/1/m", 401),
+        ("DELETE", "/models/vision/a/1/m", 401),
+        ("POST", "/uploads", 401),
+        ("GET", "/api/whoami-v2", 401),
+        ("GET", "/api/v1/apps", 401),
+        ("GET", "/api/v1/models/trash", 401),
+        ("GET", "/metrics", 401),
+        ("GET", "/", 401),
+    ] {
+        let answer = gate.ask(method, path, &[], "").await;
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+    }
+    let list = gate.ask("GET", "/models/list", &[], "").await.json();
+    assert_eq!(
+        (&list["total_models"], &list["models"][0]["project_id"]),
+        (&1.into(), &"vision".into())
+    );
+    assert_eq!(gate.ask("GET", "/sign-in", &[], "").await.status, 200, "one may sign in still");
+    // A token that is no good is not nobody.
+    let wrong = [("authorization", "Bearer nothing")];
+    assert_eq!(gate.ask("GET", "/models/vision/a/1/m", &wrong, "").await.status, 401);
+    let closed = Gate::start().await;
+    assert_eq!(closed.ask("GET", "/models/vision/a/1/m", &[], "").await.status, 401);
+}
