@@ -237,10 +237,10 @@ pub struct GpuProfile {
     /// With 16 bits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fp16_active: Option<f64>,
-    /// From the card over PCIe.
+    /// From the card over `PCIe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pcie_sent: Option<f64>,
-    /// To the card over PCIe.
+    /// To the card over `PCIe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pcie_received: Option<f64>,
     /// From the card over all its `NVLink`s.

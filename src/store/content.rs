@@ -230,7 +230,7 @@ impl Store {
     }
 
     /// Whether a model is known to be safe to load.
-    pub fn check_safe(&self, entry: &Entry) -> Result<(), Error> {
+    pub fn check_safe(entry: &Entry) -> Result<(), Error> {
         match entry.inspected.map(|inspected| inspected.safety) {
             None => Err(Error::Unscanned),
             Some(Safety::Safe) => Ok(()),

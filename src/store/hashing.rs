@@ -37,14 +37,12 @@ impl Hashing {
         if self.thread.is_none() && LARGE <= self.came {
             self.thread = begin(&self.hasher);
         }
-        match &self.thread {
-            Some(thread) => thread.blocks.send(block.clone()).map_err(|_| gone()),
-            // Without a thread it takes longer.
-            None => {
-                self.hasher.update(block);
-                Ok(())
-            }
+        if let Some(thread) = &self.thread {
+            return thread.blocks.send(block.clone()).map_err(|_| gone());
         }
+        // Without a thread it takes longer.
+        self.hasher.update(block);
+        Ok(())
     }
 
     /// What it is now, of all that was taken.

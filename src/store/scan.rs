@@ -6,7 +6,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use super::{
     name::{Key, PARTS},
     trash,
 };
-use crate::model::Digest;
+use crate::model::{Digest, Timestamp};
 
 /// The names that a model's file may have: ours, and that of an older system.
 const FILES: [&str; 2] = ["model", "model.onnx"];
@@ -38,7 +38,7 @@ const UNWRITTEN_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Known {
     seen: BTreeMap<PathBuf, Seen>,
-    written: Option<Instant>,
+    written: Option<Timestamp>,
 }
 
 /// What was seen of a file when it was read. As long as all of it is so still, so is its digest.
@@ -258,10 +258,11 @@ impl Store {
     /// Whether what was found out is written down now: all of it at once, and not for each of thousands.
     fn is_time_to_write(&self) -> bool {
         let is_last = !self.index.has(|entry| entry.sha256.is_none());
+        let now = self.now();
         let mut known = self.known();
-        let is_late = known.written.is_none_or(|at| UNWRITTEN_MAX <= at.elapsed());
+        let is_late = known.written.is_none_or(|at| UNWRITTEN_MAX <= now.since(at));
         if is_last || is_late {
-            known.written = Some(Instant::now());
+            known.written = Some(now);
         }
         is_last || is_late
     }

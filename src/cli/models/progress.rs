@@ -20,6 +20,8 @@ use crate::model::format_bytes;
 
 /// The line is drawn at most so often.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A line of its own is written at most so often: what is over sooner is said by its end.
+const LINES: Duration = Duration::from_secs(2);
 /// How wide the bar is.
 const WIDTH: u64 = 24;
 
@@ -69,7 +71,7 @@ impl Progress {
                 let line = self.line();
                 let _ = write!(io::stderr(), "\r\u{1b}[K{line}{end}");
             }
-            Style::Plain if drawn.1 < now => {
+            Style::Plain if drawn.1 < now && LINES <= drawn.0.elapsed() => {
                 let _ = writeln!(io::stderr(), "{} {}", steps::now(), self.line());
             }
             Style::Json if drawn.1 < now => {

@@ -449,8 +449,7 @@ pub(in super::super) async fn download(
     State(shared): State<Arc<Shared>>,
     repo: Repo,
     (Revision(revision), Below(path)): (Revision, Below),
-    wish: Wish,
-    client: Client,
+    (wish, client): (Wish, Client),
     method: Method,
     headers: HeaderMap,
 ) -> Answer {
@@ -464,7 +463,7 @@ pub(in super::super) async fn download(
         Error::NotFound(_) => absent(),
         error => refuse(&error),
     })?;
-    models::check_safe(&store, &entry, wish.require.as_deref())?;
+    models::check_safe(&entry, wish.require.as_deref())?;
     let resolved = Resolved { entry, is_other: false };
     let is_head = method == Method::HEAD;
     let sent = models::send(store, resolved, &client, &method, &headers).await;

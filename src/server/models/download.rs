@@ -113,19 +113,15 @@ pub(in super::super) async fn download(
 ) -> Answer {
     let store = store(&shared, Verb::Read).await?;
     let found = find(&store, names, &wish)?;
-    check_safe(&store, &found.entry, wish.require.as_deref())?;
+    check_safe(&found.entry, wish.require.as_deref())?;
     send(store, found, &client, &method, &headers).await
 }
 
 /// Refuses what is not safe to load, where the client asks for that.
-pub(in super::super) fn check_safe(
-    store: &Store,
-    entry: &Entry,
-    require: Option<&str>,
-) -> Result<(), Refused> {
+pub(in super::super) fn check_safe(entry: &Entry, require: Option<&str>) -> Result<(), Refused> {
     match require {
         None => Ok(()),
-        Some("safe") => store.check_safe(entry).map_err(|error| Verb::Read.refuse(&error)),
+        Some("safe") => Store::check_safe(entry).map_err(|error| Verb::Read.refuse(&error)),
         Some(_) => {
             let detail = "`require` is `safe`, or is left out";
             Err(refuse(StatusCode::BAD_REQUEST, "request.invalid", detail))
@@ -152,7 +148,7 @@ pub(in super::super) async fn blob(
         let detail = format!("no model that you may read has the content sha256:{digest}");
         refuse(StatusCode::NOT_FOUND, "model.nothing", detail)
     })?;
-    check_safe(&store, &entry, wish.require.as_deref())?;
+    check_safe(&entry, wish.require.as_deref())?;
     send(store, Resolved { entry, is_other: true }, &asker.1, &method, &headers).await
 }
 
@@ -170,14 +166,12 @@ pub(in super::super) async fn send(
             let entry = Arc::clone(&found.entry);
             found.entry = blocking(Verb::Read, move || store.current(&entry)).await?;
         }
-        return Ok(match judge(headers, &found.entry)? {
-            Some(answer) => with_facts(answer, &found),
-            None => {
-                let mut head = with_facts(whole_head(&found.entry), &found);
-                tell_digests(headers, &mut head);
-                head
-            }
-        });
+        if let Some(answer) = judge(headers, &found.entry)? {
+            return Ok(with_facts(answer, &found));
+        }
+        let mut head = with_facts(whole_head(&found.entry), &found);
+        tell_digests(headers, &mut head);
+        return Ok(head);
     }
     let opening = (Arc::clone(&store), Arc::clone(&found.entry));
     let opened = blocking(Verb::Read, move || opening.0.open_content(&opening.1)).await?;

@@ -1,9 +1,8 @@
 //! What is about all apps, or about none: events, images, capacity, the audit log, webhooks.
 
 use super::{
-    documents::{
-        Accepted, Anything, AuditList, CapacityDocument, EventList, HostDocument, ImageList, Queued,
-    },
+    documents::{Accepted, Anything, AuditList, CapacityDocument, EventList, HostDocument, Queued},
+    images::ImageList,
     operation::{Operation, op},
 };
 use crate::server::{host, paging::Page, stream, trail};

@@ -12,6 +12,7 @@ mod gc;
 mod gpus;
 mod host;
 mod hub;
+mod images;
 mod notices;
 mod oci;
 mod operation;

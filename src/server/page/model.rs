@@ -115,7 +115,7 @@ fn page(look: &Look, known: Known, kept: Option<String>) -> Page {
     Page {
         shell: look.shell(key.model.clone(), "models"),
         path: key.path(),
-        facts: facts(&serde_json::from_str(&entry.listed).unwrap_or_default()),
+        facts: facts(&serde_json::from_str(&entry.listed()).unwrap_or_default()),
         inspection: facts(&inspection),
         users,
         words: words.into_iter().map(namers).collect(),

@@ -107,7 +107,7 @@ async fn a_role_opens_what_it_is_for_and_nothing_above() {
             } else {
                 assert!(!code(&answer).starts_with("auth."), "{place}");
                 // The names of models and apps in the paths of the store are those of nothing.
-                let of_models = ["/uploads/", "/api/v1/models/", "/v2/"];
+                let of_models = ["/uploads/", "/api/v1/models/", "/ui/models/", "/v2/"];
                 let is_store = matches!(needs, Needs::Store(_))
                     || of_models.iter().any(|begin| path.starts_with(begin));
                 let is_none = answer.status == 404 && (is_store || method == "DELETE");

@@ -158,7 +158,9 @@ fn name_port(text: &str, port: &str) -> String {
 /// A line with `N` in place of each word that begins with a digit, and no gaps between columns.
 fn without_figures(line: &str) -> String {
     let word = |word: &str| {
-        if word.trim_start_matches('(').starts_with(|c: char| c.is_ascii_digit()) {
+        if word.len() == 64 && stand_in(word) == Some("HEX") {
+            "HEX".to_owned()
+        } else if word.trim_start_matches('(').starts_with(|c: char| c.is_ascii_digit()) {
             "N".to_owned()
         } else {
             word.to_owned()

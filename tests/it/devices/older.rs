@@ -67,7 +67,7 @@ async fn what_would_start_is_proven(bed: &Bed, spec: &ContainerSpec) {
     let error = bed.apply(&prove(&wrong), None).await.unwrap_err();
     assert_eq!(error.reason(), Reason::GpuFailed);
     assert!(error.to_string().contains("GPU-zzzz: unknown device id of a GPU"), "{error}");
-    wrong.shape.image = "no-such-image:1".to_owned();
+    "no-such-image:1".clone_into(&mut wrong.shape.image);
     assert!(bed.apply(&prove(&wrong), None).await.is_err());
     let all = bed.second.docker(&["ps", "--all", "--format", "{{.Names}}"]);
     assert!(!all.contains("proof"), "{all}");

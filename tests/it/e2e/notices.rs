@@ -28,7 +28,9 @@ async fn an_app_that_fails_is_told_signed_and_so_is_its_return() {
     let secrets = tempfile::tempdir_in("/dev/shm").unwrap();
     let secret = secrets.path().join("hook");
     fs::write(&secret, SECRET).unwrap();
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    for (path, mode) in [(secrets.path(), 0o700), (secret.as_path(), 0o600)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
     let targets = format!(
         "group: 1s\ntargets:\n- {{name: ops, webhook: 'http://127.0.0.1:{}/hook', secret: hook}}\n",
         inbox.port

@@ -182,7 +182,9 @@ async fn a_link_to_the_folder_that_is_switched_takes_nothing_down() {
             yard.beside("file")
         }),
         switch("W06 to itself", Notice::Source("failed to read"), |yard| yard.root.clone()),
-        switch("W06 to a device's folder", Notice::OtherFolder, |_| PathBuf::from("/dev/shm")),
+        switch("W06 to another device", Notice::OtherFolder, |_| {
+            PathBuf::from("/proc/sys/kernel/random")
+        }),
         bad("W06 removed", Notice::Source("does not exist"), |yard| {
             fs::remove_file(&yard.root).unwrap();
         })

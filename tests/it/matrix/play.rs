@@ -442,7 +442,9 @@ impl Stage {
             let get = |tally: &BTreeMap<String, usize>| tally.get(key).copied().unwrap_or(0);
             let (usual, seen) = (get(&calm.tally), get(&played.tally));
             // A version may be given up and tried again; nothing is made or removed without need.
-            let is_switch = key.starts_with("start chat") || key.starts_with("stop chat");
+            let is_switch = ["start chat", "stop chat", "prove chat"]
+                .iter()
+                .any(|begin| key.starts_with(begin));
             // A stop that is said to be done when it is not is done by the removal.
             let is_lied = cell.failure.kind == Kind::Lie && key.starts_with("stop chat");
             let is_fine = is_lied
