@@ -18,12 +18,13 @@ impl Digest {
 
     /// The digest that a SHA-256 came to.
     pub fn of_hash(hash: [u8; 32]) -> Self {
-        let mut text = String::with_capacity(64);
-        for byte in hash {
-            text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-            text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 64];
+        for (at, byte) in hash.into_iter().enumerate() {
+            text[2 * at] = DIGITS[usize::from(byte >> 4)];
+            text[2 * at + 1] = DIGITS[usize::from(byte & 15)];
         }
-        Self(text)
+        Self(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// The digest of a value in its canonical form: JSON without white space, maps sorted by key.

@@ -90,14 +90,19 @@ fn found(input: &Input<'_>, reference: &ImageRef, id: &str) -> Resolved {
 /// The image of what runs, when nobody remembers what the name meant: of a Berth that did not keep
 /// it, or whose record was lost. Nothing is restarted for that.
 fn running(input: &Input<'_>, app: &App, reference: &ImageRef) -> Option<String> {
-    let plain = hash(input, app, reference.as_str());
-    let is_it = |container: &&&Container| {
+    let mut shape = shape::wanted(input, app, reference.as_str());
+    let plain = SpecHash::of(&shape);
+    let mut exact = |id: &str| {
+        id.clone_into(&mut shape.image);
+        SpecHash::of(&shape)
+    };
+    let mut is_it = |container: &&&Container| {
         let hash_of = container.ownership.owner().map(|owner| &owner.spec_hash);
         input.world.has_image(&container.image_id)
-            && (hash_of == Some(&plain) || hash_of == Some(&hash(input, app, &container.image_id)))
+            && (hash_of == Some(&plain) || hash_of == Some(&exact(&container.image_id)))
     };
     let mine = input.containers();
-    mine.iter().rev().find(is_it).map(|container| container.image_id.clone())
+    mine.iter().rev().find(|container| is_it(container)).map(|container| container.image_id.clone())
 }
 
 /// How a container is asked for that runs this image.
@@ -106,7 +111,10 @@ fn running(input: &Input<'_>, app: &App, reference: &ImageRef) -> Option<String>
 /// one that is worded by the id is there already: then the id makes the two different.
 pub(super) fn image(input: &Input<'_>, app: &App, resolved: &Resolved) -> Image {
     let (name, id) = (&resolved.reference, &resolved.id);
-    let (plain, exact) = (hash(input, app, name), hash(input, app, id));
+    let mut shape = shape::wanted(input, app, name);
+    let plain = SpecHash::of(&shape);
+    id.clone_into(&mut shape.image);
+    let exact = SpecHash::of(&shape);
     let mine = input.containers();
     let has = |hash: &SpecHash, is_fit: &dyn Fn(&Container) -> bool| {
         mine.iter().any(|container| {
@@ -124,11 +132,6 @@ pub(super) fn image(input: &Input<'_>, app: &App, resolved: &Resolved) -> Image 
         build: None,
         commit: None,
     }
-}
-
-fn hash(input: &Input<'_>, app: &App, image: &str) -> SpecHash {
-    let image = Image::named(image.to_owned());
-    shape::container_spec(input, app, &image).spec_hash
 }
 
 /// An image's id, for people.

@@ -35,10 +35,10 @@ impl Image {
     }
 }
 
-/// The container that the app should be, with its name and hash.
-pub fn container_spec(input: &Input<'_>, app: &App, image: &Image) -> ContainerSpec {
-    let mut shape = Shape {
-        image: image.reference.clone(),
+/// What the app's container should be like, with the image of this name.
+pub(super) fn wanted(input: &Input<'_>, app: &App, image: &str) -> Shape {
+    Shape {
+        image: image.to_owned(),
         command: app.spec.command.clone(),
         env: env(input.policy, app),
         ports: input.state.placement.bindings.clone(),
@@ -51,7 +51,12 @@ pub fn container_spec(input: &Input<'_>, app: &App, image: &Image) -> ContainerS
         restricted: restricted(input.policy, app),
         services: app.spec.services(),
         models: models::mounted(input, app),
-    };
+    }
+}
+
+/// The container that the app should be, with its name and hash.
+pub fn container_spec(input: &Input<'_>, app: &App, image: &Image) -> ContainerSpec {
+    let mut shape = wanted(input, app, &image.reference);
     let (spec_hash, fields) = (SpecHash::of(&shape), fields_label(&fields(&shape)));
     // That is how the image is got hold of, not what it is.
     shape.image = image.asked_as.clone().unwrap_or(shape.image);
