@@ -77,6 +77,7 @@ fn head(app: &Value, output: &mut Output) -> Result<(), Error> {
         ("Image", field("/status/image")),
         ("Digest", field("/status/imageDigest")),
         ("Container", field("/status/containerId")),
+        ("Behind", document::behind_in_words(app).unwrap_or_default()),
         ("Restarts", number("/status/restarts").to_string()),
         ("GPUs", plain(&gpus.join(", "))),
     ] {

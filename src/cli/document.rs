@@ -114,6 +114,21 @@ pub(super) fn revision(app: &Value) -> String {
     text.chars().take(length).collect()
 }
 
+/// By how many commits that is behind its source, as that was looked at last; none when nobody can
+/// tell.
+pub(super) fn behind(app: &Value) -> Option<String> {
+    let commits = app.pointer("/status/commitsBehind").and_then(Value::as_u64)?;
+    let is_minimum = app.pointer("/status/commitsBehindIsMinimum") == Some(&Value::Bool(true));
+    Some(format!("{commits}{}", if is_minimum { "+" } else { "" }))
+}
+
+/// The same in words, where it is behind.
+pub(super) fn behind_in_words(app: &Value) -> Option<String> {
+    let commits = behind(app).filter(|commits| commits != "0")?;
+    let word = if commits == "1" { "commit" } else { "commits" };
+    Some(format!("{commits} {word}"))
+}
+
 /// How long ago a time was.
 pub(super) fn ago(time: &str) -> String {
     match Timestamp::parse(time) {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    document::{self, Format, ago, condition, list, revision, text},
+    document::{self, Format, ago, behind, condition, list, revision, text},
     error::{Error, Exit},
     gpu, images, models,
     output::Output,
@@ -123,7 +123,7 @@ pub(super) fn header(is_absolute: bool, is_wide: bool) -> Vec<&'static str> {
     let mut header = vec!["NAME", "READY", "STATUS", "REASON", "GPU", "VRAM", "URL", "REVISION"];
     header.push(if is_absolute { "SINCE" } else { "AGE" });
     if is_wide {
-        header.extend(["RESTARTS", "IMAGE", "CONTAINER", "MANIFEST"]);
+        header.extend(["BEHIND", "RESTARTS", "IMAGE", "CONTAINER", "MANIFEST"]);
     }
     header
 }
@@ -150,6 +150,7 @@ pub(super) fn row(app: &Value, is_absolute: bool, is_wide: bool) -> Vec<String> 
     if is_wide {
         let restarts = app.pointer("/status/restarts").and_then(Value::as_u64).unwrap_or_default();
         row.extend([
+            behind(app).unwrap_or_default(),
             restarts.to_string(),
             text(app, "/status/image").to_owned(),
             text(app, "/status/containerId").chars().take(12).collect(),

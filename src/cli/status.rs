@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    document::{ago, list, revision, text},
+    document::{ago, behind_in_words, list, revision, text},
     error::{Error, Exit},
     get::origin,
     output::{Output, log_line, phase, plain},
@@ -60,7 +60,7 @@ fn head(app: &Value, output: &mut Output) -> Result<(), Error> {
         ("Message", status("message")),
         ("URL", status("url")),
         ("Manifest", plain(&origin(app))),
-        ("Revision", plain(&revision(app))),
+        ("Revision", plain(&version(app))),
         ("Image", status("image")),
         ("Digest", status("imageDigest")),
         ("Container", container),
@@ -79,6 +79,14 @@ fn head(app: &Value, output: &mut Output) -> Result<(), Error> {
 fn rollout(app: &Value) -> String {
     let number =
         |name: &str| app.pointer(&format!("/status/rollout/{name}")).and_then(Value::as_u64);
+/// What runs, and how far that is behind its source.
+fn version(app: &Value) -> String {
+    match behind_in_words(app) {
+        Some(commits) => format!("{}, {commits} behind its source", revision(app)),
+        None => revision(app),
+    }
+}
+
     let Some(revision) = number("revision") else { return String::new() };
     let down = number("downtimeMs").map(|ms| format!(", down for {ms} ms"));
     let result = text(app, "/status/rollout/result");

@@ -279,7 +279,7 @@ impl Jobs {
     /// Looks at the repository of an app that is being built. The code stays as it is until the
     /// build has ended: it is what that is made from.
     async fn look_beside(self: Arc<Self>, id: u64, app: AppName, work: Work) {
-        let Work::Fetch { source, look_for, look } = &work else { return };
+        let Work::Fetch { source, look_for, look, .. } = &work else { return };
         let (manifests, start) = (&self.settings.manifests, Instant::now());
         let seen = self.workspace.look(&app, source, manifests, look_for, (*look, start)).await;
         let result = match seen {
@@ -332,11 +332,11 @@ impl Jobs {
         // Looking costs no turn: most looks find nothing new.
         let mut news = None;
         let start = Instant::now();
-        if let Work::Fetch { source, look_for, look } = &work {
+        if let Work::Fetch { source, look_for, look, runs } = &work {
             let manifests = &self.settings.manifests;
             let seen = self.workspace.look(&app, source, manifests, look_for, (*look, start)).await;
             match seen {
-                Ok(Seen::News(found)) => news = Some(found),
+                Ok(Seen::News(found)) => news = Some(found.counting(runs)),
                 Ok(Seen::Same(checkout)) => {
                     return self.end(id, &app, &work, Ok(Done::Fetched(Box::new(checkout))), start);
                 }

@@ -202,7 +202,16 @@ fn fetch(input: &Input<'_>, app: &App, git: &GitSource) -> Work {
         Some(Request::Take) => Look::Take,
         _ => Look::Asked,
     };
-    Work::Fetch { source: git.clone(), look_for: look_for(app), look }
+    Work::Fetch { source: git.clone(), look_for: look_for(app), look, runs: runs(input) }
+}
+
+/// The commits of the app's containers, and of the versions that one may go back to.
+fn runs(input: &Input<'_>) -> Vec<String> {
+    let containers = input.world.containers_of(input.app).into_iter();
+    let commits = containers.filter_map(|container| container.ownership.owner()?.commit.clone());
+    let mut all = input.state.past_commits.clone();
+    all.extend(commits);
+    all.into_iter().collect()
 }
 
 /// The image of the revision that the app is held at. Newer commits are still looked for: one ends
@@ -341,8 +350,8 @@ fn refresh(input: &Input<'_>, git: &GitSource, fetch: Work, plan: &mut Plan) {
             let cause = if is_asked { "somebody asked for it" } else { "its interval has passed" };
             plan.verb = Verb::Refresh;
             let polled = match fetch {
-                Work::Fetch { source, look_for, .. } if !is_asked => {
-                    Work::Fetch { source, look_for, look: Look::Polled }
+                Work::Fetch { source, look_for, runs, .. } if !is_asked => {
+                    Work::Fetch { source, look_for, look: Look::Polled, runs }
                 }
                 asked => asked,
             };

@@ -101,6 +101,8 @@ pub enum Work {
         look_for: Vec<String>,
         /// Why it is looked at.
         look: Look,
+        /// The commits that run, or may again: it is counted how far they are behind.
+        runs: Vec<String>,
     },
     /// Builds an image.
     Build(Box<Recipe>),

@@ -252,6 +252,7 @@ impl Reconciler {
             pulled_generation: facts.pulled_generation,
             pin: facts.pin,
             resolved: facts.resolved,
+            past_commits: facts.revisions.iter().filter_map(|past| past.commit.clone()).collect(),
         }
     }
 

@@ -29,8 +29,8 @@ pub use gpu::{
 };
 pub use lease::{GpuLease, Leases};
 pub use observed::{
-    AppState, BadRevision, BaseImage, Checkout, Container, ContainerId, ContainerState, Detail,
-    DetectedFile, Failure, HealthSeen, HostPort, Leftover, Life, OwnImage, Placement,
+    Ahead, AppState, BadRevision, BaseImage, Checkout, Container, ContainerId, ContainerState,
+    Detail, DetectedFile, Failure, HealthSeen, HostPort, Leftover, Life, OwnImage, Placement,
     PlacementProblem, Proof, Request, RunningWork, WorkKind, World,
 };
 pub use ownership::{

@@ -325,9 +325,31 @@ pub struct Checkout {
     /// What the telling ones among them say.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<String, FileFacts>,
+    /// How far this is ahead of commits that ran before, as far as it can be told.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ahead: BTreeMap<String, Ahead>,
     /// The paths that were looked for beside the first level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looked_for: Option<Vec<String>>,
+}
+
+/// How many commits a source has that what runs lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ahead {
+    /// So many.
+    pub commits: u32,
+    /// Whether there are more, which nobody has counted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_more: bool,
+}
+
+impl fmt::Display for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let more = if self.is_more { "+" } else { "" };
+        let word = if self.commits == 1 && !self.is_more { "commit" } else { "commits" };
+        write!(f, "{}{more} {word}", self.commits)
+    }
 }
 
 impl Checkout {
@@ -540,6 +562,8 @@ pub struct AppState {
     pub secrets: BTreeMap<String, SecretSeen>,
     /// What its references to stored models mean, by the mounts' paths.
     pub models: BTreeMap<String, ModelSeen>,
+    /// The commits of the versions of it that are remembered: one may go back to them.
+    pub past_commits: BTreeSet<String>,
 }
 
 /// A host port, as far as clashes go.

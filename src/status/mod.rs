@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::model::{
     Condition, ConditionType, GpuWay, MountedModel, Phase, PortBinding, Reason, SpecHash, Timestamp,
 };
+use crate::state::Ahead;
 pub use rollout::{Held, RolloutStatus};
 pub use summarize::{Summary, blind, summarize};
 
@@ -31,6 +32,8 @@ pub struct Status {
     pub revision: Option<SpecHash>,
     /// The commit that runs.
     pub commit: Option<String>,
+    /// How far it is behind its source, as that was looked at last; none when nobody can tell.
+    pub commits_behind: Option<Ahead>,
     /// The image that runs.
     pub image: Option<String>,
     /// What exactly that is: `name@sha256:…`, or its id when it never came from a registry.

@@ -9,7 +9,8 @@ use crate::model::{
 };
 use crate::plan::{Input, Look, Outcome, Plan, Step, Work};
 use crate::state::{
-    Container, ContainerState, GpuHold, HealthSeen, ScanSeen, Want, WorkKind, models_of,
+    Ahead, Checkout, Container, ContainerState, GpuHold, HealthSeen, ScanSeen, Want, WorkKind,
+    models_of,
 };
 
 /// All that a status is made from.
@@ -56,6 +57,7 @@ pub fn summarize(summary: Summary<'_>) -> Status {
         observed_generation: input.state.generation,
         revision: owner.map(|owner| owner.spec_hash.clone()).or_else(|| plan.wanted.clone()),
         commit: owner.and_then(|owner| owner.commit.clone()),
+        commits_behind: owner.and_then(|owner| behind(&summary, owner.commit.as_deref()?)),
         image: shown.map(|container| image_name(&input, container)),
         image_digest: shown.map(|container| image_digest(&input, container)),
         container_id: shown.map(|container| container.id.as_str().to_owned()),
@@ -88,6 +90,7 @@ pub fn blind(previous: Option<&Status>, reason: Reason, message: &str, now: Time
         observed_generation: 0,
         revision: None,
         commit: None,
+        commits_behind: None,
         image: None,
         image_digest: None,
         container_id: None,
@@ -146,6 +149,18 @@ fn app<'a>(summary: &Summary<'a>) -> Option<&'a App> {
         Want::Present(app) | Want::Invalid { last_good: Some(app), .. } => Some(app),
         Want::Invalid { .. } | Want::Absent | Want::Held(_) => None,
     }
+}
+
+/// How far a commit is behind what was fetched last of its source.
+fn behind(summary: &Summary<'_>, commit: &str) -> Option<Ahead> {
+    let git = app(summary)?.spec.git()?;
+    let is_its =
+        |known: &&Checkout| known.url == git.url.as_str() && known.reference == git.reference;
+    let checkout = summary.input.state.checkout.as_ref().filter(is_its)?;
+    if checkout.commit == commit {
+        return Some(Ahead::default());
+    }
+    checkout.ahead.get(commit).copied()
 }
 
 fn is_healthy(summary: &Summary<'_>, container: &Container) -> bool {

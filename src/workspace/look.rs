@@ -34,9 +34,15 @@ pub struct News {
     pub(super) found: Option<Found>,
     pub(super) takes_moved: bool,
     pub(super) look_for: Vec<String>,
+    pub(super) behind: Vec<String>,
 }
 
 impl News {
+    /// The same, where it is counted how far these commits are behind what is fetched.
+    pub fn counting(self, behind: &[String]) -> Self {
+        Self { behind: behind.to_vec(), ..self }
+    }
+
     /// Whether this is certainly something else than what is in place. Of a folder of this machine,
     /// or a commit that is named only in part, that is known once it is fetched.
     pub fn is_another(&self, known: &Checkout, source: &GitSource) -> bool {
@@ -69,7 +75,10 @@ impl Workspace {
                 && known.looked_for.is_some()
                 && known.was_looked_for(look_for)
         };
-        let news = |found| Ok(Seen::News(News { found, takes_moved, look_for: look_for.to_vec() }));
+        let news = |found| {
+            let (look_for, behind) = (look_for.to_vec(), Vec::new());
+            Ok(Seen::News(News { found, takes_moved, look_for, behind }))
+        };
         if matches!(origin, Origin::Local(_)) {
             return news(None);
         }

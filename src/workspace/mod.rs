@@ -290,8 +290,13 @@ impl Workspace {
         self.make_folders(app).map_err(|error| Error::disk(&self.folder(app), &error))?;
         let known = self.load(app);
         let had = known.as_ref().filter(|known| look::is_of(known, source));
+        let mut behind = news.behind;
+        behind.extend(had.map(|had| had.commit.clone()));
+        behind.sort();
+        behind.dedup();
         let job = Job {
             found: news.found,
+            behind,
             takes_moved: news.takes_moved,
             had: had
                 .map(|had| Had { what: look::what(had).to_owned(), commit: had.commit.clone() }),
@@ -326,6 +331,7 @@ impl Workspace {
             reference: source.reference.clone(),
             found: None,
             had: None,
+            behind: Vec::new(),
             takes_moved: false,
             submodules: source.submodules,
             path: source.path.clone(),
@@ -355,6 +361,7 @@ impl Workspace {
             tree: answer.tree,
             files: answer.files.into_iter().map(|path| DetectedFile { path }).collect(),
             facts: answer.facts,
+            ahead: answer.ahead,
             looked_for: Some(look_for.to_vec()),
         };
         let folder = self.folder(app);

@@ -107,6 +107,7 @@ mod tests {
             tree: commit.to_owned(),
             files: Vec::new(),
             facts: std::collections::BTreeMap::new(),
+            ahead: std::collections::BTreeMap::new(),
             looked_for: None,
         }
     }

@@ -10,7 +10,7 @@ use super::{
     heads::{Found, Heads},
 };
 use crate::model::Digest;
-use crate::state::FileFacts;
+use crate::state::{Ahead, FileFacts};
 
 /// What the worker is asked to do: one line on its standard input. When that input ends, the
 /// worker ends itself.
@@ -36,6 +36,8 @@ pub(super) struct Job {
     pub(super) found: Option<Found>,
     /// What was in place before.
     pub(super) had: Option<Had>,
+    /// The commits of which it is counted how far they are behind.
+    pub(super) behind: Vec<String>,
     /// Whether a tag that was moved is taken.
     pub(super) takes_moved: bool,
     /// Whether submodules are part of it.
@@ -130,6 +132,8 @@ pub(super) struct Answer {
     pub(super) files: Vec<String>,
     /// What the telling ones among them say.
     pub(super) facts: BTreeMap<String, FileFacts>,
+    /// How far it is ahead of others, as far as that can be told.
+    pub(super) ahead: BTreeMap<String, Ahead>,
     /// Where the tree was written; none when it is in place already.
     pub(super) staged: Option<PathBuf>,
 }

@@ -11,6 +11,7 @@ use berth::{
 use crate::sim::{Sim, image_app};
 
 mod acquire;
+mod behind;
 mod lint;
 mod prune;
 mod resolved;

@@ -160,6 +160,7 @@ fn checkout(url: &GitUrl, app: &App) -> Checkout {
         tree: "0badcafe".repeat(5),
         files: files.map(|path| DetectedFile { path }).collect(),
         facts: std::collections::BTreeMap::new(),
+        ahead: std::collections::BTreeMap::new(),
         looked_for: None,
     }
 }

@@ -46,6 +46,7 @@ fn checkout(files: Files<'_>, looked_for: &[String]) -> Checkout {
         tree: berth::model::Digest::of_bytes(text.concat().as_bytes()).short(40).to_owned(),
         files: files.iter().map(|(path, _)| DetectedFile { path: (*path).to_owned() }).collect(),
         facts: facts.map(|(path, text)| ((*path).to_owned(), read_facts(path, text))).collect(),
+        ahead: std::collections::BTreeMap::new(),
         looked_for: Some(looked_for.to_vec()),
     }
 }

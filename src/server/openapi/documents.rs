@@ -184,6 +184,13 @@ documents! {
         observed_generation: u64,
         revision: Option<String>,
         commit: Option<String>,
+        /// How many commits its source had, when it was looked at last, that what runs lacks; not
+        /// there where nobody can tell.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        commits_behind: Option<u32>,
+        /// There are more than were counted.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        commits_behind_is_minimum: Option<bool>,
         image: Option<String>,
         image_digest: Option<String>,
         container_id: Option<String>,

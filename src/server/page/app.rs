@@ -207,6 +207,8 @@ fn facts(look: &Look, entry: &Entry) -> Vec<Fact> {
     put("Source", source, None, true);
     put("Commit", status.commit.clone(), None, true);
     put("Image", status.image.clone(), None, true);
+    let behind = status.commits_behind.filter(|behind| 0 < behind.commits);
+    put("Behind its source", behind.map(|behind| behind.to_string()), None, false);
     let short = |id: &String| id.get(..12).unwrap_or(id).to_owned();
     put("Container", status.container_id.as_ref().map(short), None, true);
     let ports: Vec<_> = status

@@ -121,6 +121,12 @@ pub(super) fn is_behind(entry: &Entry) -> bool {
     let plan = &entry.plan;
     plan.verb != Verb::Nothing || !plan.is_empty() || !plan.then.is_empty()
 }
+/// How far what runs is behind its source, where it is.
+pub(super) fn behind(entry: &Entry) -> Option<String> {
+    let behind = entry.status.commits_behind.filter(|behind| 0 < behind.commits)?;
+    Some(format!("{behind} behind"))
+}
+
 
 /// An address that a browser may be sent to.
 pub(super) fn link(url: Option<&String>) -> Option<String> {

@@ -46,7 +46,7 @@ pub(crate) fn app(entry: &Entry) -> Value {
 }
 
 fn status(entry: &Entry, status: &Status) -> Value {
-    json!({
+    let mut shown = json!({
         "phase": status.phase,
         "reason": status.reason,
         "message": status.message,
@@ -66,7 +66,14 @@ fn status(entry: &Entry, status: &Status) -> Value {
         "since": status.since,
         "rollout": status.rollout.as_ref().map(rollout),
         "plan": summary(&entry.plan),
-    })
+    });
+    if let Some(behind) = &status.commits_behind {
+        shown["commitsBehind"] = json!(behind.commits);
+        if behind.is_more {
+            shown["commitsBehindIsMinimum"] = json!(true);
+        }
+    }
+    shown
 }
 
 /// What is mounted of the model store.

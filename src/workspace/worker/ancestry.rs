@@ -60,17 +60,25 @@ fn before(odb: &Odb<'_>, start: Oid) -> Result<Before, git2::Error> {
             seen.is_cut = true;
             break;
         }
-        match parents(odb, id)? {
-            Some(parents) => ahead.extend(parents),
+        match commit(odb, id)? {
+            Some(commit) => ahead.extend(commit.parents),
             None => drop(seen.edge.insert(id)),
         }
     }
     Ok(seen)
 }
 
-/// The commits before this one, as it says itself; none when it is not here. The library leaves
-/// out those that are not here.
-fn parents(odb: &Odb<'_>, id: Oid) -> Result<Option<Vec<Oid>>, git2::Error> {
+/// What a commit says of itself.
+pub(super) struct Commit {
+    /// When it was made, in seconds.
+    pub(super) time: i64,
+    /// The commits before it, here or not.
+    pub(super) parents: Vec<Oid>,
+}
+
+/// A commit, as it says itself; none when it is not here. The library leaves out the commits before
+/// it that are not here.
+pub(super) fn commit(odb: &Odb<'_>, id: Oid) -> Result<Option<Commit>, git2::Error> {
     if !odb.exists(id) {
         return Ok(None);
     }
@@ -78,55 +86,71 @@ fn parents(odb: &Odb<'_>, id: Oid) -> Result<Option<Vec<Oid>>, git2::Error> {
     if object.kind() != ObjectType::Commit {
         return Ok(None);
     }
+    let mut commit = Commit { time: 0, parents: Vec::new() };
     let head = object.data().split(|byte| *byte == b'\n').take_while(|line| !line.is_empty());
-    let named = head.filter_map(|line| line.strip_prefix(b"parent "));
-    named
-        .map(|digits| Oid::from_str(&String::from_utf8_lossy(digits)))
-        .collect::<Result<_, _>>()
-        .map(Some)
+    for line in head {
+        if let Some(digits) = line.strip_prefix(b"parent ") {
+            commit.parents.push(Oid::from_str(&String::from_utf8_lossy(digits))?);
+        } else if let Some(who) = line.strip_prefix(b"committer ") {
+            let who = String::from_utf8_lossy(who);
+            let time = who.rsplit(' ').nth(1).and_then(|seconds| seconds.parse().ok());
+            commit.time = time.unwrap_or_default();
+        }
+    }
+    Ok(Some(commit))
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{collections::BTreeMap, fs};
 
-    use git2::Signature;
+    use git2::{Signature, Time};
 
     use super::*;
 
     /// A history by names: `b` rests on `a` where the pair says so.
-    struct History {
+    pub(in super::super) struct History {
         folder: tempfile::TempDir,
-        repository: Repository,
-        ids: BTreeMap<&'static str, Oid>,
+        pub(in super::super) repository: Repository,
+        pub(in super::super) ids: BTreeMap<String, Oid>,
+        /// How many seconds are between two commits.
+        step: i64,
     }
 
     impl History {
-        fn of(rows: &[(&'static str, &[&'static str])]) -> Self {
+        fn of(rows: &[(&str, &[&str])]) -> Self {
+            Self::dated(rows, 0)
+        }
+
+        /// The same, each commit so many seconds after the one above it.
+        pub(in super::super) fn dated(rows: &[(&str, &[&str])], step: i64) -> Self {
             let folder = tempfile::tempdir().unwrap();
             let repository = Repository::init_bare(folder.path()).unwrap();
-            let mut ids = BTreeMap::<&'static str, Oid>::new();
-            {
-                let tree = repository.treebuilder(None).unwrap().write().unwrap();
-                let tree = repository.find_tree(tree).unwrap();
-                let author = Signature::now("a", "a@example.com").unwrap();
-                for (name, parents) in rows {
-                    let parents: Vec<_> = parents
-                        .iter()
-                        .map(|one| repository.find_commit(ids[one]).unwrap())
-                        .collect();
-                    let parents: Vec<_> = parents.iter().collect();
-                    let id = repository.commit(None, &author, &author, name, &tree, &parents);
-                    ids.insert(*name, id.unwrap());
-                }
+            let mut history = Self { folder, repository, ids: BTreeMap::new(), step };
+            for (name, parents) in rows {
+                history.add(name, parents);
             }
-            Self { folder, repository, ids }
+            history
+        }
+
+        pub(in super::super) fn add(&mut self, name: &str, parents: &[&str]) {
+            let repository = &self.repository;
+            let tree = repository.treebuilder(None).unwrap().write().unwrap();
+            let tree = repository.find_tree(tree).unwrap();
+            let nth = i64::try_from(self.ids.len()).unwrap();
+            let time = Time::new(1_700_000_000 + nth * self.step, 60);
+            let author = Signature::new("a", "a@example.com", &time).unwrap();
+            let parents: Vec<_> =
+                parents.iter().map(|one| repository.find_commit(self.ids[*one]).unwrap()).collect();
+            let parents: Vec<_> = parents.iter().collect();
+            let id = repository.commit(None, &author, &author, name, &tree, &parents).unwrap();
+            self.ids.insert(name.to_owned(), id);
         }
 
         /// The same without some commits, as a mirror of a part has it.
-        fn without(self, names: &[&str]) -> Self {
+        pub(in super::super) fn without(self, names: &[&str]) -> Self {
             for name in names {
-                let id = self.ids[name].to_string();
+                let id = self.ids[*name].to_string();
                 fs::remove_file(self.folder.path().join("objects").join(&id[..2]).join(&id[2..]))
                     .unwrap();
             }

@@ -5,6 +5,7 @@
 //! Berth is gone.
 
 pub(super) mod addresses;
+mod ahead;
 mod ancestry;
 mod credentials;
 mod export;
@@ -22,6 +23,7 @@ mod ssh;
 mod tree;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, BufRead as _, Read as _},
     path::Path,
@@ -39,6 +41,7 @@ use super::{
     protocol::{Answer, Job, Limits, Message, Origin, Task},
 };
 use crate::model::Reason;
+use crate::state::Ahead;
 
 /// The hidden subcommand that starts a worker.
 pub const COMMAND: &str = "git-worker";
@@ -133,6 +136,7 @@ fn once(job: &Job, sources: &mut Sources, report: &Report) -> Result<Answer, Fai
     let files = tree::files(&tree, &job.look_for);
     let facts = tree::facts(&repository, &tree, &files, &job.look_for);
     let what = said_of(&repository, &found, job);
+    let ahead = ahead_of(&repository, commit.id(), job);
     let staged = if job.have.as_ref() == Some(&id) {
         None
     } else {
@@ -141,7 +145,7 @@ fn once(job: &Job, sources: &mut Sources, report: &Report) -> Result<Answer, Fai
         export::export((main, tree.id()), sources, &staged, job, report)?;
         Some(staged)
     };
-    Ok(Answer { commit: commit.id().to_string(), what, tree: id, files, facts, staged })
+    Ok(Answer { commit: commit.id().to_string(), what, tree: id, files, facts, ahead, staged })
 }
 
 /// Opens the repository that a job names, with the commit that it names in it.
@@ -189,6 +193,15 @@ fn said_of(repository: &Repository, found: &Found, job: &Job) -> String {
         ),
         Some((Way::On, _)) | None => what.clone(),
     }
+}
+
+/// How far the commit is ahead of those that run, or may run again. What can't be told is left out.
+fn ahead_of(repository: &Repository, new: Oid, job: &Job) -> BTreeMap<String, Ahead> {
+    let one = |old: &String| {
+        let id = Oid::from_str(old).ok()?;
+        Some((old.clone(), ahead::ahead(repository, id, new).ok()??))
+    };
+    job.behind.iter().filter_map(one).collect()
 }
 
 fn limit_process(limits: &Limits) -> io::Result<()> {

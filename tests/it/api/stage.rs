@@ -365,6 +365,7 @@ pub(crate) fn entry(name: &str) -> Entry {
             observed_generation: 3,
             revision: Some(SpecHash::from_label("v1:0123456789abcdef")),
             commit: Some("abcdef0123456789abcdef0123456789abcdef01".to_owned()),
+            commits_behind: None,
             image: Some("berth/chat:0123".to_owned()),
             image_digest: Some("sha256:0123".to_owned()),
             container_id: Some("c".repeat(64)),

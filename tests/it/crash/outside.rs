@@ -82,6 +82,7 @@ pub(crate) fn put_checkout(rig: &Rig, digit: char) {
         tree: digit.to_string().repeat(40),
         files: vec![DetectedFile { path: "requirements.txt".to_owned() }],
         facts: std::collections::BTreeMap::new(),
+        ahead: std::collections::BTreeMap::new(),
         looked_for: None,
     };
     let folder = rig.folder.path().join("workspaces").join(APP);

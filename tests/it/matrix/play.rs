@@ -153,6 +153,7 @@ fn put_checkout(rig: &Rig) {
         tree: "d".repeat(40),
         files: vec![DetectedFile { path: "requirements.txt".to_owned() }],
         facts: BTreeMap::new(),
+        ahead: BTreeMap::new(),
         looked_for: None,
     };
     let folder = rig.folder.path().join("workspaces").join(APP);

@@ -43,6 +43,7 @@ fn checkout() -> Checkout {
         tree: "0badcafe".repeat(5),
         files: vec![DetectedFile { path: "requirements.txt".to_owned() }],
         facts: BTreeMap::new(),
+        ahead: BTreeMap::new(),
         looked_for: None,
     }
 }

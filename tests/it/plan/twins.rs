@@ -33,6 +33,7 @@ fn fetched(app: &Arc<App>) -> Sim {
         tree: "0badcafe".repeat(5),
         files: vec![DetectedFile { path: "requirements.txt".to_owned() }],
         facts: BTreeMap::new(),
+        ahead: BTreeMap::new(),
         looked_for: None,
     });
     sim.state.checked_at = Some(sim.now);
