@@ -7,6 +7,7 @@ use super::{
     error::{Error, Exit},
     get::origin,
     output::{Output, phase, plain, plain_lines},
+    said::{self, Said},
     server::{Server, app_name},
     status, table,
 };
@@ -14,6 +15,8 @@ use crate::model::AppName;
 
 /// How many events are shown.
 const EVENTS: usize = 30;
+/// Among so many events those that say the same are one.
+const LOOKED_BACK: usize = 200;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
@@ -27,7 +30,8 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
     let name = &args.name;
     let app = server.get(&format!("/api/v1/apps/{name}")).await?;
     head(&app, output)?;
-    status::section("Conditions", &conditions(&app), output)?;
+    let mut said = Said::new(text(&app, "/status/message"));
+    status::section("Conditions", &conditions(&app, &mut said), output)?;
     let spec = document::yaml(&app["spec"])?;
     let spec: Vec<_> = plain_lines(spec.trim_end()).lines().map(ToOwned::to_owned).collect();
     status::section("Spec, with defaults", &spec, output)?;
@@ -42,12 +46,12 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
         status::section("Rollouts", &rollouts(&all), output)?;
     }
     if let Ok(plan) = server.get(&format!("/api/v1/apps/{name}/plan")).await {
-        let lines: Vec<_> = text(&plan, "/text").lines().map(plain).collect();
+        let lines: Vec<_> = said.plan(text(&plan, "/text")).iter().map(|it| plain(it)).collect();
         status::section(&format!("Plan {}", plain(text(&plan, "/id"))), &lines, output)?;
     }
-    let events = format!("/api/v1/events/recent?app={name}&limit={EVENTS}");
+    let events = format!("/api/v1/events/recent?app={name}&limit={LOOKED_BACK}");
     if let Ok(events) = server.get(&events).await {
-        status::section("Events", &happened(&events), output)?;
+        status::section("Events", &happened(&events, &mut said), output)?;
     }
     Ok(Exit::Done)
 }
@@ -73,11 +77,11 @@ fn head(app: &Value, output: &mut Output) -> Result<(), Error> {
         ("Since", field("/status/since")),
         ("URL", field("/status/url")),
         ("Commit", field("/status/commit")),
+        ("Behind", document::behind_in_words(app).unwrap_or_default()),
         ("Shape", field("/status/revision")),
         ("Image", field("/status/image")),
         ("Digest", field("/status/imageDigest")),
         ("Container", field("/status/containerId")),
-        ("Behind", document::behind_in_words(app).unwrap_or_default()),
         ("Restarts", number("/status/restarts").to_string()),
         ("GPUs", plain(&gpus.join(", "))),
     ] {
@@ -88,10 +92,14 @@ fn head(app: &Value, output: &mut Output) -> Result<(), Error> {
     Ok(())
 }
 
-fn conditions(app: &Value) -> Vec<String> {
-    let fields = ["/type", "/status", "/reason", "/lastTransitionTime", "/message"];
-    let row = |condition: &Value| fields.map(|name| text(condition, name).to_owned()).to_vec();
-    let rows: Vec<_> = list(app, "/status/conditions").iter().map(row).collect();
+fn conditions(app: &Value, said: &mut Said) -> Vec<String> {
+    let fields = ["/type", "/status", "/reason", "/lastTransitionTime"];
+    let mut row = |condition: &Value| {
+        let mut row = fields.map(|name| text(condition, name).to_owned()).to_vec();
+        row.push(said.once(text(condition, "/message")));
+        row
+    };
+    let rows: Vec<_> = list(app, "/status/conditions").iter().map(&mut row).collect();
     if rows.is_empty() {
         return Vec::new();
     }
@@ -111,10 +119,15 @@ fn rollouts(all: &Value) -> Vec<String> {
     list(all, "/items").iter().map(one).collect()
 }
 
-fn happened(events: &Value) -> Vec<String> {
-    let fields = ["/at", "/type", "/reason", "/message"];
-    let row = |event: &Value| fields.map(|name| text(event, name).to_owned()).to_vec();
-    let rows: Vec<_> = list(events, "/items").iter().map(row).collect();
+fn happened(events: &Value, said: &mut Said) -> Vec<String> {
+    let mut row = |(event, times): (&Value, usize)| {
+        let fields = ["/at", "/type", "/reason"];
+        let mut row = fields.map(|name| text(event, name).to_owned()).to_vec();
+        row.push(said.event(event, times));
+        row
+    };
+    let events = said::folded(list(events, "/items"), EVENTS);
+    let rows: Vec<_> = events.into_iter().map(&mut row).collect();
     if rows.is_empty() {
         return Vec::new();
     }

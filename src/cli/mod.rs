@@ -40,6 +40,7 @@ mod ports;
 mod push;
 mod rollout;
 mod run;
+mod said;
 mod scan;
 mod schema;
 mod screen;

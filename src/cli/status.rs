@@ -7,6 +7,7 @@ use super::{
     error::{Error, Exit},
     get::origin,
     output::{Output, log_line, phase, plain},
+    said::{self, Said},
     server::{Server, app_name},
     table, wait,
 };
@@ -14,6 +15,8 @@ use crate::model::AppName;
 
 /// How many events and lines of the log are shown.
 const SHOWN: usize = 10;
+/// Among so many events those that say the same are one.
+const LOOKED_BACK: usize = 100;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
@@ -27,11 +30,12 @@ pub(super) async fn run(args: &Args, server: &Server, output: &mut Output) -> Re
     let name = &args.name;
     let app = server.get(&format!("/api/v1/apps/{name}")).await?;
     head(&app, output)?;
-    section("Conditions", &conditions(&app), output)?;
-    section("Plan", &plan(&app), output)?;
-    let events = format!("/api/v1/events/recent?app={name}&limit={SHOWN}");
+    let mut said = Said::new(text(&app, "/status/message"));
+    section("Conditions", &conditions(&app, &mut said), output)?;
+    section("Plan", &plan(&app, &mut said), output)?;
+    let events = format!("/api/v1/events/recent?app={name}&limit={LOOKED_BACK}");
     if let Ok(events) = server.get(&events).await {
-        section("Events", &recent(&events), output)?;
+        section("Events", &recent(&events, &mut said), output)?;
     }
     let build = wait::end_of_build(&app, name, server).await;
     section("Build", &build.iter().map(|line| log_line(line)).collect::<Vec<_>>(), output)?;
@@ -75,10 +79,6 @@ fn head(app: &Value, output: &mut Output) -> Result<(), Error> {
     Ok(())
 }
 
-/// The last rollout, in one line.
-fn rollout(app: &Value) -> String {
-    let number =
-        |name: &str| app.pointer(&format!("/status/rollout/{name}")).and_then(Value::as_u64);
 /// What runs, and how far that is behind its source.
 fn version(app: &Value) -> String {
     match behind_in_words(app) {
@@ -87,6 +87,10 @@ fn version(app: &Value) -> String {
     }
 }
 
+/// The last rollout, in one line.
+fn rollout(app: &Value) -> String {
+    let number =
+        |name: &str| app.pointer(&format!("/status/rollout/{name}")).and_then(Value::as_u64);
     let Some(revision) = number("revision") else { return String::new() };
     let down = number("downtimeMs").map(|ms| format!(", down for {ms} ms"));
     let result = text(app, "/status/rollout/result");
@@ -115,30 +119,35 @@ pub(super) fn port(port: &Value) -> String {
     format!("{}:{host} -> {container}/{}", text(port, "/hostIp"), text(port, "/protocol"))
 }
 
-fn conditions(app: &Value) -> Vec<String> {
-    let row = |condition: &Value| {
-        ["/type", "/status", "/reason", "/message"].map(|name| text(condition, name).to_owned())
+fn conditions(app: &Value, said: &mut Said) -> Vec<String> {
+    let mut row = |condition: &Value| {
+        let fields = ["/type", "/status", "/reason"];
+        let mut row = fields.map(|name| text(condition, name).to_owned()).to_vec();
+        row.push(said.once(text(condition, "/message")));
+        row
     };
-    let rows: Vec<_> = list(app, "/status/conditions").iter().map(|c| row(c).to_vec()).collect();
+    let rows: Vec<_> = list(app, "/status/conditions").iter().map(&mut row).collect();
     if rows.is_empty() {
         return Vec::new();
     }
     table::lines(&["TYPE", "HOLDS", "REASON", "MESSAGE"], &rows)
 }
 
-fn plan(app: &Value) -> Vec<String> {
+/// What is waited for and what is not done, where nothing above has said so.
+fn plan(app: &Value, said: &mut Said) -> Vec<String> {
     let waits = list(app, "/status/plan/waits").iter().map(|wait| ("waits", wait));
     let refusals = list(app, "/status/plan/refusals").iter().map(|refusal| ("refused", refusal));
-    let said = waits.chain(refusals);
-    said.map(|(word, said)| format!("{word}: {}", plain(text(said, "/message")))).collect()
+    let all = waits.chain(refusals).map(|(word, why)| (word, text(why, "/message")));
+    let new: Vec<_> = all.filter(|(_, message)| !said.knows(message)).collect();
+    new.into_iter().map(|(word, why)| format!("{word}: {}", plain(&said.once(why)))).collect()
 }
 
-fn recent(events: &Value) -> Vec<String> {
-    let line = |event: &Value| {
-        let (at, message) = (ago(text(event, "/at")), plain(text(event, "/message")));
+fn recent(events: &Value, said: &mut Said) -> Vec<String> {
+    let line = |(event, times): (&Value, usize)| {
+        let (at, message) = (ago(text(event, "/at")), plain(&said.event(event, times)));
         format!("{at} ago  {}  {message}", plain(text(event, "/reason")))
     };
-    list(events, "/items").iter().map(line).collect()
+    said::folded(list(events, "/items"), SHOWN).into_iter().map(line).collect()
 }
 
 /// The end of the app's log; nothing when there is none.

@@ -380,13 +380,12 @@ impl Reconciler {
         let is_new = previous
             .is_none_or(|before| (before.phase, before.reason) != (status.phase, status.reason));
         if is_new {
-            let is_warning = matches!(status.phase, Phase::Degraded | Phase::Failed);
-            self.tell(
-                app,
-                is_warning,
-                status.reason,
-                format!("{}: {}", status.phase, status.message),
-            );
+            // Why long work failed, or a version was given up, was told when it happened.
+            if !self.record.has_told(app, status.reason, &status.message) {
+                let is_warning = matches!(status.phase, Phase::Degraded | Phase::Failed);
+                let message = format!("{}: {}", status.phase, status.message);
+                self.tell(app, is_warning, status.reason, message);
+            }
             self.note_metadata(input, &status);
         }
         let became_ready = is_ready(&status) && !previous.is_some_and(is_ready);

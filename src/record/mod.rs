@@ -403,6 +403,13 @@ impl Record {
         let _ = self.changes.send(Change::Event(event));
     }
 
+    /// Whether the last that happened to an app has said just this, and why.
+    pub fn has_told(&self, app: &AppName, reason: Reason, message: &str) -> bool {
+        let inner = self.lock();
+        let last = inner.events.iter().rev().find(|event| event.app.as_ref() == Some(app));
+        last.is_some_and(|last| last.reason == reason && message.starts_with(&last.message))
+    }
+
     /// Changes the overview.
     pub fn update_overview(&self, change: impl FnOnce(&mut Overview)) {
         let mut inner = self.lock();

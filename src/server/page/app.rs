@@ -125,8 +125,8 @@ pub(in super::super) async fn overview(look: Look, Named(name): Named) -> Respon
     let source = if is_building { "build" } else { "app" };
     let log = log::tail(&look, &name, source, LINES).await;
     let events = look.shared.parts.record.events(Some(&name));
-    let latest = events.iter().rev().take(EVENTS);
-    let conditions = entry.status.conditions.iter().map(|one| condition(one, &look));
+    let verdict = &entry.status.message;
+    let conditions = entry.status.conditions.iter().map(|one| condition(one, verdict, &look));
     let (plan, head) = (plan::view(&entry), head(&look, &entry, "overview"));
     show(&Overview {
         shell: look.shell(format!("{name}: {}", head.phase), "apps"),
@@ -137,7 +137,7 @@ pub(in super::super) async fn overview(look: Look, Named(name): Named) -> Respon
         conditions: conditions.collect(),
         scan: scan::view(&look, &name),
         plan: plan.has_differences.then_some(plan),
-        events: latest.map(|event| words::event(event, look.now)).collect(),
+        events: words::folded(&events, look.now, EVENTS),
         log,
         log_of: source,
     })
@@ -168,7 +168,8 @@ fn step(line: &str) -> Option<u64> {
     steps.or(bracket).or(percent)
 }
 
-fn condition(one: &crate::model::Condition, look: &Look) -> ConditionRow {
+/// A condition. What the verdict above all says is not said again.
+fn condition(one: &crate::model::Condition, verdict: &str, look: &Look) -> ConditionRow {
     use crate::model::{ConditionStatus as S, ConditionType as T};
     let tone = match (one.kind, one.status) {
         (T::Progressing, S::True) => "busy",
@@ -182,7 +183,7 @@ fn condition(one: &crate::model::Condition, look: &Look) -> ConditionRow {
         status: one.status.to_string(),
         tone,
         reason: one.reason.to_string(),
-        message: one.message.clone(),
+        message: if one.message == verdict { String::new() } else { one.message.clone() },
         since: words::moment(one.last_transition, look.now),
     }
 }
@@ -206,9 +207,9 @@ fn facts(look: &Look, entry: &Entry) -> Vec<Fact> {
     });
     put("Source", source, None, true);
     put("Commit", status.commit.clone(), None, true);
-    put("Image", status.image.clone(), None, true);
     let behind = status.commits_behind.filter(|behind| 0 < behind.commits);
     put("Behind its source", behind.map(|behind| behind.to_string()), None, false);
+    put("Image", status.image.clone(), None, true);
     let short = |id: &String| id.get(..12).unwrap_or(id).to_owned();
     put("Container", status.container_id.as_ref().map(short), None, true);
     let ports: Vec<_> = status

@@ -1,8 +1,13 @@
 //! How things are said and shown on every screen: tones, sentences, ages, sizes, bars.
 
+use std::sync::Arc;
+
 use crate::model::{Phase, Reason, Timestamp, format_bytes, format_duration};
 use crate::plan::Verb;
 use crate::record::{Entry, Event};
+
+/// Among so many events those that say the same are one.
+const LOOKED_BACK: usize = 200;
 
 /// What the next screen says after a change.
 pub(super) const DONE: &[(&str, &str)] = &[
@@ -116,17 +121,17 @@ pub(super) fn revision(entry: &Entry) -> String {
     commit.or(shape).unwrap_or("").to_owned()
 }
 
-/// Whether something is still to be done about it.
-pub(super) fn is_behind(entry: &Entry) -> bool {
-    let plan = &entry.plan;
-    plan.verb != Verb::Nothing || !plan.is_empty() || !plan.then.is_empty()
-}
 /// How far what runs is behind its source, where it is.
 pub(super) fn behind(entry: &Entry) -> Option<String> {
     let behind = entry.status.commits_behind.filter(|behind| 0 < behind.commits)?;
     Some(format!("{behind} behind"))
 }
 
+/// Whether something is still to be done about it.
+pub(super) fn is_behind(entry: &Entry) -> bool {
+    let plan = &entry.plan;
+    plan.verb != Verb::Nothing || !plan.is_empty() || !plan.then.is_empty()
+}
 
 /// An address that a browser may be sent to.
 pub(super) fn link(url: Option<&String>) -> Option<String> {
@@ -194,6 +199,26 @@ pub(super) fn event(event: &Event, now: Timestamp) -> EventRow {
         reason: event.reason.to_string(),
         message: event.message.clone(),
     }
+}
+
+/// The newest events first, at most so many. Those that say the same are one, the last of them.
+pub(super) fn folded(events: &[Arc<Event>], now: Timestamp, most: usize) -> Vec<EventRow> {
+    let mut kept: Vec<(&Event, usize)> = Vec::new();
+    for one in events.iter().rev().take(LOOKED_BACK) {
+        let is_same = |other: &Event| (other.reason, &other.message) == (one.reason, &one.message);
+        match kept.iter_mut().find(|(other, _)| is_same(other)) {
+            Some((_, times)) => *times += 1,
+            None => kept.push((one, 1)),
+        }
+    }
+    let row = |(one, times): (&Event, usize)| {
+        let mut row = event(one, now);
+        if 1 < times {
+            row.message.push_str(&format!(" ({times} times)"));
+        }
+        row
+    };
+    kept.into_iter().take(most).map(row).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub(crate) mod docs;
 mod exec;
 mod golden;
 mod more;
+mod said;
 mod secrets;
 mod shells;
 mod terminal;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use berth::{
     engine::fake::{Behaviour, Script},
     model::{ImageRef, Phase, Reason},
-    record::Command,
+    record::{Command, Record},
 };
 
 use crate::rig::{Rig, is, manifest, name};
@@ -96,5 +96,33 @@ async fn an_installation_that_fails_says_why() {
         Phase::Uninstalled,
         "and nothing more is tried"
     );
+    berth.stop().await;
+}
+
+/// What went wrong is told when it does, and not once more when the status says so.
+#[tokio::test(start_paused = true)]
+async fn one_failure_is_one_event() {
+    let mut rig = rig(Script::fails("manifest unknown"));
+    let text = manifest("chat", ImageRef::parse(IMAGE).unwrap().as_str(), "");
+    rig.files.insert("chat.yaml".to_owned(), text);
+    let berth = rig.start();
+    let told = |record: &Record| {
+        let events = record.events(Some(&name("chat")));
+        let failed = |reason| events.iter().filter(|event| event.reason == reason).count();
+        let mut failures = events.iter().filter(|event| event.reason == Reason::PullFailed);
+        assert!(failures.all(|event| event.is_warning), "{events:?}");
+        (failed(Reason::Pulling), failed(Reason::PullFailed))
+    };
+    for attempts in 1..=3 {
+        berth
+            .until("it failed once more", |record| {
+                told(record).1 == attempts
+                    && is(record, "chat", |status| status.reason == Reason::PullFailed)
+            })
+            .await;
+        assert_eq!(told(&berth.record), (attempts, attempts));
+        let status = berth.status("chat").unwrap();
+        assert!(status.message.contains("manifest unknown"), "{status:?}");
+    }
     berth.stop().await;
 }

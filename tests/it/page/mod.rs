@@ -4,6 +4,7 @@ mod forms;
 mod more;
 mod scan;
 mod screens;
+mod verdict;
 
 use crate::api::stage::{Answer, Stage};
 
