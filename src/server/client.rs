@@ -85,7 +85,9 @@ pub type Content = (&'static str, Vec<u8>);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address makes no sense.
-    #[error("`{0}` is not the address of a Berth: write http://host:port or https://host:port")]
+    #[error(
+        "`{0}` is not the address of a Berth: write http://host:port, https://host:port or unix:///path/of/its/socket"
+    )]
     Address(String),
     /// The request could not be made.
     #[error("the request makes no sense")]
@@ -150,7 +152,8 @@ pub enum Error {
 }
 
 impl Client {
-    /// A client of the server at `base`, such as `http://127.0.0.1:8000`.
+    /// A client of the server at `base`, such as `http://127.0.0.1:8000` or
+    /// `unix:///run/berth/berth.sock`.
     pub fn new(base: &str) -> Result<Self, Error> {
         Self::with_trust(base, &Trust::Machine)
     }
@@ -158,6 +161,10 @@ impl Client {
     /// The same, where an `https` one is believed by this.
     pub fn with_trust(base: &str, trust: &Trust) -> Result<Self, Error> {
         let wrong = || Error::Address(base.to_owned());
+        if let Some(path) = base.strip_prefix("unix://") {
+            let path = Path::new(path);
+            return if path.is_absolute() { Ok(Self::of_socket(path)) } else { Err(wrong()) };
+        }
         let trimmed = base.trim_end_matches('/');
         let uri: Uri = trimmed.parse().map_err(|_| wrong())?;
         let host = uri.host().filter(|_| uri.path().len() <= 1).ok_or_else(wrong)?;

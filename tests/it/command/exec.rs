@@ -1,8 +1,9 @@
 //! `berth exec`, on pipes and on a terminal.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{Read as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
     process::{Child, Stdio},
 };
 
@@ -11,7 +12,8 @@ use rustix::{
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
 
-use super::desk::Desk;
+use super::desk::{CHAT, Desk};
+use crate::authority::{Authority, USUAL};
 
 #[test]
 fn a_command_runs_and_its_code_is_this_ones() {
@@ -157,10 +159,92 @@ fn who_is_told_to_end_gives_the_terminal_back() {
 #[test]
 fn silence_is_said_and_no_code_is_made_up() {
     let desk = Desk::with(&["--terminal-idle-timeout", "1s"]);
-    desk.write("chat.yaml", super::desk::CHAT);
-    assert_eq!(desk.run(&["apply", "-f", "chat.yaml"]).code, 0);
-    desk.settle("chat");
+    begin(&desk);
     let ended = desk.run(&["exec", "chat", "--", "sleep", "60"]);
     assert_eq!(ended.code, 125, "{ended:?}");
     assert!(ended.err.contains("error[terminal.idle]"), "{ended:?}");
+}
+
+/// Has the app `chat` run.
+fn begin(desk: &Desk) {
+    desk.write("chat.yaml", CHAT);
+    assert_eq!(desk.run(&["apply", "-f", "chat.yaml"]).code, 0);
+    desk.settle("chat");
+}
+
+/// Where the desk's Berth says that it listens.
+fn address(desk: &Desk) -> String {
+    let log = desk.read("log");
+    let address = log.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
+    address.trim_matches('"').trim_end_matches('/').to_owned()
+}
+
+/// What goes through a terminal that is reached in this way: codes, both outputs, a long pipe, and a
+/// whole shell with keys.
+fn is_got_by(desk: &Desk, way: &[&str]) {
+    let with = |args: &[&'static str]| [way, &["exec"], args].concat();
+    let both = desk.run(&with(&["chat", "--", "sh", "-c", "echo wrong >&2"]));
+    assert_eq!((both.code, both.out.as_str(), both.err.as_str()), (0, "", "wrong\n"), "{way:?}");
+    let ended = desk.run(&with(&["chat", "--", "sh", "-c", "exit 7"]));
+    assert_eq!((ended.code, ended.out.as_str(), ended.err.as_str()), (7, "", ""), "{way:?}");
+    let text = "0123456789abcde\n".repeat(40_000);
+    let mut child = piped(desk, &with(&["-i", "chat", "--", "cat"]));
+    let (mut input, sent) = (child.stdin.take().unwrap(), text.clone());
+    let sending = std::thread::spawn(move || input.write_all(sent.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    sending.join().unwrap().unwrap();
+    assert!(output.status.success() && output.stdout == text.as_bytes(), "{way:?}");
+    let mut seat = Seat::take(desk, &with(&["-it", "chat"]));
+    seat.until("$ ");
+    assert!(seat.is_raw() && seat.answer("stty size").contains("24 80\r\n"), "{:?}", seat.seen);
+    seat.master.write_all(b"exit 9\r").unwrap();
+    assert_eq!(seat.child.wait().unwrap().code(), Some(9), "{way:?}");
+    assert!(!seat.is_raw(), "{way:?}: the terminal is as it was");
+}
+
+#[test]
+fn a_terminal_is_got_by_the_socket_and_by_http() {
+    let desk = Desk::start();
+    let (socket, plain) = (desk.path("state/berth.sock"), address(&desk));
+    assert!(plain.starts_with("http://127.0.0.1:"), "{plain}");
+    is_got_by(&desk, &["--server", &format!("unix://{}", socket.display())]);
+    is_got_by(&desk, &["--server", &plain]);
+    // Where nobody says, it is the socket.
+    is_got_by(&desk, &[]);
+    let nowhere = desk.path("no.sock");
+    let nowhere = format!("unix://{}", nowhere.display());
+    let gone = desk.run(&["--server", &nowhere, "exec", "chat", "--", "true"]);
+    assert_eq!(gone.code, 125, "{gone:?}");
+    assert!(gone.err.contains("no Berth answers at the socket"), "{gone:?}");
+    let wrong = desk.run(&["--server", "unix://no.sock", "exec", "chat", "--", "true"]);
+    assert!(wrong.err.contains("is not the address of a Berth"), "{wrong:?}");
+}
+
+/// A controller whose certificate a private authority has signed.
+#[test]
+fn a_terminal_is_got_by_https_from_whom_is_believed_and_from_nobody_else() {
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let authority = Authority::new("the house's");
+    let (certificate, key) = authority.pair(2, USUAL);
+    fs::write(at("cert.pem"), certificate).unwrap();
+    fs::write(at("key.pem"), key).unwrap();
+    fs::set_permissions(at("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(at("root.pem"), authority.pem()).unwrap();
+    fs::write(at("strange.pem"), Authority::new("a stranger's").pem()).unwrap();
+    let desk = Desk::with(&["--tls-cert", &at("cert.pem"), "--tls-key", &at("key.pem")]);
+    begin(&desk);
+    let secure = address(&desk);
+    assert!(secure.starts_with("https://127.0.0.1:"), "{secure}");
+    is_got_by(&desk, &["--tls-ca", &at("root.pem"), "--server", &secure]);
+    let (root, strange) = (at("root.pem"), at("strange.pem"));
+    for (way, said) in [
+        (&["--tls-ca", &strange, "--server", &secure][..], "does not lead to one in"),
+        (&["--server", &secure][..], "--tls-fingerprint"),
+        (&["--tls-ca", &root, "--server", &secure.replace("https", "http")][..], "https"),
+    ] {
+        let refused = desk.run(&[way, &["exec", "chat", "--", "true"]].concat());
+        assert_eq!((refused.code, refused.out.as_str()), (125, ""), "{refused:?}");
+        assert!(refused.err.contains(said), "{said}: {refused:?}");
+    }
 }
