@@ -18,7 +18,7 @@ export BERTH_TEST_ENGINE ?= $(or $(DOCKER_HOST),unix:///var/run/docker.sock)
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bless bench bench-metrics bench-models crash-pairs crash-real store-crash backup-steps faults model engine-failures engines gpu-engines managers cuda-table soak soak-kills mutants seeded fuzz api-fuzz editor lint docs setup toolchain engine sshd service-tools age rclone prometheus large-files compose-tool hub-clients oci-clients nginx base-image offline-image tiny-image berth-image release upgrade browser screenshots clean
+.PHONY: help run build test bless bench bench-metrics bench-models crash-pairs crash-real store-crash backup-steps faults model engine-failures engines gpu-engines managers cuda-table soak soak-kills mutants seeded fuzz api-fuzz editor lint docs setup toolchain engine sshd service-tools age rclone prometheus large-files compose-tool hub-clients oci-clients nginx base-image base-image-parents offline-image tiny-image berth-image release upgrade browser screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -159,6 +159,9 @@ offline-image: engine ## berth/base:offline, from Debian packages (FORCE=1, SUIT
 
 base-image: engine ## berth/workspace:offline, which images of apps extend (PARENT, FAMILY_TAG, FORCE=1)
 	@PARENT='$(PARENT)' compose/base/family.sh
+
+base-image-parents: setup compose-tool sshd rclone offline-image tiny-image ## the base image and its tests on other Debian releases; minutes (PARENTS, TESTS, KEEP=1)
+	@PARENTS='$(PARENTS)' TESTS='$(TESTS)' KEEP='$(KEEP)' compose/base/parents.sh
 
 tiny-image: engine ## berth/tiny:offline, for tests and examples (FORCE=1, TINY_TAG)
 	@compose/base/tiny.sh

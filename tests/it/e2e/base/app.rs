@@ -8,6 +8,7 @@ use super::super::{
 use super::*;
 
 fn manifest(key: &str) -> String {
+    let image = image();
     format!(
         "apiVersion: berth/v1
 kind: Secret
@@ -18,7 +19,7 @@ apiVersion: berth/v1
 kind: App
 metadata: {{name: lab}}
 spec:
-  image: {IMAGE}
+  image: {image}
   run: python3 -m http.server 7860 --directory /data
   port: 7860
   env: {{RCLONE_CONFIG_NAS_TYPE: alias, RCLONE_CONFIG_NAS_REMOTE: /srv, GPU_COUNT: \"1\"}}
@@ -30,7 +31,7 @@ apiVersion: berth/v1
 kind: App
 metadata: {{name: door}}
 spec:
-  image: {IMAGE}
+  image: {image}
   run: sleep 600
   security: {{profile: restricted}}
   workspace: {{acl: false}}
@@ -40,7 +41,7 @@ apiVersion: berth/v1
 kind: App
 metadata: {{name: shut}}
 spec:
-  image: {IMAGE}
+  image: {image}
   run: sleep 600
   mounts: [{{path: /data/nas, rclone: \"nas:\"}}]
 ---

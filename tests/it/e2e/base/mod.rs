@@ -1,6 +1,7 @@
 //! The base image that images of apps extend, as containers of it behave, and apps on it.
 //!
 //! All tests share the one image `berth/workspace:offline` (`make base-image`), and fail without.
+//! `BERTH_TEST_BASE_IMAGE` names another one of the family, on another parent.
 
 #![expect(clippy::disallowed_methods, reason = "containers and other programs are waited for")]
 
@@ -15,14 +16,19 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use super::engine::{docker, try_docker};
 
 /// The image.
-pub(super) const IMAGE: &str = "berth/workspace:offline";
+static IMAGE: LazyLock<String> = LazyLock::new(|| {
+    std::env::var("BERTH_TEST_BASE_IMAGE").unwrap_or_else(|_| "berth/workspace:offline".to_owned())
+});
 /// Longer than anything takes that is not broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How Berth holds what it runs.
@@ -31,11 +37,16 @@ const HELD: [&str; 5] =
 
 static CONTAINERS: AtomicU32 = AtomicU32::new(0);
 
+fn image() -> &'static str {
+    &IMAGE
+}
+
 #[track_caller]
 fn must_have_the_image() {
     super::engine::must_be_ready();
-    let is_here = try_docker(&["image", "inspect", "--format", "{{.Id}}", IMAGE]).is_ok();
-    assert!(is_here, "the engine has no image {IMAGE}: run `make base-image`");
+    let image = image();
+    let is_here = try_docker(&["image", "inspect", "--format", "{{.Id}}", image]).is_ok();
+    assert!(is_here, "the engine has no image {image}: run `make base-image`");
 }
 
 /// A container of the image, gone when it is dropped.
@@ -49,7 +60,7 @@ impl Box {
         let nth = CONTAINERS.fetch_add(1, Ordering::Relaxed);
         let name = format!("berth-base-{}-{nth}", std::process::id());
         let begin = ["run", "--detach", "--name", &name];
-        docker(&[&begin, HELD.as_slice(), options, &[IMAGE], command].concat());
+        docker(&[&begin, HELD.as_slice(), options, &[image()], command].concat());
         Self(name)
     }
 

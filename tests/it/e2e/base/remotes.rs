@@ -9,7 +9,7 @@ const SERVE: &str = "mkdir -p /srv; echo there >/srv/there; \
     sleep 600";
 /// The same, as the image is told of them. The password is `word` as rclone writes it.
 fn told() -> Vec<String> {
-    let obscured = docker(&["run", "--rm", "--entrypoint", "rclone", IMAGE, "obscure", "word"]);
+    let obscured = docker(&["run", "--rm", "--entrypoint", "rclone", image(), "obscure", "word"]);
     let variables = [
         "DAV_TYPE=webdav",
         "DAV_URL=http://127.0.0.1:8090",
