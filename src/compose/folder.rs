@@ -16,7 +16,7 @@ use super::render::digest;
 use crate::model::Digest;
 
 /// The name of a compose file.
-pub(super) const COMPOSE_FILE: &str = "docker-compose.yaml";
+pub const COMPOSE_FILE: &str = "docker-compose.yaml";
 /// The name of a Dockerfile.
 const DOCKERFILE: &str = "Dockerfile";
 /// The name of a README.
@@ -67,6 +67,14 @@ impl Folder {
         let mut apps: Vec<_> = names.filter(|name| self.has(name)).collect();
         apps.sort_unstable();
         apps
+    }
+
+    /// The compose files below it that somebody else has written or changed.
+    pub fn others(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let folders = entries.map(|entry| entry.path()).chain([self.root.clone()]);
+        let files = folders.map(|folder| folder.join(COMPOSE_FILE));
+        files.filter(|file| fs::symlink_metadata(file).is_ok() && !is_own(file)).collect()
     }
 
     /// Writes an app's files. Answers the files of somebody else that were moved aside.

@@ -16,6 +16,6 @@ mod readme;
 mod render;
 mod writer;
 
-pub use folder::{Folder, Found};
+pub use folder::{COMPOSE_FILE, Folder, Found};
 pub use render::{Member, Rendered, Shown, main_file, render};
 pub use writer::Writer;

@@ -3,7 +3,7 @@
 //! A script decides for each call, by its kind and its number, so a test can try a fault at every
 //! call in turn. Nothing here is random.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use super::{
 use crate::model::{ImageRef, PortBinding};
 use crate::scan;
 use crate::secret::Value;
-use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
+use crate::state::{Around, ContainerId, Detail, GpuHold, GpuWays, World};
 
 /// How many observations are kept to be shown again.
 const WORLDS_KEPT: usize = 8;
@@ -80,6 +80,9 @@ impl Occurrence {
                 | "logs"
                 | "ports_of"
                 | "secrets_of"
+                | "surroundings"
+                | "layer_size"
+                | "volume_sizes"
         )
     }
 }
@@ -386,6 +389,26 @@ impl Engine for Faulty {
         image: &'a str,
     ) -> BoxFuture<'a, Result<Option<scan::Inventory>, Error>> {
         Box::pin(self.around("packages", self.inner.packages(image)))
+    }
+
+    fn surroundings(&self) -> BoxFuture<'_, Result<Around, Error>> {
+        Box::pin(self.around("surroundings", self.inner.surroundings()))
+    }
+
+    fn layer_size<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        Box::pin(self.around("layer_size", self.inner.layer_size(id)))
+    }
+
+    fn volume_sizes(&self) -> BoxFuture<'_, Result<BTreeMap<String, u64>, Error>> {
+        Box::pin(self.around("volume_sizes", self.inner.volume_sizes()))
+    }
+
+    fn drop_stopped<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(self.around("drop_stopped", self.inner.drop_stopped(id)))
+    }
+
+    fn drop_network<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(self.around("drop_network", self.inner.drop_network(id)))
     }
 
     fn gpu_ways(&self) -> BoxFuture<'_, Result<GpuWays, Error>> {

@@ -35,7 +35,7 @@ use crate::model::{ImageRef, PortBinding, Reason, Timestamp};
 use crate::plan::{Call, Recipe};
 use crate::scan;
 use crate::secret::{Given, Value};
-use crate::state::{CacheRecord, ContainerId, Detail, GpuHold, GpuWays, World};
+use crate::state::{Around, CacheRecord, ContainerId, Detail, GpuHold, GpuWays, World};
 pub use hint::Hint;
 
 /// Something that runs containers.
@@ -83,6 +83,35 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Lets a piece of that go, unless something needs it; answers whether it went.
     fn drop_cached<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        let _ = id;
+        Box::pin(std::future::ready(Ok(false)))
+    }
+
+    /// The networks that compose or a Berth made, and the volumes.
+    fn surroundings(&self) -> BoxFuture<'_, Result<Around, Error>> {
+        Box::pin(std::future::ready(Ok(Around::default())))
+    }
+
+    /// How much a container has written beside its volumes, in bytes. None when it is gone, or
+    /// nobody knows.
+    fn layer_size<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        let _ = id;
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// The sizes of volumes by their names, in bytes, as far as they are known.
+    fn volume_sizes(&self) -> BoxFuture<'_, Result<BTreeMap<String, u64>, Error>> {
+        Box::pin(std::future::ready(Ok(BTreeMap::new())))
+    }
+
+    /// Removes a container, unless it runs; its volumes stay. Answers whether it is gone.
+    fn drop_stopped<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<bool, Error>> {
+        let _ = id;
+        Box::pin(std::future::ready(Ok(false)))
+    }
+
+    /// Removes a network by its id, unless a container runs in it. Answers whether it is gone.
+    fn drop_network<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
         let _ = id;
         Box::pin(std::future::ready(Ok(false)))
     }

@@ -60,3 +60,5 @@ pub const COMPOSE_ONEOFF: &str = "com.docker.compose.oneoff";
 pub const COMPOSE_CONFIG_HASH: &str = "com.docker.compose.config-hash";
 /// The files that the project was made from, as `docker compose ls` shows them.
 pub const COMPOSE_CONFIG_FILES: &str = "com.docker.compose.project.config_files";
+/// The folder that the project was made in.
+pub const COMPOSE_WORKING_DIR: &str = "com.docker.compose.project.working_dir";

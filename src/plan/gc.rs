@@ -26,12 +26,18 @@ pub enum LeftKind {
     Code,
     /// A compose file of such an app.
     Compose,
+    /// A container that compose made of a compose file of such an app.
+    Project,
     /// Host ports and GPUs that such an app was given.
     Reservation,
     /// An image that nothing needs.
     Image,
     /// A container that a build left behind.
     Container,
+    /// A network that no container is in.
+    Network,
+    /// A volume that no container mounts. None ever goes.
+    Volume,
     /// What `BuildKit` keeps of builds beyond what the operator allows.
     Cache,
     /// A mirror of a repository that no app has fetched from for long.
@@ -47,9 +53,12 @@ impl LeftKind {
             Self::Workspace => "workspace",
             Self::Code => "code",
             Self::Compose => "compose",
+            Self::Project => "project",
             Self::Reservation => "reservation",
             Self::Image => "image",
             Self::Container => "container",
+            Self::Network => "network",
+            Self::Volume => "volume",
             Self::Cache => "cache",
             Self::Mirror => "mirror",
             Self::Temporary => "temporary",
@@ -58,7 +67,9 @@ impl LeftKind {
 
     /// Whether it is always of an app that is gone.
     fn is_of_gone(self) -> bool {
-        matches!(self, Self::Workspace | Self::Code | Self::Compose | Self::Reservation)
+        let of_gone =
+            [Self::Workspace, Self::Code, Self::Compose, Self::Project, Self::Reservation];
+        of_gone.contains(&self)
     }
 }
 
@@ -154,10 +165,40 @@ pub fn gc(found: &[Left], facts: &LeftFacts, rules: GcRules, now: Timestamp) -> 
     plan
 }
 
+/// Why something of the engine's stays whatever else is known: what is not of this Berth, and what
+/// only a person can know to be needed no more.
+fn stays_anyway(left: &Left) -> Option<String> {
+    let (why, name) = (&left.why, &left.name);
+    match left.kind {
+        LeftKind::Volume => {
+            Some(format!("{why}; data is never removed with it: `docker volume rm {name}` does so"))
+        }
+        LeftKind::Project if !left.is_ours => {
+            Some(format!("{why}, which is not Berth's: `docker rm {name}` removes it"))
+        }
+        LeftKind::Network if !left.is_ours => {
+            Some(format!("{why}, which is not Berth's: `docker network rm {name}` removes it"))
+        }
+        _ if !left.is_ours => Some("it is not known to be of this Berth".to_owned()),
+        _ => None,
+    }
+}
+
+/// Why the network of all apps stays, as long as there may be one.
+fn stays_for_apps(facts: &LeftFacts) -> Option<String> {
+    if let Some(why) = &facts.manifests {
+        return Some(format!("it is not known which apps there are: {why}"));
+    }
+    facts.wanted.first().map(|app| format!("app/{app} is to run in it"))
+}
+
 /// Why something stays; none is that it goes.
 fn stays(left: &Left, facts: &LeftFacts, rules: GcRules, now: Timestamp) -> Option<String> {
-    if !left.is_ours {
-        return Some("it is not known to be of this Berth".to_owned());
+    if let Some(why) = stays_anyway(left) {
+        return Some(why);
+    }
+    if let Some(why) = (left.kind == LeftKind::Network).then(|| stays_for_apps(facts)).flatten() {
+        return Some(why);
     }
     if let Some(user) = &left.used_by {
         return Some(format!("{user} uses it"));

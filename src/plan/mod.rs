@@ -28,6 +28,7 @@ mod rollout;
 mod services;
 mod shape;
 mod step;
+mod stray;
 mod twin;
 
 use std::{sync::Arc, time::Duration};
@@ -57,6 +58,7 @@ pub use shape::{container_spec, user_of};
 pub use step::{
     Call, ContainerSpec, Dockerfile, Look, PlannedStep, Recipe, Sealed, Shape, Step, Target, Work,
 };
+pub use stray::{ComposePlace, Stray, StrayKind, StrayScene, composed, strays};
 pub use twin::Twin;
 
 /// All that a plan for one app is made from.

@@ -18,7 +18,9 @@ use crate::compose::Folder;
 use crate::engine::Error;
 use crate::execute::Spare;
 use crate::model::{AppName, Timestamp, format_bytes, label};
-use crate::plan::{GcRules, Left, LeftFacts, LeftKind, Unneeded, gc, remains, render_gc, unneeded};
+use crate::plan::{
+    GcRules, Left, LeftFacts, LeftKind, Stray, Unneeded, composed, gc, remains, render_gc, unneeded,
+};
 use crate::record::Cleaned;
 use crate::state::{CacheRecord, Container, Policy, World};
 use crate::workspace::{Lies, Lying, look_through};
@@ -27,17 +29,19 @@ use crate::workspace::{Lies, Lying, look_through};
 const BEING_WRITTEN: Duration = Duration::from_mins(10);
 
 /// How what was found is taken away.
-enum Hand {
+pub(super) enum Hand {
     Workspace(Lies),
     Compose(AppName),
     Reservation(AppName),
     Image(Unneeded),
     Container(Box<Container>),
+    Stray(Stray),
     Cache(Vec<CacheRecord>),
     File(PathBuf),
 }
 
-type Found = BTreeMap<(LeftKind, String), (Left, Hand)>;
+/// What was found, by kind and name.
+pub(super) type Found = BTreeMap<(LeftKind, String), (Left, Hand)>;
 
 /// What lies on the disk; a sentence where a part of it can't be read.
 struct Disk {
@@ -68,6 +72,9 @@ impl Reconciler {
         self.find_images(&world, &mut found);
         if let Err(error) = self.find_cache(rules.grace, &mut found).await {
             unread.push(format!("what BuildKit keeps: {error}"));
+        }
+        if let Err(error) = self.find_strays(&world, &mut found).await {
+            unread.push(format!("networks, volumes and what compose made: {error}"));
         }
         self.find_reservations(&world, &mut found);
         let all: Vec<_> = found.values().map(|(left, _)| left.clone()).collect();
@@ -113,7 +120,7 @@ impl Reconciler {
         Ok(document.to_string())
     }
 
-    fn left_facts(&self, world: &World) -> LeftFacts {
+    pub(super) fn left_facts(&self, world: &World) -> LeftFacts {
         let desired = Arc::clone(&self.desired.borrow());
         let overview = self.record.overview();
         let manifests = if desired.revision.is_empty() {
@@ -123,7 +130,8 @@ impl Reconciler {
         };
         // An app of another Berth that shares the folder of workspaces counts, too.
         let named = |container: &Container| AppName::new(container.labels.get(label::APP)?).ok();
-        let running = world.containers.iter().filter_map(named).collect();
+        let mut running: BTreeSet<_> = world.containers.iter().filter_map(named).collect();
+        running.extend(composed(world, &self.compose_place()));
         let wanted = desired.apps.keys().cloned().collect();
         let busy = self.jobs.busy();
         let (gone, is_building) = (self.ledger.gone(), self.jobs.is_building());
@@ -321,6 +329,7 @@ impl Reconciler {
             Hand::Container(left) => {
                 self.remove_remains(&left).await.map_err(|error| error.to_string())
             }
+            Hand::Stray(stray) => self.take_stray(&stray).await,
             Hand::Cache(pieces) => self.drop_pieces(&pieces).await,
             Hand::Reservation(app) => {
                 self.ledger.forget(&app, self.clock.now() + self.policy.port_quarantine);

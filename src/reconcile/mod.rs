@@ -19,6 +19,7 @@ mod ports;
 mod restart;
 mod scans;
 mod secrets;
+mod strays;
 mod supposed;
 mod times;
 

@@ -3,6 +3,7 @@
 //! Pure data. A thing that could not be looked at is said to be unknown; nothing here is ever
 //! guessed to be absent.
 
+mod around;
 mod cache;
 mod desired;
 mod devices;
@@ -19,6 +20,7 @@ mod scan;
 mod secret;
 mod stored;
 
+pub use around::{Around, Network, Volume};
 pub use cache::CacheRecord;
 pub use desired::{Desired, Hold, Want};
 pub use devices::{GpuDevices, GpuLoss};

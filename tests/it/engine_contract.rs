@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it can't go on")]
 
+mod around;
 pub(crate) mod bench;
 mod builders;
 mod by_hand;
@@ -16,6 +17,10 @@ mod wire;
 use std::future::Future;
 use std::time::Duration;
 
+use around::{
+    a_network_says_whose_it_is_and_goes_once_nothing_runs_in_it,
+    what_runs_is_not_dropped_and_what_stands_still_is,
+};
 use bench::{Bench, tar_of};
 use berth::engine::gpus::is_way_refused;
 use berth::engine::{Applied, Engine as _, Error, Hint, LogOptions};
@@ -83,6 +88,8 @@ contract! {
     what_runs_uses_something_and_what_is_gone_nothing;
     an_image_says_what_it_exposes;
     a_stopped_foreign_container_says_which_ports_it_wants;
+    a_network_says_whose_it_is_and_goes_once_nothing_runs_in_it;
+    what_runs_is_not_dropped_and_what_stands_still_is;
 }
 
 /// Waits until `check` gives something. Fails after 20 s.

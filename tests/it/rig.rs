@@ -128,6 +128,7 @@ impl Rig {
             jobs: JobSettings {
                 book: Arc::clone(&self.book),
                 models: self.models.clone(),
+                compose_dir: Some(self.folder.path().join("compose")),
                 ..JobSettings::new("default", self.folder.path())
             },
             clock: self.clock.clone(),

@@ -10,6 +10,7 @@
 //! bollard writes whole requests, environments included, to its debug log: the log filter must keep
 //! the target `bollard` at `info` or above (faults.md §4.1.10).
 
+mod around;
 mod build;
 mod cache;
 mod calls;
@@ -51,7 +52,7 @@ use super::{
 use crate::model::{ImageRef, PortBinding};
 use crate::scan;
 use crate::secret::Value;
-use crate::state::{CacheRecord, ContainerId, Detail, GpuHold, GpuWays, World};
+use crate::state::{Around, CacheRecord, ContainerId, Detail, GpuHold, GpuWays, World};
 use crate::telemetry::Metrics;
 pub use build::Builder;
 pub use convert::asked;
@@ -336,6 +337,26 @@ impl Engine for Docker {
 
     fn drop_cached<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(self.drop_piece(id))
+    }
+
+    fn surroundings(&self) -> BoxFuture<'_, Result<Around, Error>> {
+        Box::pin(self.list_around())
+    }
+
+    fn layer_size<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        Box::pin(self.size_of_layer(id))
+    }
+
+    fn volume_sizes(&self) -> BoxFuture<'_, Result<BTreeMap<String, u64>, Error>> {
+        Box::pin(self.sizes_of_volumes())
+    }
+
+    fn drop_stopped<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(self.remove_stopped(id))
+    }
+
+    fn drop_network<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(self.remove_network(id))
     }
 
     fn image_size<'a>(&'a self, image: &'a str) -> BoxFuture<'a, Result<Option<u64>, Error>> {

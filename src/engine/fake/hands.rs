@@ -247,7 +247,7 @@ impl Fake {
 
     /// Whether there is a network of this name.
     pub fn has_network(&self, name: &str) -> bool {
-        self.with(|state, _| state.networks.contains(name))
+        self.with(|state, _| state.networks.contains_key(name))
     }
 
     /// Whether it is away.

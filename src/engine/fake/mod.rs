@@ -3,6 +3,7 @@
 //!
 //! Time comes from a [`Clock`]: what is due (an exit, a restart) happens when anybody next looks.
 
+mod around;
 mod by_hand;
 mod gpus;
 mod hands;
@@ -10,6 +11,7 @@ mod state;
 mod terminal;
 mod thing;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ use crate::model::{ImageRef, PortBinding, Timestamp};
 use crate::plan::Call;
 use crate::scan;
 use crate::secret::Value;
-use crate::state::{ContainerId, Detail, GpuHold, GpuWays, World};
+use crate::state::{Around, ContainerId, Detail, GpuHold, GpuWays, World};
 pub use state::{Order, Outcome, Script, Told};
 use state::{State, down};
 pub use thing::Behaviour;
@@ -101,7 +103,7 @@ impl Fake {
         let kind = call.kind();
         match call.call {
             Call::EnsureNetwork { name } => {
-                self.call(kind, |state, _| Ok(state.ensure_network(name))).await
+                self.call(kind, |state, now| Ok(state.ensure_network(instance, name, now))).await
             }
             Call::Create(spec) => {
                 let made = (spec.as_ref(), &call.given);
@@ -207,6 +209,26 @@ impl Engine for Fake {
     fn image_size<'a>(&'a self, image: &'a str) -> BoxFuture<'a, Result<Option<u64>, Error>> {
         let size = self.image(image).map(|_| Self::IMAGE_BYTES);
         Box::pin(std::future::ready(Ok(size)))
+    }
+
+    fn surroundings(&self) -> BoxFuture<'_, Result<Around, Error>> {
+        Box::pin(self.list_around())
+    }
+
+    fn layer_size<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        Box::pin(self.size_of_layer(id))
+    }
+
+    fn volume_sizes(&self) -> BoxFuture<'_, Result<BTreeMap<String, u64>, Error>> {
+        Box::pin(self.sizes_of_volumes())
+    }
+
+    fn drop_stopped<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(self.remove_stopped(id))
+    }
+
+    fn drop_network<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(self.remove_network(id))
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<World, Error>> {

@@ -8,6 +8,7 @@ use tokio::sync::broadcast;
 
 use super::super::labels::{container_labels, image_labels};
 use super::super::{Applied, CallCounts, Error, Hint, Load, LogOptions};
+use super::around::Kept;
 use super::gpus::Gpus;
 use super::thing::{Behaviour, Thing};
 use crate::model::{
@@ -17,8 +18,8 @@ use crate::plan::{ContainerSpec, Recipe};
 use crate::scan;
 use crate::secret::{Given, Value};
 use crate::state::{
-    BaseImage, Container, ContainerId, ContainerState, Detail, GpuHold, HostPort, OwnImage,
-    Ownership, Proof, World, gpus_of_labels, owner_of, ports_of_label, proof_of,
+    BaseImage, Container, ContainerId, ContainerState, Detail, GpuHold, HostPort, Network,
+    OwnImage, Ownership, Proof, World, gpus_of_labels, owner_of, ports_of_label, proof_of,
 };
 
 /// How long work ends.
@@ -111,7 +112,9 @@ pub(super) struct State {
     pub(super) id: String,
     pub(super) things: BTreeMap<ContainerId, Thing>,
     pub(super) images: BTreeMap<String, Image>,
-    pub(super) networks: BTreeSet<String>,
+    pub(super) networks: BTreeMap<String, Network>,
+    /// Those that are there beside what containers mount.
+    pub(super) volumes: BTreeMap<String, Kept>,
     pub(super) taken_ports: BTreeSet<HostPort>,
     pub(super) remote: BTreeMap<String, (Script, Behaviour)>,
     /// Whether whatever is asked for can be pulled.
@@ -145,7 +148,8 @@ impl Default for State {
             id: "FAKE:0001".to_owned(),
             things: BTreeMap::new(),
             images: BTreeMap::new(),
-            networks: BTreeSet::new(),
+            networks: BTreeMap::new(),
+            volumes: BTreeMap::new(),
             taken_ports: BTreeSet::new(),
             remote: BTreeMap::new(),
             has_everything: false,
@@ -245,14 +249,6 @@ impl State {
         image.tags.insert(tag.to_owned());
     }
 
-    pub(super) fn ensure_network(&mut self, name: &str) -> Applied {
-        if !self.networks.insert(name.to_owned()) {
-            return Applied::AlreadySo;
-        }
-        self.journal.push(format!("network {name}"));
-        Applied::Changed
-    }
-
     pub(super) fn create(
         &mut self,
         instance: &str,
@@ -324,7 +320,8 @@ impl State {
                 return Err(Error::Conflict(message));
             }
         }
-        if let Some(network) = thing.network.as_ref().filter(|name| !self.networks.contains(*name))
+        if let Some(network) =
+            thing.network.as_ref().filter(|name| !self.networks.contains_key(*name))
         {
             return Err(Error::NotFound(format!("network {network} not found")));
         }

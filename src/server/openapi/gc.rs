@@ -39,7 +39,7 @@ documents! {
     }
 
     Garbage {
-        /// `workspace`, `code`, `compose`, `reservation`, `image`, `container`, `cache`, `mirror` or `temporary`.
+        /// `workspace`, `code`, `compose`, `project`, `reservation`, `image`, `container`, `network`, `volume`, `cache`, `mirror` or `temporary`.
         kind: String,
         name: String,
         app: Option<String>,

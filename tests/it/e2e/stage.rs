@@ -169,6 +169,7 @@ impl Stage {
         let workspaces = self.path("workspaces");
         let mut jobs = JobSettings::new(&self.instance, &manifests);
         jobs.ca_bundle.clone_from(&self.ca_bundle);
+        jobs.compose_dir = Some(self.path("compose"));
         let daemon = Daemon::new(Plant {
             engine: Arc::new(docker.clone()),
             source: Box::new(Directory::new(&manifests, Options::default())),

@@ -19,7 +19,7 @@ use berth::{
     },
     model::{ImageRef, Timestamp},
     plan::{Call, Target},
-    state::{Container, ContainerId, ContainerState},
+    state::{Around, Container, ContainerId, ContainerState},
 };
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -118,12 +118,21 @@ impl Front {
             ("GET", ["info"]) => Ok(said(200, &shapes::info(&self.fake.describe().await?))),
             ("GET", ["events"]) => Ok(self.events()),
             ("GET", ["containers", "json"]) => self.list().await,
-            ("GET", ["containers", id, "json"]) => self.inspect(id).await,
+            ("GET", ["containers", id, "json"]) => self.inspect(id, &asked.query).await,
             ("GET", ["containers", id, "stats"]) => self.stats(id).await,
             ("GET", ["containers", id, "logs"]) => self.logs(id, &asked.query),
             ("GET", ["images", "json"]) => Ok(said(200, &shapes::images(&self.fake))),
             ("GET", ["images", name @ .., "json"]) => self.image(&name.join("/")).await,
             ("DELETE", ["images", name @ ..]) => self.remove_image(&name.join("/")).await,
+            ("GET", ["networks"]) => Ok(said(200, &shapes::networks(&self.around().await?))),
+            ("GET", ["volumes"]) => {
+                Ok(said(200, &shapes::volumes(&self.around().await?, &asked.query)))
+            }
+            ("GET", ["system", "df"]) => {
+                let sizes = self.fake.volume_sizes().await?;
+                Ok(said(200, &shapes::measured(&sizes)))
+            }
+            ("DELETE", ["networks", id]) => self.remove_network(id).await,
             ("GET", ["networks", name]) => self.network(name),
             ("POST", ["networks", "create"]) => self.make_network(asked).await,
             ("POST", ["containers", "create"]) => self.create(asked).await,
@@ -131,7 +140,7 @@ impl Front {
                 let grace = asked.query.get("t").and_then(|text| text.parse().ok()).unwrap_or(10);
                 self.switch(id, *verb == "start", grace).await
             }
-            ("DELETE", ["containers", id]) => self.remove(id).await,
+            ("DELETE", ["containers", id]) => self.remove(id, &asked.query).await,
             ("POST", ["containers", id, "exec"]) => self.make_exec(id),
             ("POST", ["exec", _, "start"]) => self.start_exec(asked).await,
             ("GET", ["exec", id, "json"]) => self.inspect_exec(id),
@@ -154,12 +163,32 @@ impl Front {
         found.ok_or_else(|| Error::NotFound(format!("No such container: {id}")))
     }
 
-    async fn inspect(&self, id: &str) -> Answer {
+    async fn around(&self) -> Result<Around, Error> {
+        self.fake.surroundings().await
+    }
+
+    async fn remove_network(&self, id: &str) -> Answer {
+        let networks = self.fake.surroundings().await?.networks;
+        if !networks.iter().any(|network| network.id == id) {
+            return Err(Error::NotFound(format!("network {id} not found")));
+        }
+        if self.fake.drop_network(id).await? {
+            return Ok(empty(204));
+        }
+        let message = format!("error while removing network: network {id} has active endpoints");
+        Err(Error::Refused { status: 403, message })
+    }
+
+    async fn inspect(&self, id: &str, query: &Query) -> Answer {
         let id = ContainerId::new(id);
         let detail = self.fake.inspect(&id).await?;
         let container = self.found(id.as_str())?;
         let ports = self.fake.ports_of(&id).await?;
-        Ok(said(200, &shapes::inspection(&container, &detail.unwrap_or_default(), &ports)))
+        let mut told = shapes::inspection(&container, &detail.unwrap_or_default(), &ports);
+        if query.contains_key("size") {
+            told["SizeRw"] = json!(self.fake.layer_size(&id).await?);
+        }
+        Ok(said(200, &told))
     }
 
     async fn stats(&self, id: &str) -> Answer {
@@ -223,8 +252,18 @@ impl Front {
         Ok(empty(if applied == Applied::AlreadySo { 304 } else { 204 }))
     }
 
-    async fn remove(&self, id: &str) -> Answer {
+    async fn remove(&self, id: &str, query: &Query) -> Answer {
         self.found(id)?;
+        if query.get("force").is_none_or(|force| force != "true") {
+            return if self.fake.drop_stopped(&ContainerId::new(id)).await? {
+                Ok(empty(204))
+            } else {
+                let message = format!(
+                    "You cannot remove a running container {id}. Stop the container before attempting removal or force remove"
+                );
+                Err(Error::Conflict(message))
+            };
+        }
         let target = Target { id: Some(ContainerId::new(id)), name: String::new() };
         self.apply(&Call::Remove(target), Some(id)).await?;
         Ok(empty(204))

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use berth::{
     engine::{About, Load, fake::Fake},
     model::PortBinding,
-    state::{Container, ContainerState, Detail, GpuHold},
+    state::{Around, Container, ContainerState, Detail, GpuHold},
 };
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -193,6 +193,42 @@ pub(super) fn images(fake: &Fake) -> Value {
         })
     };
     ids.into_iter().map(row).collect()
+}
+
+/// The list of networks.
+pub(super) fn networks(around: &Around) -> Value {
+    let row = |network: &berth::state::Network| {
+        json!({
+            "Name": network.name,
+            "Id": network.id,
+            "Created": network.created.map(|at| at.to_string()),
+            "Driver": "bridge",
+            "Containers": {},
+            "Labels": network.labels,
+        })
+    };
+    around.networks.iter().map(row).collect()
+}
+
+/// The list of volumes.
+pub(super) fn volumes(around: &Around, query: &Query) -> Value {
+    let row = |volume: &berth::state::Volume| {
+        json!({
+            "Name": volume.name,
+            "CreatedAt": volume.created.map(|at| at.to_string()),
+            "Driver": "local",
+            "Labels": volume.labels,
+        })
+    };
+    let is_all = !query.contains_key("filters");
+    let all = around.volumes.iter().filter(|volume| is_all || !volume.is_mounted);
+    json!({"Volumes": all.map(row).collect::<Vec<_>>(), "Warnings": null})
+}
+
+/// What the engine says of its disk.
+pub(super) fn measured(volumes: &BTreeMap<String, u64>) -> Value {
+    let row = |(name, size): (&String, &u64)| json!({"Name": name, "UsageData": {"Size": size, "RefCount": 0}});
+    json!({"LayersSize": 0, "Images": [], "Volumes": volumes.iter().map(row).collect::<Vec<_>>()})
 }
 
 /// An event as a line.

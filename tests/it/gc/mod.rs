@@ -2,6 +2,7 @@
 //! `PROPTEST_CASES` sets another number, `PROPTEST_RNG_SEED` chooses others.
 
 mod folders;
+mod strays;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,13 +18,16 @@ use proptest::{
     test_runner::{Config, RngSeed, TestCaseError, TestRunner},
 };
 
-const KINDS: [LeftKind; 9] = [
+const KINDS: [LeftKind; 12] = [
     LeftKind::Workspace,
     LeftKind::Code,
     LeftKind::Compose,
+    LeftKind::Project,
     LeftKind::Reservation,
     LeftKind::Image,
     LeftKind::Container,
+    LeftKind::Network,
+    LeftKind::Volume,
     LeftKind::Cache,
     LeftKind::Mirror,
     LeftKind::Temporary,
@@ -95,7 +99,18 @@ fn never(world: World) -> Result<(), TestCaseError> {
         let is_of =
             |apps: &BTreeSet<AppName>| left.app.as_ref().is_some_and(|app| apps.contains(app));
         prop_assert!(!is_of(&facts.busy), "{left:?}");
-        let kinds = [LeftKind::Workspace, LeftKind::Code, LeftKind::Compose, LeftKind::Reservation];
+        // Whatever anybody says of data.
+        prop_assert!(left.kind != LeftKind::Volume, "{left:?}");
+        if left.kind == LeftKind::Network {
+            prop_assert!(facts.manifests.is_none() && facts.wanted.is_empty(), "{left:?}");
+        }
+        let kinds = [
+            LeftKind::Workspace,
+            LeftKind::Code,
+            LeftKind::Compose,
+            LeftKind::Project,
+            LeftKind::Reservation,
+        ];
         if left.of_gone || kinds.contains(&left.kind) {
             prop_assert!(facts.manifests.is_none() && left.app.is_some(), "{left:?}");
             prop_assert!(!is_of(&facts.wanted) && !is_of(&facts.running), "{left:?}");
@@ -164,9 +179,11 @@ fn what_nobody_needs_goes_and_the_plan_says_why() {
 - workspace workspace-1 (2Mi)    # no manifest names the app
 - code code-1 (2Mi)    # no manifest names the app
 - compose compose-1 (2Mi)    # no manifest names the app
+- project project-1 (2Mi)    # no manifest names the app
 - reservation reservation-1 (2Mi)    # no manifest names the app
 - image image-1 (2Mi)    # no manifest names the app
 - container container-1 (2Mi)    # no manifest names the app
+- network network-1 (2Mi)    # no manifest names the app
 - cache cache-1 (2Mi)    # no manifest names the app
 - mirror mirror-1 (2Mi)    # no manifest names the app
 - temporary temporary-1 (2Mi)    # no manifest names the app
@@ -174,7 +191,8 @@ fn what_nobody_needs_goes_and_the_plan_says_why() {
 = workspace lately (2Mi)    # stays: its app is gone for 1h, and it goes after 1d
 = image lately (2Mi)    # stays: its app is gone for 1h, and it goes after 1d
 = image young (2Mi)    # stays: it is 23h old, and goes after 1d
-9 to go, 18Mi
+= volume volume-1 (2Mi)    # stays: no manifest names the app; data is never removed with it: `docker volume rm volume-1` does so
+11 to go, 22Mi
 ";
     assert_eq!(render_gc(&plan), expected);
 }
