@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::prometheus::{promtool, try_promtool};
 
@@ -87,5 +87,63 @@ fn the_compose_file_names_what_is_there() {
         let targets = panel["targets"].as_array().unwrap();
         assert!(!targets.is_empty(), "{} asks nothing", panel["title"]);
         assert!(targets.iter().all(|target| target["expr"].is_string()), "{}", panel["title"]);
+    }
+}
+
+/// Grafana finds its data source, the dashboard, and the queries of the dashboard their data source:
+/// what one file promises another keeps.
+#[test]
+fn the_dashboard_is_provided_and_finds_its_data_source() {
+    let read = |path: &str| -> Value { serde_yaml::from_str(&project(path)).unwrap() };
+    let folder = "compose/monitoring/grafana/provisioning";
+    let sources = read(&format!("{folder}/datasources/prometheus.yaml"));
+    let [source] = sources["datasources"].as_array().unwrap().as_slice() else {
+        panic!("{sources}")
+    };
+    assert_eq!((&source["type"], &source["isDefault"]), (&json!("prometheus"), &json!(true)));
+    let compose = project("compose/monitoring/docker-compose.yaml");
+    let listens = source["url"].as_str().unwrap().trim_start_matches("http://");
+    assert!(compose.contains(&format!("--web.listen-address={listens}\n")), "{listens}");
+    let providers = read(&format!("{folder}/dashboards/berth.yaml"));
+    let path = providers["providers"][0]["options"]["path"].as_str().unwrap();
+    assert!(compose.contains(&format!("- ../../examples/grafana:{path}:ro\n")), "{path}");
+
+    let text = project("examples/grafana/berth.json");
+    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let named = |name: &str| variables.iter().find(|variable| variable["name"] == name);
+    let chosen = named("datasource").unwrap();
+    assert_eq!((&chosen["type"], &chosen["query"]), (&json!("datasource"), &source["type"]));
+    let mut asked = 0;
+    each(&dashboard, &mut |field, value| match field {
+        "datasource" => {
+            assert_eq!(value["uid"], "${datasource}", "{value}");
+            assert_eq!(value["type"], source["type"], "{value}");
+            asked += 1;
+        }
+        // What a query or a title puts in has a variable, or is Grafana's own.
+        "expr" | "title" | "definition" => {
+            for word in value.as_str().unwrap().split('$').skip(1) {
+                let end = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+                let word = word.trim_start_matches('{').split(end).next().unwrap();
+                assert!(word.starts_with("__") || named(word).is_some(), "{value}");
+            }
+        }
+        _ => {}
+    });
+    assert!(40 <= asked, "{asked} queries name a data source");
+}
+
+/// Every field of a document, with its value.
+fn each(document: &Value, look: &mut impl FnMut(&str, &Value)) {
+    match document {
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                look(field, value);
+                each(value, look);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| each(value, look)),
+        _ => {}
     }
 }

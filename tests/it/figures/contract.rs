@@ -65,6 +65,14 @@ fn queries(document: &Value, found: &mut BTreeSet<String>) {
                             query.replace("$__rate_interval", "1m").replace("$__range", "1m");
                         found.insert(query.replace("$instance", ".*").replace("$app", ".*"));
                     }
+                    // What a variable can be: `label_values(METRIC, LABEL)`.
+                    Value::String(query) if name == "definition" => {
+                        let asked = query.strip_prefix("label_values(").unwrap();
+                        let (metric, label) = asked.rsplit_once(", ").unwrap();
+                        let label = label.trim_end_matches(')');
+                        let query = format!("count by ({label}) ({metric})");
+                        found.insert(query.replace("$instance", ".*"));
+                    }
                     value => queries(value, found),
                 }
             }

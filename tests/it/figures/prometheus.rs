@@ -49,7 +49,15 @@ impl Prometheus {
 
     /// One that scrapes as `config` says.
     pub(crate) async fn start(config: &str) -> Self {
+        Self::start_beside(config, &[]).await
+    }
+
+    /// The same with these files beside its configuration: names and texts.
+    pub(crate) async fn start_beside(config: &str, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
         let file = folder.path().join("prometheus.yml");
         fs::write(&file, config).unwrap();
         promtool(&["check", "config", file.to_str().unwrap()]);
@@ -114,12 +122,31 @@ impl Prometheus {
     }
 
     /// The targets of a job, each with its health and its last error.
-    pub(super) async fn targets(&self, job: &str) -> Vec<(String, String)> {
+    pub(crate) async fn targets(&self, job: &str) -> Vec<(String, String)> {
         let answer = self.get("/api/v1/targets?state=active").await;
         let targets = answer["data"]["activeTargets"].as_array().unwrap();
         let of_job = targets.iter().filter(|target| target["labels"]["job"] == job);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         of_job.map(|target| (text(&target["health"]), text(&target["lastError"]))).collect()
+    }
+
+    /// The rules that it has: the alert of each, and what it says of its health.
+    pub(crate) async fn rules(&self) -> Vec<(String, String)> {
+        let answer = self.get("/api/v1/rules?type=alert").await;
+        let groups = answer["data"]["groups"].as_array().unwrap();
+        let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let health = |rule: &Value| text(&rule["health"]) + &text(&rule["lastError"]);
+        rules.map(|rule| (text(&rule["name"]), health(rule))).collect()
+    }
+
+    /// How an alert stands, and its summary; none while it is quiet.
+    pub(crate) async fn alert(&self, name: &str) -> Option<(String, String)> {
+        let answer = self.get("/api/v1/alerts").await;
+        let alerts = answer["data"]["alerts"].as_array().unwrap();
+        let found = alerts.iter().find(|alert| alert["labels"]["alertname"] == name)?;
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        Some((text(&found["state"]), text(&found["annotations"]["summary"])))
     }
 
     /// The types of metrics, as they were scraped.
