@@ -115,6 +115,10 @@ async fn controller(server: &Server) -> Option<Controller> {
     let health = server.get("/health").await.ok()?;
     let mut said =
         Controller { version: text(&health, "/version").to_owned(), ..Controller::default() };
+    let waiting = health.pointer("/queue/apps").and_then(Value::as_u64);
+    let oldest = health.pointer("/queue/oldestSeconds").and_then(Value::as_f64);
+    let oldest = oldest.and_then(|oldest| Duration::try_from_secs_f64(oldest).ok());
+    said.queue = waiting.zip(oldest);
     if let Err(error) = server.get("/readyz").await {
         said.reasons.push(error.what().to_owned());
     }
@@ -126,6 +130,9 @@ async fn controller(server: &Server) -> Option<Controller> {
         let is_mistake = |found: &&Value| text(found, "/severity") == "error";
         said.mistakes = list(&all, "/source/diagnostics").iter().filter(is_mistake).count();
         said.certificate = Timestamp::parse(text(&all, "/certificate/expiresAt"));
+        said.read_at = Timestamp::parse(text(&all, "/source/readAt"));
+        let why = text(&all, "/source/error");
+        said.unreadable = (!why.is_empty()).then(|| why.to_owned());
     }
     Some(said)
 }

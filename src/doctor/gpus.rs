@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-use super::{Check, Finding, Group, Place, blocking, check, inside};
+use super::{Check, Finding, Group, Place, blocking, cards, check, inside};
 
 pub(super) const CHECKS: &[Check] = &[
     check(Group::Gpu, "driver", "doctor.driver", driver),
@@ -12,6 +12,9 @@ pub(super) const CHECKS: &[Check] = &[
     check(Group::Gpu, "way into containers", "doctor.toolkit", toolkit),
     check(Group::Gpu, "lasting access", "doctor.device-links", links),
     check(Group::Gpu, "health of the cards", "doctor.gpu-health", health),
+    check(Group::Gpu, "CUDA of the driver", "doctor.cuda", cards::cuda),
+    check(Group::Gpu, "MIG and compute mode", "doctor.gpu-modes", cards::modes),
+    check(Group::Gpu, "others on the cards", "doctor.gpu-strangers", cards::strangers),
     check(Group::Gpu, "cards in containers", "doctor.container-gpus", inside::gpus),
 ];
 

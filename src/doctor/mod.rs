@@ -5,6 +5,7 @@
 //! - Looking changes nothing. What [`Report::mend`] changes is safe: it makes a missing folder, or
 //!   takes a permission away from others.
 
+mod cards;
 mod engine;
 mod gpus;
 mod host;
@@ -117,6 +118,13 @@ pub struct Controller {
     pub mistakes: usize,
     /// When the interface's certificate ends.
     pub certificate: Option<Timestamp>,
+    /// When the manifests were last read completely.
+    pub read_at: Option<Timestamp>,
+    /// Why they can't be read now.
+    pub unreadable: Option<String>,
+    /// How many apps wait for a pass or are in one, and how long the first of those that wait has
+    /// been due; none where the controller does not say.
+    pub queue: Option<(u64, Duration)>,
 }
 
 /// What checks are about, in the order in which they are shown.

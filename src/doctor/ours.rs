@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
@@ -22,11 +23,17 @@ pub(super) const CHECKS: &[Check] = &[
     check(Group::State, "secrets", "doctor.secrets", secrets),
     check(Group::Controller, "controller", "doctor.controller", controller),
     check(Group::Controller, "passes", "doctor.passes", passes),
+    check(Group::Controller, "queue", "doctor.queue", queue),
+    check(Group::Controller, "reading of the manifests", "doctor.reading", reading),
     check(Group::Controller, "differences", "doctor.drift", drift),
     check(Group::Certificates, "tokens", "doctor.tokens", tokens),
     check(Group::Certificates, "certificate", "doctor.certificate", certificate),
 ];
 
+/// An app that is due is looked at at once; after so long something is in the way.
+const WAITS_LONG: Duration = Duration::from_secs(30);
+/// After so long nobody comes any more.
+const WAITS_FOR_EVER: Duration = Duration::from_mins(5);
 /// When it is time to renew something.
 const SOON_DAYS: i64 = 30;
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -192,6 +199,51 @@ fn passes(place: Arc<Place>) -> BoxFuture<'static, Finding> {
         }
         Some(controller) => {
             Finding::error(controller.reasons.join("; "), "the log of Berth says more")
+        }
+    })
+}
+
+fn queue(place: Arc<Place>) -> BoxFuture<'static, Finding> {
+    blocking(place, |place| match &place.controller {
+        None => Finding::skipped("no controller answers"),
+        Some(controller) => match controller.queue {
+            None => Finding::skipped("this controller does not say"),
+            Some((_, oldest)) if oldest < Duration::from_secs(1) => {
+                Finding::good("no app has been due for longer than a second")
+            }
+            Some((apps, oldest)) => judge_queue(apps, oldest),
+        },
+    })
+}
+
+fn judge_queue(apps: u64, oldest: Duration) -> Finding {
+    let who = if apps == 1 { "1 app".to_owned() } else { format!("{apps} apps") };
+    let evidence =
+        format!("{who} in the queue, the oldest has been due for {}", format_duration(oldest));
+    let fix = "`berth get` says what each waits for, `berth doctor --only docker` whether the engine is well; else more --workers";
+    match oldest {
+        _ if WAITS_FOR_EVER <= oldest => Finding::error(evidence, fix),
+        _ if WAITS_LONG <= oldest => Finding::warning(evidence, fix),
+        _ => Finding::good(evidence),
+    }
+}
+
+fn reading(place: Arc<Place>) -> BoxFuture<'static, Finding> {
+    blocking(place, |place| {
+        let Some(controller) = &place.controller else {
+            return Finding::skipped("no controller answers");
+        };
+        let last = controller.read_at.map(|at| format_duration(place.now.since(at)));
+        match (&controller.unreadable, last) {
+            (Some(why), last) => {
+                let last = last.map_or_else(|| "never".to_owned(), |age| format!("{age} ago"));
+                Finding::error(
+                    format!("{why}; read completely {last}"),
+                    "mend what is said: what ran goes on, and nothing is removed meanwhile",
+                )
+            }
+            (None, None) => Finding::skipped("they were not read yet"),
+            (None, Some(age)) => Finding::good(format!("read completely {age} ago")),
         }
     })
 }

@@ -106,7 +106,11 @@ async fn what_the_controller_says_is_judged() {
     let day = 24 * 3600 * 1000;
     let with =
         |controller: Controller| Place { controller: Some(controller), ..place(folder.path()) };
+    let now = Timestamp::from_millis(0);
+    let waits = |apps: u64, seconds: u64| Some((apps, Duration::from_secs(seconds)));
     let ours = || Controller { version: "1.0.0".to_owned(), ..Controller::default() };
+    let late = look(with(Controller { queue: waits(3, 45), ..ours() }), "doctor.queue").await;
+    assert_eq!(late.evidence, "3 apps in the queue, the oldest has been due for 45s");
     for (controller, code, outcome) in [
         (ours(), "doctor.controller", Outcome::Good),
         (
@@ -116,6 +120,22 @@ async fn what_the_controller_says_is_judged() {
         ),
         (Controller { reasons: vec!["x".to_owned()], ..ours() }, "doctor.passes", Outcome::Error),
         (Controller { differing: 1, ..ours() }, "doctor.drift", Outcome::Warning),
+        (ours(), "doctor.queue", Outcome::Skipped),
+        (Controller { queue: waits(0, 0), ..ours() }, "doctor.queue", Outcome::Good),
+        (Controller { queue: waits(40, 12), ..ours() }, "doctor.queue", Outcome::Good),
+        (Controller { queue: waits(3, 45), ..ours() }, "doctor.queue", Outcome::Warning),
+        (Controller { queue: waits(1, 400), ..ours() }, "doctor.queue", Outcome::Error),
+        (ours(), "doctor.reading", Outcome::Skipped),
+        (Controller { read_at: Some(now), ..ours() }, "doctor.reading", Outcome::Good),
+        (
+            Controller {
+                read_at: Some(now),
+                unreadable: Some("no such folder".to_owned()),
+                ..ours()
+            },
+            "doctor.reading",
+            Outcome::Error,
+        ),
         (ours(), "doctor.drift", Outcome::Good),
         (
             Controller { certificate: Some(Timestamp::from_millis(31 * day)), ..ours() },

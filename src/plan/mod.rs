@@ -52,7 +52,7 @@ pub use images::{Needed, Trace, Unneeded, remains, unneeded, unneeded_of};
 pub use outcome::{Outcome, StepFailure};
 pub use place::{Claims, place_ports};
 pub use ports::{PortFacts, PortState, PortUse, port_uses};
-pub use recipe::{is_telling, read_facts};
+pub use recipe::{cuda_of_driver, is_telling, read_facts};
 pub use render::{render, render_step};
 pub use shape::{container_spec, user_of};
 pub use step::{

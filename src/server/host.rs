@@ -139,6 +139,9 @@ fn place(shared: &Shared) -> Place {
         differing,
         mistakes,
         certificate: overview.certificate.as_ref().map(|shown| shown.expires),
+        read_at: overview.source_read_at,
+        unreadable: overview.source_error.clone(),
+        queue: Some(parts.metrics.waiting()),
     };
     let known = shared.host.place.as_deref().cloned();
     let known = known.unwrap_or_else(|| Place {

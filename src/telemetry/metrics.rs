@@ -156,6 +156,14 @@ impl Metrics {
         self.reconcile_seconds.observe(took.as_secs_f64());
     }
 
+    /// How many apps wait for a pass or are in one, and how long the first of those that wait has
+    /// been due.
+    pub fn waiting(&self) -> (u64, Duration) {
+        let apps = u64::try_from(self.queue_depth.get()).unwrap_or_default();
+        let oldest = Duration::try_from_secs_f64(self.queue_oldest_seconds.get());
+        (apps, oldest.unwrap_or_default())
+    }
+
     /// How the queue stands.
     pub fn queue(&self, load: &Load) {
         self.queue_depth.set(whole(load.depth));

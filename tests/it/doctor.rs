@@ -1,8 +1,12 @@
 //! What the doctor finds out by asking others: hosts that it calls, and containers that run.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
-use berth::doctor::{self, Group, Host, Outcome, Place, Report};
+use berth::{
+    doctor::{self, Group, Host, Outcome, Place, Report},
+    state::{ContainerId, Gpu, GpuProcess, Inventory},
+    telemetry::metrics::Load,
+};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -11,6 +15,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
+use crate::api::stage::Stage;
 use crate::authority::{Authority, DAY, USUAL};
 use crate::rig::Rig;
 
@@ -119,4 +124,64 @@ async fn containers_are_looked_into_only_where_that_is_asked_for() {
     // The app has no card, so none is missed.
     assert_eq!(look(place(true), "doctor.container-gpus").await.outcome, Outcome::Skipped);
     assert!(doctor::examine(&Arc::new(place(true)), Some(Group::Network)).await.len() == 3);
+}
+
+/// What others have of a card is named; what apps have there is as it should be.
+#[tokio::test(start_paused = true)]
+async fn who_is_on_the_cards_beside_apps_is_named() {
+    let rig = Rig::new().has("chat", "shop/app:1");
+    let berth = rig.start();
+    berth.until_running("chat").await;
+    let ours = berth.status("chat").unwrap().container_id.map(ContainerId::new);
+    let theirs = rig.fake.add_foreign("jupyter", Vec::new());
+    let process = |container: Option<&ContainerId>, gib: u64| GpuProcess {
+        pid: 4242,
+        name: Some("python3".to_owned()),
+        memory: Some(gib << 30),
+        container: container.cloned(),
+        ..GpuProcess::default()
+    };
+    let place = |processes: Vec<GpuProcess>| Place {
+        engine: Some(Arc::new(rig.fake.clone())),
+        gpus: Arc::new(Inventory {
+            gpus: vec![Gpu { uuid: "GPU-a".to_owned(), index: 3, processes, ..Gpu::default() }],
+            ..Inventory::default()
+        }),
+        ..Place::default()
+    };
+    let apps = look(place(vec![process(ours.as_ref(), 40)]), "doctor.gpu-strangers").await;
+    assert_eq!(apps.outcome, Outcome::Good, "{apps:?}");
+    let all = vec![process(ours.as_ref(), 40), process(Some(&theirs), 3), process(None, 12)];
+    let others = look(place(all), "doctor.gpu-strangers").await;
+    assert_eq!(others.outcome, Outcome::Warning, "{others:?}");
+    let named = "card 3: container jupyter, 3Gi; card 3: python3 (process 4242), 12Gi";
+    assert_eq!(others.evidence, named);
+    assert!(!others.fix.is_empty() && !others.hint.is_empty(), "{others:?}");
+    let nobody = Place { engine: None, ..place(vec![process(None, 12)]) };
+    assert_eq!(look(nobody, "doctor.gpu-strangers").await.outcome, Outcome::Skipped);
+    berth.stop().await;
+}
+
+/// An app that nobody comes to look at is seen by the doctor, on the page and from elsewhere.
+#[tokio::test]
+async fn a_queue_that_stands_still_is_told() {
+    let stage = Stage::start().await;
+    stage.settle();
+    let report = async || {
+        let said = stage.get("/api/v1/host?group=controller").await.json();
+        let mut checks = said["checks"].as_array().unwrap().clone().into_iter();
+        checks.find(|check| check["code"] == "doctor.queue").unwrap()
+    };
+    stage.metrics.queue(&Load { depth: 4, oldest: Duration::from_secs(90), ..Load::default() });
+    let queue = report().await;
+    assert_eq!(queue["outcome"], "warning", "{queue}");
+    assert_eq!(queue["evidence"], "4 apps in the queue, the oldest has been due for 1m30s");
+    let page = look_at(&stage, "/ui/host").await;
+    assert!(page.contains("the oldest has been due for 1m30s"), "{page}");
+    let health = stage.get("/health").await.json();
+    assert_eq!(health["queue"], serde_json::json!({"apps": 4, "oldestSeconds": 90.0}));
+}
+
+async fn look_at(stage: &Stage, path: &str) -> String {
+    stage.ask("GET", path, &[("accept", "text/html")], "").await.body
 }

@@ -105,7 +105,7 @@ const FRAMEWORKS: &[Row] = &[
 ];
 
 /// The highest version of CUDA that a driver has. None of a text that is not a version.
-pub(super) fn of_driver(driver: &str) -> Option<Cuda> {
+pub fn of_driver(driver: &str) -> Option<(u16, u16)> {
     let version = two_numbers(driver.trim())?;
     let known = DRIVERS.iter().find(|(lowest, _)| *lowest <= version);
     known.map(|(_, cuda)| *cuda)

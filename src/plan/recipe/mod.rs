@@ -12,6 +12,7 @@ mod write;
 
 use serde::Serialize;
 
+pub use cuda::of_driver as cuda_of_driver;
 pub use read::{is_telling, read_facts};
 
 use self::{
