@@ -46,18 +46,26 @@ pub(super) fn image(input: &Input<'_>, app: &App, plan: &mut Plan) -> Acquired {
             from_registry(input, app, (reference, *pull), plan)
         }
     };
-    cancel_superseded(input, plan);
+    cancel_superseded(input, app, plan);
     acquired
 }
 
 /// Ends a build or pull that nothing in the plan asks for any more: a newer commit or manifest.
-fn cancel_superseded(input: &Input<'_>, plan: &mut Plan) {
+fn cancel_superseded(input: &Input<'_>, app: &App, plan: &mut Plan) {
     let Some(running) = &input.state.work else { return };
     let is_awaited = plan
         .waits
         .iter()
         .any(|wait| matches!(wait.reason, Reason::Fetching | Reason::Building | Reason::Pulling));
-    let is_refresh = running.kind == WorkKind::Fetch && plan.refusals.is_empty();
+    // A look at the app's own repository may bring what mends a build that failed.
+    let may_mend = || match &app.spec.source {
+        Source::Git(git) => {
+            running.input == fetch(input, app, git).input()
+                && plan.says(Reason::SourceNotAllowed).is_none()
+        }
+        Source::Image { .. } => false,
+    };
+    let is_refresh = running.kind == WorkKind::Fetch && (plan.refusals.is_empty() || may_mend());
     if is_awaited || is_refresh {
         return;
     }

@@ -222,6 +222,23 @@ fn work_that_nothing_asks_for_any_more_is_ended() {
     assert_eq!(sim.plan().steps[0].step, Step::Cancel(WorkKind::Fetch));
 }
 
+/// However long it takes: passes go on meanwhile, and one that refuses must not end it.
+#[test]
+fn a_look_for_a_newer_commit_goes_on_beside_a_build_that_failed() {
+    let mut sim = Sim::new(&plain());
+    let fetch = work(&sim.plan()).clone();
+    let mut sim = fetched(&plain()).has_image(BASE);
+    let build = work(&sim.plan()).clone();
+    fails(&mut sim, &build, Reason::BuildFailed, Some(600));
+    sim.state.work = Some(running(&fetch, None));
+    let plan = sim.plan();
+    assert_eq!(plan.says(Reason::BuildFailed), Some("it broke"));
+    assert!(plan.is_empty(), "{:?}", steps(&plan));
+    // One at what was the app's repository is of no use.
+    sim.state.work.as_mut().unwrap().input = "another repository".to_owned();
+    assert_eq!(sim.plan().steps[0].step, Step::Cancel(WorkKind::Fetch));
+}
+
 #[test]
 fn what_failed_waits_for_its_time_or_a_change_or_a_person() {
     let mut sim = Sim::new(&plain());
