@@ -39,6 +39,7 @@ pub struct News {
 
 impl News {
     /// The same, where it is counted how far these commits are behind what is fetched.
+    #[must_use]
     pub fn counting(self, behind: &[String]) -> Self {
         Self { behind: behind.to_vec(), ..self }
     }
