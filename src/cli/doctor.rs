@@ -115,10 +115,6 @@ async fn controller(server: &Server) -> Option<Controller> {
     let health = server.get("/health").await.ok()?;
     let mut said =
         Controller { version: text(&health, "/version").to_owned(), ..Controller::default() };
-    let waiting = health.pointer("/queue/apps").and_then(Value::as_u64);
-    let oldest = health.pointer("/queue/oldestSeconds").and_then(Value::as_f64);
-    let oldest = oldest.and_then(|oldest| Duration::try_from_secs_f64(oldest).ok());
-    said.queue = waiting.zip(oldest);
     if let Err(error) = server.get("/readyz").await {
         said.reasons.push(error.what().to_owned());
     }

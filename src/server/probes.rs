@@ -23,7 +23,6 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Json<Value> {
     let is_up = parts.record.overview().is_engine_up();
     #[expect(clippy::cast_precision_loss, reason = "milliseconds fit for the next 280 000 years")]
     let unix = now.as_millis() as f64 / 1000.0;
-    let (apps, oldest) = parts.metrics.waiting();
     Json(json!({
         "status": "healthy",
         "docker": if is_up { "healthy" } else { "unhealthy" },
@@ -31,7 +30,6 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Json<Value> {
         "time": now,
         "storage_path": parts.models.settings().root,
         "version": parts.version,
-        "queue": { "apps": apps, "oldestSeconds": oldest.as_secs_f64() },
     }))
 }
 

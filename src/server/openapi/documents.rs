@@ -444,11 +444,7 @@ documents! {
         #[serde(rename = "storage_path")]
         storage_path: String,
         version: String,
-        queue: QueueDocument,
     }
-
-    /// Apps that wait for a pass or are in one, and for how long the first has been due.
-    QueueDocument { apps: u64, oldest_seconds: f64, }
 
     Verdict { status: String, reasons: Vec<String>, }
 
