@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Call, ContainerSpec, Input, Plan, PlannedStep, Stage, Step, Target, Verb, Version,
     acquire::{self, Acquired},
-    devices, models, prune, rollout, services, shape,
+    again, devices, models, prune, rollout, services, shape,
     shape::Image,
     times,
 };
@@ -39,6 +39,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
     if !matches!(input.want, Want::Held(_)) {
         devices::clear_proofs(input, &mut plan);
     }
+    again::remark(input, &mut plan);
     plan
 }
 
@@ -181,8 +182,8 @@ fn stop_all(input: &Input<'_>, app: &App, cause: &str, plan: &mut Plan) {
 /// While the wanted container can't be made: what was there goes on running.
 pub(super) fn keep_alive(input: &Input<'_>, plan: &mut Plan) {
     let mine = input.containers();
-    if mine.iter().any(|container| is_up(container)) {
-        return;
+    if let Some(running) = mine.iter().find(|container| is_up(container)) {
+        return again::restart_meanwhile(input, running, plan);
     }
     let bad = input.state.bad_revision.as_ref().map(|bad| &bad.spec_hash);
     let may_start = |container: &&&Container| {

@@ -4,6 +4,7 @@
 //! plan was carried out gives an empty one.
 
 mod acquire;
+mod again;
 mod app;
 mod brake;
 mod cache;
@@ -36,6 +37,7 @@ use std::{sync::Arc, time::Duration};
 use crate::model::{AppName, Digest, Reason, RolloutOrder, SpecHash, Timestamp};
 use crate::state::{AppState, Container, ContainerId, Policy, Resolved, Want, World};
 pub use acquire::rebuilds;
+pub use again::is_restarted;
 pub use app::plan;
 pub use brake::{Folder, Removals, brake};
 pub use cache::{BuildTime, spare_cache};

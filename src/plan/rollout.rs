@@ -5,7 +5,7 @@
 //! containers alone, so that a crash at any point is followed by the same next step (fault D24).
 
 use super::{
-    Call, ContainerSpec, Input, Plan, Refusal, Stage, Target, Verb,
+    Call, ContainerSpec, Input, Plan, Refusal, Stage, Target, Verb, again,
     app::{is_up, keep_alive, port_holder, refuse_port, target},
     devices, drift, preflight,
     shape::grace_s,
@@ -149,6 +149,9 @@ fn hold_back(input: &Input<'_>, app: &App, cast: &Cast<'_>, refusal: &Refusal, p
         plan.call(format!("given up: {}", refusal.message), call);
     }
     restore(input, app, &cast.old, plan);
+    if let Some(kept) = kept(&cast.old) {
+        again::restart_meanwhile(input, kept, plan);
+    }
     plan.refuse(
         refusal.reason,
         format!("{}; the version before runs. Change the manifest or the repository, or try the same again with `berth reconcile {}`", refusal.message, app.name),
@@ -286,7 +289,7 @@ fn judge(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>, 
         return redo(input, app, wanted, (current, &difference), plan);
     }
     if input.state.request == Some(Request::Restart) {
-        return restart(input, app, wanted, current, plan);
+        return again::restart(input, app, wanted, current, plan);
     }
     if let Some(loss) = devices::loss(input, current) {
         return devices::mend(input, app, wanted, (current, loss), plan);
@@ -314,39 +317,6 @@ fn judge(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>, 
             }
         }
     }
-}
-
-/// Somebody asked for a restart. A container that was made with another GPU driver is made anew,
-/// so that it says truly what it has, and so is one whose way to GPUs the engine has refused since.
-fn restart(
-    input: &Input<'_>,
-    app: &App,
-    wanted: &ContainerSpec,
-    current: &Container,
-    plan: &mut Plan,
-) {
-    const WHY: &str = "somebody asked for a restart";
-    let is_outdated =
-        devices::older_driver(input, current).is_some() || devices::is_way_refused(input, current);
-    let refusal = if is_outdated {
-        preflight::obstacle(input, wanted)
-    } else {
-        preflight::standstill(input, current)
-    };
-    if let Some(refusal) = refusal {
-        plan.look_at(input.now + times::SOON * 5);
-        return plan.refusals.push(refusal);
-    }
-    if is_outdated {
-        devices::prove(input, wanted, plan);
-        replace(app, wanted, current, WHY, plan);
-    } else {
-        devices::prove_again(input, wanted, current, plan);
-        let call = Call::Stop { target: target(current), grace_s: grace_s(app) };
-        plan.call(WHY, call);
-        plan.call(WHY, Call::Start(target(current)));
-    }
-    plan.verb = Verb::Restart;
 }
 
 /// The wanted version fails, and nothing takes its place.
@@ -561,6 +531,8 @@ fn revive(input: &Input<'_>, app: &App, wanted: &ContainerSpec, cast: &Cast<'_>,
     let Some(current) = cast.current else { return };
     let code = current.exit_code.unwrap_or(0);
     let ends_well = match app.spec.restart {
+        // It may be half way through one: stopped, and not started yet (fault D24).
+        _ if input.state.request == Some(Request::Restart) => None,
         RestartPolicy::Always => None,
         RestartPolicy::OnFailure => (code == 0).then_some(true),
         RestartPolicy::Never => Some(code == 0),

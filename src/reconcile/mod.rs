@@ -38,7 +38,9 @@ use crate::execute::{Executor, Jobs, backoff};
 use crate::gpu::Cards;
 use crate::health::{Prober, Reach};
 use crate::model::{App, AppName, ConditionStatus, ConditionType, Phase, Reason, SSH_PORT, Source};
-use crate::plan::{Input, Outcome, Plan, Step, Verb, Work, check, rebuilds, render, user_of};
+use crate::plan::{
+    Input, Outcome, Plan, Step, Verb, Work, check, is_restarted, rebuilds, render, user_of,
+};
 use crate::queue::{Queue, Turn};
 use crate::record::{Entry, Event, Record, ledger::Ledger};
 use crate::scan;
@@ -343,18 +345,15 @@ impl Reconciler {
         let request = input.state.request;
         let fetches =
             plan.steps.iter().any(|step| matches!(step.step, Step::Work(Work::Fetch { .. })));
-        // A restart that would stop and not start again waits until it would (fault U02).
-        let waits = request == Some(Request::Restart)
-            && plan.current.is_some()
-            && plan.says(Reason::GpuDriver).is_some();
         let is_done = match request {
             None => false,
-            _ if waits => false,
+            // Nothing is known of what is wanted: what was asked for is still to be done (T01).
+            _ if matches!(input.want, Want::Held(_)) => false,
             Some(Request::Retry) => !is_failed,
-            // Once it is stopped it is started again whatever happens; a start whose answer was
-            // lost must not be followed by another stop (fault D01).
+            // What is written down of the run that it ended tells more than a start that failed.
             Some(Request::Restart) => {
-                outcome.failure.as_ref().is_none_or(|failure| failure.step.starts_with("start "))
+                let has_ended = || self.ledger.facts(app).is_some_and(|f| f.restarting.is_some());
+                is_restarted(plan, outcome) && !(is_failed && has_ended())
             }
             Some(Request::Install) => {
                 [Reason::Paused, Reason::Suspended].iter().any(|rest| plan.says(*rest).is_some())

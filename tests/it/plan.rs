@@ -11,6 +11,7 @@ use berth::{
 use crate::sim::{Sim, image_app};
 
 mod acquire;
+mod again;
 mod behind;
 mod lint;
 mod prune;
@@ -170,15 +171,6 @@ fn a_paused_app_is_stopped_and_kept() {
     sim.state.is_paused = false;
     sim.settle();
     assert_eq!(sim.running().len(), 1);
-}
-
-#[test]
-fn a_restart_stops_and_starts_the_same_container_once() {
-    let mut sim = running();
-    sim.ask(Request::Restart);
-    sim.settle();
-    let verbs: Vec<_> = sim.journal.iter().map(|s| s.split(' ').next().unwrap()).collect();
-    assert_eq!(verbs, ["stop", "start"]);
 }
 
 #[test]

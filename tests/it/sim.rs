@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use berth::{
     manifest,
     model::{App, AppName, GpuAsk, GpuGiven, GpuGrant, GpuVendor, Timestamp, label},
-    plan::{Call, Claims, ContainerSpec, Input, Plan, Step, Work, check, place_ports, plan},
+    plan::{
+        Call, Claims, ContainerSpec, Input, Outcome, Plan, Step, Work, check, place_ports, plan,
+    },
     state::{
         AppState, BadRevision, Container, ContainerId, ContainerState, Detail, Failure, GpuHold,
         GpuPlacement, HealthSeen, OwnImage, Owner, Ownership, Policy, Request, Want, WorkKind,
@@ -150,7 +152,11 @@ impl Sim {
                 at: self.now,
             });
         }
-        if plan.steps.iter().all(|step| !matches!(step.step, Step::Work(_))) {
+        let is_done = match self.state.request {
+            Some(Request::Restart) => berth::plan::is_restarted(&plan, &Outcome::default()),
+            _ => plan.steps.iter().all(|step| !matches!(step.step, Step::Work(_))),
+        };
+        if is_done {
             self.state.request = None;
         }
         plan

@@ -149,6 +149,34 @@ async fn a_restart_that_was_answered_is_done_once_whenever_berth_is_killed() {
     }
 }
 
+// T01, D01: a Berth that can't read the manifests yet forgets nothing that was asked for.
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_for_is_done_once_the_manifests_can_be_read() {
+    let mut rig = Rig::new().has("chat", "shop/app:1");
+    let chat = || name("chat");
+    for command in [Command::Restart, Command::Reconcile] {
+        let berth = start(&mut rig).await;
+        berth.berth.until_running("chat").await;
+        let before = starts(&rig);
+        let told = format!("{:?}", command(chat()));
+        berth.berth.command(command(chat())).await.unwrap();
+        berth.kill().await;
+        let berth = start(&mut rig).await;
+        berth.berth.manifests.fail(Some("it is not mounted yet"));
+        tokio::time::sleep(crate::rig::RESYNC * 3).await;
+        let asked = || berth.berth.ledger.facts(&chat()).unwrap().request;
+        assert!(asked().is_some(), "{told}");
+        assert_eq!(starts(&rig), before, "{told}");
+        berth.berth.manifests.fail(None);
+        berth.berth.until("it was done", |_| asked().is_none()).await;
+        berth.berth.until_running("chat").await;
+        tokio::time::sleep(crate::rig::RESYNC * 3).await;
+        let more = usize::from(told.starts_with("Restart"));
+        assert_eq!(starts(&rig), before + more, "{told}");
+        berth.kill().await;
+    }
+}
+
 // W01: what a person let go goes, though nobody was there to see it through.
 #[tokio::test(start_paused = true)]
 async fn a_confirmed_removal_outlives_a_kill() {
