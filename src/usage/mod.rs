@@ -238,17 +238,18 @@ impl Collector {
         state.took = begun.elapsed();
     }
 
-    /// Finds the accounts of containers that are new.
+    /// Finds the accounts of containers that are new, and processes of those that had none so far.
     fn find(&self, state: &mut State, now: Instant) {
         let layout = &self.layout;
-        let new: Vec<_> = state.subjects.iter_mut().filter(|(_, s)| !s.is_open()).collect();
-        if new.is_empty() {
+        let may_search = state.searched.is_none_or(|at| at + SEARCH_PAUSE <= now);
+        let is_sought = |s: &Subject| !s.is_open() || (may_search && s.is_unmet());
+        let sought: Vec<_> = state.subjects.iter_mut().filter(|(_, s)| is_sought(s)).collect();
+        if sought.is_empty() {
             return;
         }
-        let may_search = state.searched.is_none_or(|at| at + SEARCH_PAUSE <= now);
         let mut missing = BTreeSet::new();
         let mut found = BTreeMap::new();
-        for (id, _) in &new {
+        for (id, _) in sought.iter().filter(|(_, s)| !s.is_open()) {
             match state.places.find(layout, id.as_str()) {
                 Some(place) => drop(found.insert(id.as_str().to_owned(), place)),
                 None => drop(missing.insert(id.as_str())),
@@ -260,9 +261,11 @@ impl Collector {
         }
         let place = (self.settings.proc_root.as_path(), state.host.boot_ms());
         let mut unmet = Vec::new();
-        for (id, subject) in new {
-            let Some(folder) = found.remove(id.as_str()) else { continue };
-            subject.open(layout, folder);
+        for (id, subject) in sought {
+            if !subject.is_open() {
+                let Some(folder) = found.remove(id.as_str()) else { continue };
+                subject.open(layout, folder);
+            }
             if !subject.meet(layout, place, id.as_str(), None) {
                 unmet.push((id, subject));
             }
@@ -272,8 +275,8 @@ impl Collector {
             let ids = unmet.iter().map(|(id, _)| id.as_str()).collect();
             let table = locate::processes_by_table(place.0, &ids);
             for (id, subject) in unmet {
-                let listed = table.get(id.as_str()).map(Vec::as_slice);
-                subject.meet(layout, place, id.as_str(), listed);
+                let listed = table.get(id.as_str()).map(Vec::as_slice).unwrap_or_default();
+                subject.meet(layout, place, id.as_str(), Some(listed));
             }
         }
     }

@@ -20,6 +20,10 @@ use crate::model::AppName;
 /// One tick of the start times in `/proc`: a hundredth of a second on every machine (time(7)).
 const TICK_MS: u64 = 10;
 
+/// How often a process of a container is looked for in the host's table. Where processes are hidden
+/// none is ever found.
+const LOOKS_MAX: u8 = 30;
+
 /// A container.
 #[derive(Debug)]
 pub(super) struct Subject {
@@ -34,9 +38,18 @@ struct Open {
     labels: String,
     files: Files,
     sample: Option<Sample>,
+    process: Process,
     /// The table of its network's interfaces.
     network: Option<PathBuf>,
     started_ms: Option<u64>,
+}
+
+/// Whether a process of it was found. One that was made just now may have none yet.
+#[derive(Debug)]
+enum Process {
+    Found,
+    /// It was not in the host's table so often.
+    Missed(u8),
 }
 
 impl Subject {
@@ -60,12 +73,19 @@ impl Subject {
         self.open.is_some()
     }
 
+    /// Whether its accounts are known and no process of it is yet.
+    pub(super) fn is_unmet(&self) -> bool {
+        let process = self.open.as_ref().map(|open| &open.process);
+        matches!(process, Some(Process::Missed(looks)) if *looks < LOOKS_MAX)
+    }
+
     /// Its accounts were found.
     pub(super) fn open(&mut self, layout: &Layout, place: String) {
         let labels = labels(&place, &self.words);
         let files = Files::new(layout, &place);
-        self.open =
-            Some(Open { place, labels, files, sample: None, network: None, started_ms: None });
+        let process = Process::Missed(0);
+        let (sample, network, started_ms) = (None, None, None);
+        self.open = Some(Open { place, labels, files, sample, process, network, started_ms });
     }
 
     /// Looks for a process of it, among those listed or those that its own file names. Answers
@@ -85,8 +105,14 @@ impl Subject {
         {
             return false;
         }
-        let listed = listed.unwrap_or(&own);
-        let Some((pid, ticks)) = locate::process(proc_root, listed, id) else { return false };
+        let found = locate::process(proc_root, listed.unwrap_or(&own), id);
+        let Some((pid, ticks)) = found else {
+            if let (Some(_), Process::Missed(looks)) = (listed, &mut open.process) {
+                *looks = looks.saturating_add(1);
+            }
+            return false;
+        };
+        open.process = Process::Found;
         if self.words.has_network {
             open.network = Some(proc_root.join(pid.to_string()).join("net/dev"));
         }

@@ -146,6 +146,38 @@ async fn a_restarted_container_is_found_again_with_its_new_process() {
     assert_eq!(of(&text, "container_network_receive_bytes_total").len(), 1);
 }
 
+/// Looked at too soon, or by one whose process numbers are others, it is looked for again; where its
+/// processes stay hidden, not for ever.
+#[tokio::test(start_paused = true)]
+async fn a_container_whose_process_was_not_seen_at_first_gets_its_network() {
+    let family = "container_network_receive_bytes_total";
+    for is_hidden in [false, true] {
+        let tree = Tree::unpack("v1.tree", |_| ());
+        let (process, aside) = (tree.folder.path().join("proc/42"), tree.folder.path().join("42"));
+        fs::rename(&process, &aside).unwrap();
+        // What a program in another namespace reads of a process outside.
+        tree.put(&format!("cgroup/memory/docker/{}/cgroup.procs", id("a1")), "0\n");
+        tree.see(two());
+        let text = tree.text();
+        assert!(of(&text, family).is_empty(), "{text}");
+        assert!(text.contains("container_memory_usage_bytes{id=\"/docker/a1"), "{text}");
+        if is_hidden {
+            for _ in 0..40 {
+                tokio::time::advance(Duration::from_secs(10)).await;
+                assert!(of(&tree.text(), family).is_empty());
+            }
+        }
+        fs::rename(&aside, &process).unwrap();
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert!(of(&tree.text(), family).is_empty(), "the table is not read all the time");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let text = tree.text();
+        assert_eq!(of(&text, family).len(), usize::from(!is_hidden), "{text}");
+        let started = of(&text, "container_start_time_seconds");
+        assert_eq!(started.iter().any(|line| line.contains("web-01234567")), !is_hidden);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn there_is_an_end_to_what_is_shown_and_it_is_said() {
     let tree = Tree::unpack("v1.tree", |settings| settings.containers_max = 1);
