@@ -4,6 +4,7 @@ pub mod access;
 pub mod backups;
 mod builds;
 mod cards;
+pub mod changes;
 mod escapes;
 mod hub;
 mod models;
@@ -246,9 +247,9 @@ impl Daemon {
     }
 
     /// What records the changes of manifests in the audit log, not yet running.
-    pub fn changes(&self, log: Arc<crate::audit::Log>) -> access::Changes {
+    pub fn changes(&self, log: Arc<crate::audit::Log>) -> changes::Changes {
         let Reconciler { record, desired, clock, .. } = self.reconciler.as_ref();
-        access::Changes::new(desired.clone(), Arc::clone(record), log, clock.clone())
+        changes::Changes::new(desired.clone(), Arc::clone(record), log, clock.clone())
     }
 
     /// Runs until it is told to stop.
