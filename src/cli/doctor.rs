@@ -130,7 +130,21 @@ async fn controller(server: &Server) -> Option<Controller> {
         let why = text(&all, "/source/error");
         said.unreadable = (!why.is_empty()).then(|| why.to_owned());
     }
+    said.queue = queue(server).await;
     Some(said)
+}
+
+/// How the queue stands, as the controller's metrics say; none to who may not read them.
+async fn queue(server: &Server) -> Option<(u64, Duration)> {
+    let metrics = server.follow("/metrics", "text/plain").await.ok()?.whole().await.ok()?;
+    let metrics = String::from_utf8_lossy(&metrics.body);
+    let value = |name: &str| {
+        let mut samples = metrics.lines().filter_map(|line| line.split_once(' '));
+        samples.find(|(sample, _)| *sample == name).map(|(_, value)| value.trim())
+    };
+    let apps = value("berth_queue_depth")?.parse().ok()?;
+    let oldest = value("berth_queue_oldest_age_seconds")?.parse().ok()?;
+    Some((apps, Duration::try_from_secs_f64(oldest).ok()?))
 }
 
 fn show(reports: &[Report], output: &mut Output) -> Result<(), Error> {

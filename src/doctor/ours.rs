@@ -207,7 +207,7 @@ fn queue(place: Arc<Place>) -> BoxFuture<'static, Finding> {
     blocking(place, |place| match &place.controller {
         None => Finding::skipped("no controller answers"),
         Some(controller) => match controller.queue {
-            None => Finding::skipped("a controller tells it on its page and by `GET /api/v1/host`"),
+            None => Finding::skipped("the controller's metrics say it, to who may read them"),
             Some((_, oldest)) if oldest < Duration::from_secs(1) => {
                 Finding::good("no app has been due for longer than a second")
             }
