@@ -179,6 +179,7 @@ impl Reconciler {
         self.give_up(&input, &plan);
         self.note_start(&plan);
         self.note_restart(&input, &plan).await;
+        self.admit(&input, &plan);
         let mut outcome = self.executor.execute(&plan, uid).await;
         if !plan.steps.is_empty() {
             self.memory.change(app);
@@ -367,6 +368,15 @@ impl Reconciler {
                     facts.bad_revision = None;
                 }
             });
+        }
+    }
+
+    /// Says at once that an app does not run which was said to: to start it again takes its time.
+    fn admit(&self, input: &Input<'_>, plan: &Plan) {
+        let runs = |container: &&Container| container.state == ContainerState::Running;
+        let is_said_to_run = || self.record.entry(input.app).is_some_and(|e| is_ready(&e.status));
+        if !plan.is_empty() && !input.containers().iter().any(runs) && is_said_to_run() {
+            self.write(input, plan, &Outcome::default());
         }
     }
 

@@ -122,6 +122,8 @@ export async function open(context, url) {
 
 // What people could not use, as axe sees it. Its script runs beside the page's policy.
 export async function axe(page) {
+  // What was scrolled below the head that stays is there all the same.
+  await page.evaluate(() => window.scrollTo(0, 0));
   const frame = await page.context().newCDPSession(page);
   const { frameTree } = await frame.send('Page.getFrameTree');
   const { executionContextId } = await frame.send('Page.createIsolatedWorld', { frameId: frameTree.frame.id });

@@ -1,9 +1,12 @@
 //! The whole controller on an engine in memory: edits, hands on the engine, outages.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use berth::{
-    engine::fake::Behaviour,
+    engine::{
+        fake::Behaviour,
+        fault::{Fault, Faulty},
+    },
     model::{Phase, Reason},
     record::Command,
 };
@@ -32,6 +35,23 @@ async fn running_is_said_only_once_the_health_check_has_passed() {
     assert_eq!(berth.status("chat").unwrap().url, None);
     berth.until("it fails", |r| is(r, "chat", |s| s.reason == Reason::ProbeDeadline)).await;
     assert_eq!(berth.status("chat").unwrap().url, None);
+}
+
+/// An engine that takes its time must not make it look as if all were well.
+#[tokio::test(start_paused = true)]
+async fn what_does_not_run_is_not_said_to_while_it_is_started_again() {
+    let rig = Rig::new().has("chat", "shop/app:1");
+    let slow = Fault::Delay(Duration::from_secs(30));
+    let engine = Faulty::at_kind(Arc::new(rig.fake.clone()), "start", 1, slow);
+    let berth = rig.start_on(Arc::new(engine));
+    berth.until_running("chat").await;
+    assert!(rig.fake.kill(&name("chat")));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let status = berth.status("chat").unwrap();
+    assert_eq!(status.reason, Reason::Starting, "{status:?}");
+    assert!(status.phase != Phase::Running && status.url.is_none(), "{status:?}");
+    berth.until_running("chat").await;
+    assert_eq!(rig.count("start", "chat"), 2);
 }
 
 #[tokio::test(start_paused = true)]
