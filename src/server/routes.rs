@@ -175,6 +175,7 @@ static ROUTES: &[Route] = routes! {
     post "/api/validate-yaml", READ_SOME, hub::validate;
     post "/api/repos/create", WRITE_SOME, hub::create;
     delete "/api/repos/delete", WRITE_SOME, hub::delete;
+    post "/api/repos/move", WRITE_SOME, hub::rename;
     get "/api/models", READ_SOME, hub::list;
     get "/api/models/{ns}", READ, hub::unnamed;
     get "/api/models/{ns}/{name}", READ, hub::info;

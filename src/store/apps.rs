@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::PoisonError,
 };
 
@@ -143,10 +143,15 @@ impl Store {
         Ok(())
     }
 
-    fn write_app(&self, record: &AppRecord) -> io::Result<()> {
+    /// Where what is kept of an app is.
+    pub(super) fn app_record(&self, (project, app): (&str, &str)) -> PathBuf {
+        self.own("apps").join(app_file(project, app))
+    }
+
+    pub(super) fn write_app(&self, record: &AppRecord) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(record)?;
         text.push(b'\n');
-        let path = self.own("apps").join(app_file(&record.project_id, &record.app_name));
+        let path = self.app_record((&record.project_id, &record.app_name));
         self.replace(&self.own("apps"), &path, &text)
     }
 

@@ -69,6 +69,15 @@ impl Store {
         of_app.map_or(0, |all| all.values().sum())
     }
 
+    /// What was counted of an app is that of another one.
+    pub(super) fn move_downloads(&self, from: &(String, String), to: &(String, String)) {
+        let mut state = self.downloads.lock();
+        if let Some(counts) = state.counts.remove(from) {
+            state.counts.insert(to.clone(), counts);
+            state.is_changed = true;
+        }
+    }
+
     /// Writes down what was counted; what is about apps that are gone is forgotten.
     pub fn keep_downloads(&self) -> io::Result<()> {
         let mut state = self.downloads.lock();

@@ -384,15 +384,28 @@ impl Store {
 
     /// Holds up other changes of the same project.
     fn lock(&self, project: &str) -> MutexGuard<'_, ()> {
-        let sum = project
-            .bytes()
-            .fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
-        self.locks[sum % LOCKS].lock().unwrap_or_else(PoisonError::into_inner)
+        self.locks[lock_of(project)].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds up other changes of two projects, which may be the same: always in one order, so that two
+    /// that want both do not wait for each other.
+    fn lock_both(&self, one: &str, other: &str) -> [Option<MutexGuard<'_, ()>>; 2] {
+        let (one, other) = (lock_of(one), lock_of(other));
+        let first = Some(one.min(other));
+        let second = Some(one.max(other)).filter(|_| one != other);
+        let hold = |at: usize| self.locks[at].lock().unwrap_or_else(PoisonError::into_inner);
+        [first.map(hold), second.map(hold)]
     }
 
     fn apps(&self) -> MutexGuard<'_, BTreeMap<(String, String), AppRecord>> {
         self.apps.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Which of the locks is a project's.
+fn lock_of(project: &str) -> usize {
+    let add = |sum: usize, byte: u8| sum.wrapping_mul(31).wrapping_add(usize::from(byte));
+    project.bytes().fold(0, add) % LOCKS
 }
 
 /// Makes a folder, if it is not there.

@@ -56,6 +56,7 @@ impl Store {
         let unreadable = || Error::disk("the folder of models can't be read");
         self.clear_uploads().map_err(unreadable())?;
         self.recover_views();
+        self.recover_moves().map_err(Error::disk("a move can't be ended"))?;
         self.load_apps().map_err(unreadable())?;
         super::hub::load(self).map_err(unreadable())?;
         self.load_marks().map_err(unreadable())?;
@@ -125,7 +126,7 @@ impl Store {
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
-    fn folders(&self, path: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    pub(super) fn folders(&self, path: &Path) -> io::Result<Vec<(String, PathBuf)>> {
         let mut found = Vec::new();
         let is_root = path == self.settings.root;
         let names = match self.disk.list(path) {
@@ -267,7 +268,7 @@ impl Store {
         is_last || is_late
     }
 
-    fn write_known(&self) {
+    pub(super) fn write_known(&self) {
         let mut known = BTreeMap::new();
         for entry in self.index.all().iter().filter(|entry| !entry.is_ours) {
             let file = entry.file();

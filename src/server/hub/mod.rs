@@ -20,7 +20,7 @@ pub(super) use read::{
     whoami,
 };
 pub(super) use settings::{
-    change, create, delete, make_branch, make_tag, remove_branch, remove_tag, validate,
+    change, create, delete, make_branch, make_tag, remove_branch, remove_tag, rename, validate,
 };
 pub(super) use tensors::tensors;
 pub(super) use write::{commit, preupload};

@@ -29,15 +29,28 @@ struct Named {
 impl Named {
     /// The two names of a repository: both may be in one.
     fn names(self, asker: &models::Asker) -> Result<(String, String), Refused> {
-        if self.kind.as_deref().is_some_and(|kind| kind != "model") {
-            return Err(bad("there are only repositories of models here"));
-        }
+        only_models(self.kind.as_deref())?;
         Ok(match (self.organization, self.name.split_once('/')) {
             (Some(ns), _) => (ns, self.name),
             (None, Some((ns, name))) => (ns.to_owned(), name.to_owned()),
             (None, None) => (read::account(asker), self.name),
         })
     }
+}
+
+fn only_models(kind: Option<&str>) -> Result<(), Refused> {
+    if kind.is_some_and(|kind| kind != "model") {
+        return Err(bad("there are only repositories of models here"));
+    }
+    Ok(())
+}
+
+/// Whether nothing else of Berth is at a namespace's address.
+fn check_namespace(ns: &str) -> Result<(), Refused> {
+    if super::RESERVED.contains(&ns) {
+        return Err(bad(format!("`{ns}` is a path of Berth: take another namespace")));
+    }
+    Ok(())
 }
 
 fn noted(
@@ -60,9 +73,7 @@ pub(in super::super) async fn create(
 ) -> Answer {
     let (ns, name) = document::<Named>(body).await?.names(&asker)?;
     asker.check(Mode::Write, &ns)?;
-    if super::RESERVED.contains(&ns.as_str()) {
-        return Err(bad(format!("`{ns}` is a path of Berth: take another namespace")));
-    }
+    check_namespace(&ns)?;
     let store = store(&shared).await?;
     let (url, id) = (format!("{base}/{ns}/{name}"), format!("{ns}/{name}"));
     let (who, now) = (read::account(&asker), shared.parts.clock.now());
@@ -96,6 +107,58 @@ pub(in super::super) async fn delete(
     let may_go = move |keys: &[Key]| models::check_all(&shared, keys);
     blocking(move || store.delete_repo((&ns, &name), now, &may_go)).await?;
     Ok(noted("OK".into_response(), (&place.0, &place.1), json!({ "created": true }), Value::Null))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Move {
+    from_repo: String,
+    to_repo: String,
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+}
+
+/// The two names of a repository's whole one.
+fn halves(id: &str) -> Result<(&str, &str), Refused> {
+    let halves = id.split_once('/').filter(|(_, name)| !name.contains('/'));
+    halves.ok_or_else(|| bad(format!("`{id}` is no repository: write namespace/name")))
+}
+
+/// `POST /api/repos/move`
+pub(in super::super) async fn rename(
+    State(shared): State<Arc<Shared>>,
+    asker: models::Asker,
+    Base(base): Base,
+    body: Body,
+) -> Answer {
+    let Move { from_repo, to_repo, kind } = document(body).await?;
+    only_models(kind.as_deref())?;
+    let (from, to) = (halves(&from_repo)?, halves(&to_repo)?);
+    asker.check(Mode::Write, from.0)?;
+    asker.check(Mode::Write, to.0)?;
+    check_namespace(to.0)?;
+    let (store, now) = (store(&shared).await?, shared.parts.clock.now());
+    let url = format!("{base}/{to_repo}");
+    let (ids, watched) = ((from_repo.clone(), to_repo.clone()), Arc::clone(&shared));
+    let moving = move || {
+        let (from, to) = (ids.0.split_once('/'), ids.1.split_once('/'));
+        let may_go = |keys: &[Key]| models::check_moved(&watched, keys);
+        store.move_repo(from.unwrap_or_default(), to.unwrap_or_default(), now, &may_go)
+    };
+    let moved = tokio::task::spawn_blocking(moving).await;
+    match moved.map_err(|_| crate::server::problem::Problem::failed())? {
+        Ok(()) => {
+            let response = Json(json!({ "url": url, "name": to_repo, "id": to_repo }));
+            let (before, after) = (json!({ "name": from_repo }), json!({ "name": to_repo }));
+            Ok(noted(response.into_response(), from, before, after))
+        }
+        // As of one that is to be made: clients read the address.
+        Err(Error::Conflict(text)) => {
+            let body = Json(json!({ "error": text, "code": "model.conflict", "url": url }));
+            Ok((StatusCode::CONFLICT, body).into_response())
+        }
+        Err(error) => Err(super::refuse(&error)),
+    }
 }
 
 /// `POST /api/validate-yaml`: what a model card says is not judged here.

@@ -34,7 +34,7 @@ pub(super) use uploads::{
     abilities, add as add_part, all as all_uploads, begin as begin_upload, end as end_upload,
     look as look_at_upload,
 };
-pub(super) use used::{Wish, check_all, users};
+pub(super) use used::{Wish, check_all, check_moved, users};
 
 use axum::{
     extract::{FromRequestParts, Path},

@@ -1,5 +1,7 @@
 //! Which apps use a stored version: what they mount is not deleted unless one says so.
 
+use std::collections::BTreeSet;
+
 use axum::http::StatusCode;
 use serde::Deserialize;
 
@@ -55,6 +57,17 @@ pub(in super::super) fn check_all(shared: &Shared, keys: &[Key]) -> Result<(), E
     let Some(mounted) = keys.iter().find_map(|key| mounted(shared, key)) else { return Ok(()) };
     let how = "`berth models rm --force` deletes it all the same";
     Err(Error::InUse(format!("{mounted}: {how}; what runs keeps its files")))
+}
+
+/// Refuses to let models have other names that apps use: all of these apps are named.
+pub(in super::super) fn check_moved(shared: &Shared, keys: &[Key]) -> Result<(), Error> {
+    let all: BTreeSet<_> = keys.iter().flat_map(|key| users(shared, key)).collect();
+    let Some(Key { project, app, .. }) = keys.first().filter(|_| !all.is_empty()) else {
+        return Ok(());
+    };
+    let all: Vec<_> = all.iter().map(|app| format!("app/{app}")).collect();
+    let how = "have them mount something else, or remove them, then move it";
+    Err(Error::InUse(format!("{project}/{app} is mounted into {}: {how}", all.join(", "))))
 }
 
 /// A sentence about who mounts a model, if anybody does.

@@ -110,6 +110,7 @@ pub(super) fn writing() -> Vec<Operation> {
         write(("POST", "/api/validate-yaml"), "hubValidate", "Look at a model card"),
         write(("POST", "/api/repos/create"), "hubCreate", "Make a repository"),
         word(("DELETE", "/api/repos/delete"), ("hubDelete", "Delete a repository"), 200),
+        write(("POST", "/api/repos/move"), "hubMove", "Give a repository another name"),
         write(
             ("PUT", "/api/models/{ns}/{name}/settings"),
             "hubSettings",

@@ -6,6 +6,7 @@
 //! ```text
 //! {root}/.store/hub/repos/…     of each repository, the history of its branches, and its tags
 //! {root}/.store/hub/commits/…   of each commit in them, its files by path; they keep the contents
+//! {root}/.store/hub/moves/…     repositories that are about to have another name
 //! ```
 //!
 //! # Guarantees
@@ -16,6 +17,7 @@
 mod blobs;
 mod commit;
 mod history;
+mod moved;
 mod parts;
 mod path;
 mod record;
@@ -58,6 +60,7 @@ pub(super) struct Hub {
     fresh: Mutex<BTreeMap<(String, Digest), Timestamp>>,
     xorbs: Mutex<xorbs::Xorbs>,
     parts: Mutex<parts::Parts>,
+    moving: Mutex<moved::Moves>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -108,7 +111,7 @@ fn nothing(repo: (&str, &str)) -> Head {
 
 /// Makes the folders.
 pub(super) fn prepare(store: &Store) -> io::Result<()> {
-    for part in ["hub", "hub/repos", "hub/commits"] {
+    for part in ["hub", "hub/repos", "hub/commits", moved::MOVES] {
         make(&*store.disk, &store.own(part))?;
     }
     store.disk.sync_dir(&store.own("hub"))?;

@@ -63,6 +63,9 @@ pub(super) struct Record {
     pub(super) tags: BTreeMap<String, Tag>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) pending: Option<Pending>,
+    /// What commits were called before the repository was moved: ids are made of its name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) former: BTreeMap<String, String>,
 }
 
 impl Record {
@@ -74,7 +77,28 @@ impl Record {
             branches: BTreeMap::new(),
             tags: BTreeMap::new(),
             pending: None,
+            former: BTreeMap::new(),
         }
+    }
+
+    /// The same under another name, with the ids that its commits have there.
+    pub(super) fn renamed(
+        &self,
+        (project, app): (&str, &str),
+        ids: &BTreeMap<String, String>,
+    ) -> Self {
+        let mut new = self.clone();
+        (new.project_id, new.app_name) = (project.to_owned(), app.to_owned());
+        let now = |id: &String| ids.get(id).unwrap_or(id).clone();
+        let logs = new.branches.values_mut().flatten();
+        for commit in logs.chain(new.tags.values_mut().map(|tag| &mut tag.commit)) {
+            commit.id = now(&commit.id);
+        }
+        new.former.values_mut().for_each(|id| *id = now(id));
+        new.former.extend(ids.clone());
+        // What is not kept any more has no name to be found by.
+        new.former.retain(|_, id| ids.values().any(|known| known == id));
+        new
     }
 
     pub(super) fn names(&self) -> (String, String) {
@@ -178,7 +202,7 @@ impl Kept {
 }
 
 impl Store {
-    fn repo_file(&self, (project, app): (&str, &str)) -> PathBuf {
+    pub(super) fn repo_file(&self, (project, app): (&str, &str)) -> PathBuf {
         let digest = Digest::of_value(&(project, app));
         self.own("hub/repos").join(format!("{}.json", digest.short(32)))
     }
@@ -214,6 +238,7 @@ impl Store {
     /// Writes what is in memory, if the disk may have another one, and ends what is under way:
     /// nothing else is changed before.
     pub(in super::super) fn settle(&self, project: &str, app: &str) -> Result<(), Error> {
+        self.settle_moves((project, app))?;
         let names = (project.to_owned(), app.to_owned());
         let repo = self.hub.repos().get(&names).cloned();
         let Some(repo) = repo else { return Ok(()) };

@@ -103,10 +103,7 @@ impl Store {
 
     /// Makes a repository without files.
     pub fn create_repo(&self, repo: (&str, &str), who: &str, now: Timestamp) -> Result<(), Error> {
-        if let Some(bad) = [repo.0, repo.1].into_iter().find(|name| !super::is_repo_name(name)) {
-            let why = "use at most 96 letters, digits, `-`, `_` and `.`, not at the ends, and neither `--` nor `..`";
-            return Err(Error::Bad(format!("`{bad}` is no name for a repository: {why}")));
-        }
+        check_name(repo)?;
         let _project = self.lock(repo.0);
         self.settle(repo.0, repo.1)?;
         self.check_record(repo)?;
@@ -227,6 +224,8 @@ impl Store {
     }
 
     fn by_id(&self, repo: (&str, &str), id: &str) -> Result<FoundCommit, Error> {
+        let former = self.record(repo).and_then(|record| record.former.get(id).cloned());
+        let id = former.as_deref().unwrap_or(id);
         let told = self.hub.trees().told(repo, id);
         let tree = told.or_else(|| self.kept_tree(repo, id)).or_else(|| {
             let versions = self.versions(repo).into_iter();
@@ -384,6 +383,15 @@ impl Store {
         self.forget_commits(&record);
         Ok(())
     }
+}
+
+/// Whether a repository may be called so.
+pub(super) fn check_name(repo: (&str, &str)) -> Result<(), Error> {
+    let Some(bad) = [repo.0, repo.1].into_iter().find(|name| !super::is_repo_name(name)) else {
+        return Ok(());
+    };
+    let why = "use at most 96 letters, digits, `-`, `_` and `.`, not at the ends, and neither `--` nor `..`";
+    Err(Error::Bad(format!("`{bad}` is no name for a repository: {why}")))
 }
 
 /// No such revision.

@@ -584,6 +584,21 @@ def _():
         must(h.get("accept-ranges") == "bytes", "accept-ranges")
 
 
+@op("move_repo: there under the new name, gone from the old one, and back")
+def _():
+    moved = REPO + "-moved"
+    before = API.model_info(REPO)
+    API.move_repo(from_id=REPO, to_id=moved)
+    after = API.model_info(moved)
+    must(sorted(s.rfilename for s in after.siblings) == sorted(s.rfilename for s in before.siblings), "files")
+    must(len(API.list_repo_commits(moved)) == len(API.list_repo_commits(moved, revision="main")), "history")
+    raises(errors.RepositoryNotFoundError, API.model_info, REPO)
+    e = raises(errors.HfHubHTTPError, API.move_repo, from_id=moved, to_id=moved)
+    must(e.response.status_code == 409, f"onto itself gave {e.response.status_code}")
+    API.move_repo(from_id=moved, to_id=REPO)
+    must(API.model_info(REPO).sha == before.sha, "another commit after it has come back")
+
+
 @op("wire: ranges: first, middle, open, suffix")
 def _():
     n = len(BIG)

@@ -5,6 +5,8 @@ mod chunks;
 mod clients;
 mod crash;
 mod kept;
+mod moved;
+mod moved_crash;
 mod wire;
 
 use std::{sync::Arc, time::Duration};

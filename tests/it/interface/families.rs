@@ -176,6 +176,11 @@ fn repositories() -> Vec<Ask> {
     ]
 }
 
+fn moved(from: &str, to: &str) -> Ask {
+    let wish = json!({ "fromRepo": from, "toRepo": to, "type": "model" });
+    ask(("POST", "/api/repos/move"), "/api/repos/move").json(&wish)
+}
+
 /// Large files and chunks, and the end of the repository.
 fn transfers() -> Vec<Ask> {
     const LFS: &str = "application/vnd.git-lfs+json";
@@ -208,6 +213,10 @@ fn transfers() -> Vec<Ask> {
         xet(("POST", "/xet/{gen}/v1/shards"), "/shards"),
         ask(("POST", "/xet/{gen}/v2/shards"), "/xet/1/v2/shards"),
         xet(("POST", "/xet/{gen}/v1/telemetry"), "/telemetry"),
+        moved("n/r", "n/r"),
+        moved("n/none", "n/other"),
+        moved("n/r", "n/other"),
+        moved("n/other", "n/r"),
         ask(("DELETE", "/api/repos/delete"), "/api/repos/delete")
             .json(&json!({ "name": "r", "organization": "n" })),
         ask(("DELETE", "/api/repos/delete"), "/api/repos/delete")
