@@ -59,8 +59,21 @@ pub struct Kept {
     /// What its client said about it, as it said it.
     #[serde(default)]
     pub metadata: Option<String>,
+    /// What it has to do with others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concat: Option<Concat>,
     /// The hash of what is on the disk, half done.
     hash: String,
+}
+
+/// What an upload has to do with others (tus' concatenation).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Concat {
+    /// It is a part of one, and no model by itself.
+    Part,
+    /// It was put together from parts, as its client said.
+    Final(String),
 }
 
 /// An upload.
@@ -231,7 +244,7 @@ impl Store {
         self.partials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn part(&self, id: &str) -> PathBuf {
+    pub(super) fn part(&self, id: &str) -> PathBuf {
         self.own(FOLDER).join(format!("{id}.part"))
     }
 
@@ -254,16 +267,38 @@ impl Store {
     /// Begins an upload that is called so. `length` is how long it will be, once that is known.
     pub fn begin_partial(
         &self,
+        named: (&str, Option<String>),
+        order: Order,
+        length: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Arc<Partial>, Error> {
+        self.begin_as(named, order, length, None, now)
+    }
+
+    /// Begins a part of an upload: it is put together with others, and no model before.
+    pub fn begin_part(
+        &self,
+        named: (&str, Option<String>),
+        order: Order,
+        length: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Arc<Partial>, Error> {
+        self.begin_as(named, order, length, Some(Concat::Part), now)
+    }
+
+    fn begin_as(
+        &self,
         (id, metadata): (&str, Option<String>),
         order: Order,
         length: Option<u64>,
+        concat: Option<Concat>,
         now: Timestamp,
     ) -> Result<Arc<Partial>, Error> {
         self.check_begin(&order, length)?;
         let hash = frozen(&Sha256::new());
         let expires = now + self.settings.upload_ttl;
         let (offset, is_whole, done) = (0, false, None);
-        let kept = Kept { order, length, offset, is_whole, done, expires, metadata, hash };
+        let kept = Kept { order, length, offset, is_whole, done, expires, metadata, concat, hash };
         let failed = || Error::disk("the upload can't be begun");
         let part = self.part(id);
         drop(self.disk.grow(&part, 0).map_err(failed())?);
@@ -271,10 +306,40 @@ impl Store {
             let _ = self.disk.remove_file(&part);
             return Err(failed()(error));
         }
+        Ok(self.add_partial(id, kept))
+    }
+
+    fn add_partial(&self, id: &str, kept: Kept) -> Arc<Partial> {
         let partial = Partial::new(id.to_owned(), kept);
         self.partials().insert(id.to_owned(), Arc::clone(&partial));
         self.count_partials();
-        Ok(partial)
+        partial
+    }
+
+    /// Takes note of what was put together: whoever asks hears what became of it.
+    pub(super) fn note_joined(
+        &self,
+        (id, metadata, said): (&str, Option<String>, String),
+        order: &Order,
+        (size, digest): (u64, Digest),
+        now: Timestamp,
+    ) -> Arc<Partial> {
+        let kept = Kept {
+            order: order.clone(),
+            length: Some(size),
+            offset: size,
+            is_whole: true,
+            done: Some(digest),
+            expires: now + self.settings.upload_ttl,
+            metadata,
+            concat: Some(Concat::Final(said)),
+            hash: String::new(),
+        };
+        // The model is there: lost, only who asks for the upload after a restart hears nothing.
+        if let Err(error) = self.write_partial(id, &kept) {
+            tracing::warn!(%error, "the end of an upload can't be noted");
+        }
+        self.add_partial(id, kept)
     }
 
     /// Whether an upload may begin now that will be so long.
@@ -284,20 +349,27 @@ impl Store {
         self.check_ending(key, &order.about)?;
         // Two that begin at once do not both take the last room.
         let _one = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut reserved = 0_u64;
-        let mut count = 0;
-        for other in self.all_partials() {
-            let other = other.lock();
-            if other.done.is_none() {
-                count += 1;
-                let is_same = other.order.key.project == key.project;
-                reserved += other.length.filter(|_| is_same).unwrap_or(0);
-            }
-        }
+        let (count, reserved) = self.reserved(&key.project, &[]);
         if self.settings.partial_max <= count {
             return Err(Error::Busy("as many uploads are open as may be; try later".to_owned()));
         }
         length.map_or(Ok(()), |length| self.check_room(key, length.saturating_add(reserved)))
+    }
+
+    /// How many uploads are open, and how much those of a project will need, but for these.
+    pub(super) fn reserved(&self, project: &str, but: &[Arc<Partial>]) -> (usize, u64) {
+        let (mut count, mut reserved) = (0, 0_u64);
+        let all = self.all_partials().into_iter();
+        for other in all.filter(|other| !but.iter().any(|it| it.id == other.id)) {
+            let other = other.lock();
+            if other.done.is_none() {
+                count += 1;
+                let is_same = other.order.key.project == project;
+                let length = other.length.filter(|_| is_same).unwrap_or(0);
+                reserved = reserved.saturating_add(length);
+            }
+        }
+        (count, reserved)
     }
 
     /// Says how long an upload will be; with `is_whole`, that no more will come.
@@ -471,9 +543,15 @@ impl Kept {
         &self.order.key
     }
 
-    /// Whether all has come, and it is no model yet.
+    /// Whether it is a part of another upload.
+    pub fn is_part(&self) -> bool {
+        self.concat == Some(Concat::Part)
+    }
+
+    /// Whether all has come, and it is no model yet, but is to be one.
     pub fn is_complete(&self) -> bool {
-        self.done.is_none() && self.is_whole && self.length == Some(self.offset)
+        let is_open = self.done.is_none() && !self.is_part();
+        is_open && self.is_whole && self.length == Some(self.offset)
     }
 }
 

@@ -155,6 +155,8 @@ documents! {
         expires: Time,
         /// What it became.
         sha256: Option<String>,
+        /// `partial`, or `final;` and the parts it was put together from.
+        concat: Option<String>,
     }
     /// Uploads that may go on.
     UploadList {
@@ -406,6 +408,8 @@ pub(super) fn uploads() -> Vec<Operation> {
     let list = op(("GET", "/uploads"), (MODELS, "listUploads"), "Uploads that may go on")
         .json::<UploadList>(200, "Those of the projects that one may see.");
     let begin = op(("POST", "/uploads"), (MODELS, "beginUpload"), "Begin an upload")
+        .says("With `Upload-Concat: final;…`, parts are put together, and are a model then.")
+        .header("Upload-Concat", "Of tus: `partial`, or `final;` and the addresses of the parts.")
         .query::<UploadQuery>()
         .takes::<String>("application/offset+octet-stream")
         .takes::<String>("application/octet-stream")
@@ -424,7 +428,8 @@ pub(super) fn uploads() -> Vec<Operation> {
         .takes::<String>("application/partial-upload")
         .or_nothing()
         .json::<ModelDone>(201, "All is there, and is a model.")
-        .empty(204, "The part is on the disk.");
+        .empty(204, "The part is on the disk.")
+        .problems(&[403]);
     let end = op(("DELETE", ONE), (MODELS, "endUpload"), "Give an upload up")
         .empty(204, "It is gone.")
         .problems(&[404, 412, 423, 507]);

@@ -133,7 +133,13 @@ impl Store {
         self.keep_content(upload, project, Some(whole), now).map(drop)
     }
 
-    fn pour(&self, upload: &mut Upload, path: &Path, size: u64) -> Result<(), Error> {
+    /// Adds to an upload what a file has, slice by slice.
+    pub(in super::super) fn pour(
+        &self,
+        upload: &mut Upload,
+        path: &Path,
+        size: u64,
+    ) -> Result<(), Error> {
         let unreadable = || Error::disk("a part can't be read");
         let file = self.disk.open(path).map_err(unreadable())?;
         let (content, mut at) = (Content::of(file, size, Way::Read), 0);

@@ -125,3 +125,44 @@ async fn what_everybody_may_read_is_read_without_signing_in_and_nothing_else() {
     let closed = Gate::start().await;
     assert_eq!(closed.ask("GET", "/models/vision/a/1/m", &[], "").await.status, 401);
 }
+
+/// Parts of others are not put together to a model of one's own.
+#[tokio::test]
+async fn only_parts_of_a_project_that_one_may_write_are_put_together() {
+    const TUS: (&str, &str) = ("tus-resumable", "1.0.0");
+    let gate = Gate::start().await;
+    let (operator, scoped) =
+        (format!("Bearer {}", gate.operator), format!("Bearer {}", gate.scoped));
+    let path = |project| format!("/uploads?project_id={project}&app_name=a&version=1&model_name=m");
+    let begin = [
+        TUS,
+        ("authorization", operator.as_str()),
+        ("content-type", "application/offset+octet-stream"),
+        ("upload-length", "3"),
+        ("upload-concat", "partial"),
+    ];
+    let begun = gate.ask("POST", &path("text"), &begin, "abc").await;
+    assert_eq!(begun.status, 201, "{begun:?}");
+    let all = gate.by(&gate.operator, "GET", "/uploads").await.json();
+    let theirs = all["items"][0]["url"].as_str().unwrap().to_owned();
+    assert_eq!(
+        gate.by(&gate.scoped, "GET", "/uploads").await.json()["items"],
+        serde_json::json!([])
+    );
+    let concat = format!("final;{theirs}");
+    for project in ["vision", "text"] {
+        let join = [TUS, ("authorization", scoped.as_str()), ("upload-concat", concat.as_str())];
+        let refused = gate.ask("POST", &path(project), &join, "").await;
+        assert_eq!((refused.status, code(&refused).as_str()), (403, "auth.scope"), "{refused:?}");
+    }
+    let join = [TUS, ("authorization", operator.as_str()), ("upload-concat", concat.as_str())];
+    let refused = gate.ask("POST", &path("vision"), &join, "").await;
+    assert_eq!((refused.status, code(&refused).as_str()), (409, "model.conflict"), "{refused:?}");
+    assert!(refused.body.contains("is for the project `text`"), "{refused:?}");
+    let joined = gate.ask("POST", &path("text"), &join, "").await;
+    assert_eq!(joined.status, 201, "{joined:?}");
+    let page = gate.by(&gate.operator, "GET", "/api/v1/audit").await.json();
+    let entry =
+        page["items"].as_array().unwrap().iter().find(|it| it["after"]["sha256"].is_string());
+    assert_eq!(entry.unwrap()["object"], "model/text/a/1/m", "{page:#}");
+}

@@ -329,6 +329,30 @@ async fn live_answers_are_as_the_document_says() {
     }
 }
 
+/// Parts that are put together.
+async fn joined_as_the_document_says(stage: &Stage, document: &Value) {
+    const TUS: (&str, &str) = ("tus-resumable", "1.0.0");
+    let path = "/uploads?project_id=p&app_name=a&version=1&model_name=joined";
+    let part = [
+        TUS,
+        ("content-type", "application/offset+octet-stream"),
+        ("upload-length", "3"),
+        ("upload-concat", "partial"),
+    ];
+    let begun = stage.ask("POST", path, &part, "abc").await;
+    assert_eq!(begun.status, 201, "{begun:?}");
+    check(document, ("POST", "/uploads"), &begun);
+    let all = stage.get("/uploads").await.json();
+    let mut items = all["items"].as_array().unwrap().iter();
+    let url = items.find(|item| item["concat"] == "partial").unwrap()["url"].as_str().unwrap();
+    let whole = format!("final;{url}");
+    for (concat, status) in [("final;/uploads/none", 404), (&whole, 201), (&whole, 404)] {
+        let answer = stage.ask("POST", path, &[TUS, ("upload-concat", concat)], "").await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        check(document, ("POST", "/uploads"), &answer);
+    }
+}
+
 /// Uploads in parts, whose protocols have answers of their own.
 #[tokio::test]
 async fn uploads_answer_as_the_document_says() {
@@ -364,6 +388,7 @@ async fn uploads_answer_as_the_document_says() {
     }
     let all = stage.get(ALL).await;
     check(&document, ("GET", ALL), &all);
+    joined_as_the_document_says(&stage, &document).await;
     let place = all.json()["items"][0]["url"].as_str().unwrap().to_owned();
     let at = |offset| ("upload-offset", offset);
     let asked: [(&str, &[_], &str, u16); 13] = [

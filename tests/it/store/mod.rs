@@ -6,6 +6,8 @@ mod crash;
 pub(crate) mod faulty;
 mod hooks;
 mod inspection;
+mod joined;
+mod joined_crash;
 mod limits;
 pub(crate) mod memory;
 mod parts;

@@ -15,11 +15,10 @@ use super::{
 };
 use crate::model::Timestamp;
 use crate::server::problem::Problem;
-use crate::store::{Kept, Partial, Settings};
+use crate::store::{Concat, Kept, PARTS_MAX, Partial, Settings};
 
 /// What of tus is understood beside its core.
-pub(super) const EXTENSIONS: &str =
-    "creation,creation-defer-length,creation-with-upload,expiration,checksum,termination";
+pub(super) const EXTENSIONS: &str = "creation,creation-defer-length,creation-with-upload,expiration,checksum,termination,concatenation";
 /// How parts may be checked.
 pub(super) const ALGORITHMS: &str = "sha1,md5,sha256";
 
@@ -64,11 +63,22 @@ pub(super) fn stand(
             if let Some(metadata) = &kept.metadata {
                 put(headers, "upload-metadata", metadata);
             }
+            if let Some(concat) = &kept.concat {
+                put(headers, "upload-concat", said(concat));
+            }
         }
         Dialect::Draft => {
             put(headers, "upload-complete", if kept.done.is_some() { "?1" } else { "?0" });
             put(headers, "upload-limit", &limit(kept, settings, now));
         }
+    }
+}
+
+/// What an upload has to do with others, as tus says it.
+fn said(concat: &Concat) -> &str {
+    match concat {
+        Concat::Part => "partial",
+        Concat::Final(said) => said,
     }
 }
 
@@ -114,6 +124,7 @@ pub(super) fn document(partial: &Partial) -> Value {
         "announced": kept.order.expected,
         "expires": kept.expires,
         "sha256": kept.done,
+        "concat": kept.concat.as_ref().map(said),
     })
 }
 
@@ -130,6 +141,7 @@ pub(super) fn flawed(flaw: Flaw) -> Refused {
             bad("say `Tus-Resumable: 1.0.0`, or `Upload-Complete: ?0` or `?1`".to_owned())
         }
         Flaw::Header(name) => bad(format!("`{name}` is not readable")),
+        Flaw::Parts => bad(format!("an upload is put together from {PARTS_MAX} parts at most")),
         Flaw::Algorithm => bad(format!("parts are checked by one of {ALGORITHMS}")),
         Flaw::Version => {
             let detail = "the protocol's version is 1.0.0";

@@ -4,6 +4,7 @@
 //! the address of its upload from the answer to an empty first part (`Upload-Complete: ?0`).
 
 mod answer;
+mod joined;
 mod machine;
 mod receive;
 mod said;
@@ -117,6 +118,10 @@ async fn begun(
     body: &mut BodyDataStream,
 ) -> Answer {
     asker.check(Mode::Write, &key.project)?;
+    if let Some(said::Concat::Final(urls)) = &said.concat {
+        let order = order(headers, (key, &said, fields))?;
+        return joined::join(shared, asker, (order, &said, urls), (headers, is_dry)).await;
+    }
     if said.dialect == Dialect::Tus && said.length.is_none() && !said.is_deferred {
         return Err(bad("upload.length", "say `Upload-Length`, or `Upload-Defer-Length: 1`"));
     }
@@ -130,14 +135,7 @@ async fn begun(
         }
         coming = Some(0);
     }
-    let kind = match said.dialect {
-        Dialect::Tus => said.metadata.get("filetype").cloned(),
-        Dialect::Draft => text("content-type").filter(|kind| *kind != PART[1]).map(str::to_owned),
-    };
-    let about = fields.about(said.metadata.get("filename").cloned(), kind);
-    let expected = fields.digests(headers, false)?;
-    let require = requirement(headers);
-    let order = Order { about, expected, require, ..Order::new(key) };
+    let order = order(headers, (key, &said, fields))?;
     let append = Append { offset: 0, content: coming, length: said.length, ends };
     let store = store(shared, Verb::Upload).await?;
     let _place = seat(shared, &asker.1)?;
@@ -156,9 +154,12 @@ async fn begun(
     let (now, making) = (shared.parts.clock.now(), Arc::clone(&store));
     let metadata = text("upload-metadata").map(str::to_owned);
     let length = course.length;
-    let made =
-        blocking(Verb::Upload, move || making.begin_partial((&id, metadata), order, length, now));
-    let partial = made.await?;
+    let is_part = said.concat.is_some();
+    let making = move || {
+        let begin = if is_part { Store::begin_part } else { Store::begin_partial };
+        begin(&making, (&id, metadata), order, length, now)
+    };
+    let partial = blocking(Verb::Upload, making).await?;
     let claim = hold(&partial).await?;
     let goal = goal(shared, &store, &partial, claim, (course, said.sum));
     let received = receive::receive(goal, body).await;
@@ -172,12 +173,33 @@ async fn begun(
         let (store, partial) = (Arc::clone(&store), Arc::clone(&partial));
         give_up(store, partial).await?;
     }
-    let mut response = told?;
+    told.map(|response| located(response, &partial))
+}
+
+/// The answer to a beginning says where it goes on.
+fn located(mut response: Response, partial: &Partial) -> Response {
     if response.status() != StatusCode::CREATED {
         *response.status_mut() = StatusCode::CREATED;
-        put(response.headers_mut(), "location", &answer::place(&partial));
+        put(response.headers_mut(), "location", &answer::place(partial));
     }
-    Ok(response)
+    response
+}
+
+/// What is to become of an upload.
+fn order(headers: &HeaderMap, (key, said, fields): (Key, &Said, Fields)) -> Result<Order, Refused> {
+    let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+    let kind = match said.dialect {
+        Dialect::Tus => said.metadata.get("filetype").cloned(),
+        Dialect::Draft => text("content-type").filter(|kind| *kind != PART[1]).map(str::to_owned),
+    };
+    let about = fields.about(said.metadata.get("filename").cloned(), kind);
+    let mut expected = fields.digests(headers, false)?;
+    if said.concat == Some(said::Concat::Part) {
+        // An address for all of them says what the whole is.
+        expected.clear();
+    }
+    let require = requirement(headers);
+    Ok(Order { about, expected, require, ..Order::new(key) })
 }
 
 fn ends(said: &Said) -> Ends {
@@ -312,7 +334,7 @@ async fn finish(
 ) -> Result<Option<Stored>, Refused> {
     let is_full = dialect == Dialect::Tus && kept.done.is_none();
     let is_full = is_full && kept.length == Some(kept.offset);
-    if !kept.is_complete() && !is_full {
+    if kept.is_part() || !kept.is_complete() && !is_full {
         return Ok(None);
     }
     let (store, partial, now) = (Arc::clone(store), Arc::clone(partial), shared.parts.clock.now());
@@ -383,6 +405,7 @@ async fn added(
 ) -> Answer {
     let (store, partial) = find(shared, asker, id).await?;
     let said = read(headers)?;
+    joined::check_open(&partial.kept())?;
     let kind = PART[usize::from(said.dialect == Dialect::Draft)];
     if headers.get(header::CONTENT_TYPE).is_none_or(|given| given.as_bytes() != kind.as_bytes()) {
         return Err(unsupported(said.dialect));
@@ -405,6 +428,9 @@ async fn added(
     {
         let received = Received::Done(Box::new(stored));
         return answered(shared, &store, &partial, said.dialect, received);
+    }
+    if offset == kept.offset && coming == Some(0) && kept.is_part() && kept.is_whole {
+        return answered(shared, &store, &partial, said.dialect, Received::Open);
     }
     let course = course(&store, &kept, (offset, coming), &said)?;
     if 0 < kept.offset {

@@ -181,6 +181,10 @@ fn write(goal: &Goal, mut told: mpsc::Receiver<Told>) -> Result<Received, Error>
         Outcome::Short => Ok(Received::Short),
         Outcome::Whole(length) => {
             store.settle_partial(partial, length, true)?;
+            if partial.kept().is_part() {
+                // It waits for the others.
+                return Ok(Received::Open);
+            }
             let stored = store.complete_partial(partial, goal.now)?;
             Ok(Received::Done(Box::new(stored)))
         }

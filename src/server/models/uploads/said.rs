@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
+use crate::store::PARTS_MAX;
+
 /// How many pairs `Upload-Metadata` may have.
 const PAIRS: usize = 32;
 /// How long its header may be.
@@ -30,6 +32,15 @@ pub(super) enum Sum {
     Sha256([u8; 32]),
 }
 
+/// What an upload has to do with others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Concat {
+    /// It is a part.
+    Part,
+    /// It is what these are together.
+    Final(Vec<String>),
+}
+
 /// What a request says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Said {
@@ -47,6 +58,8 @@ pub(super) struct Said {
     pub(super) sum: Option<Sum>,
     /// What it says about the whole.
     pub(super) metadata: BTreeMap<String, String>,
+    /// What it has to do with others.
+    pub(super) concat: Option<Concat>,
 }
 
 /// Why a request makes no sense.
@@ -60,6 +73,8 @@ pub(super) enum Flaw {
     Header(&'static str),
     /// It says how to check in a way that is not known.
     Algorithm,
+    /// It names more parts than one may have.
+    Parts,
 }
 
 /// Reads what a request says; `header` reads one of its headers.
@@ -89,13 +104,38 @@ pub(super) fn read<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Result<Said,
     if is_deferred && length.is_some() {
         return Err(Flaw::Header("upload-defer-length"));
     }
-    let (mut sum, mut metadata) = (None, BTreeMap::new());
+    let (mut sum, mut metadata, mut joined) = (None, BTreeMap::new(), None);
     if dialect == Dialect::Tus {
         sum = header("upload-checksum").map(checksum).transpose()?;
         metadata = pairs(header("upload-metadata").unwrap_or_default())
             .ok_or(Flaw::Header("upload-metadata"))?;
+        joined = header("upload-concat").map(concat).transpose()?;
     }
-    Ok(Said { dialect, offset, length, is_deferred, complete, sum, metadata })
+    Ok(Said { dialect, offset, length, is_deferred, complete, sum, metadata, concat: joined })
+}
+
+/// `partial`, or `final;` and the addresses of the parts.
+fn concat(text: &str) -> Result<Concat, Flaw> {
+    const NAME: &str = "upload-concat";
+    let text = text.trim();
+    if text == "partial" {
+        return Ok(Concat::Part);
+    }
+    let list = text.strip_prefix("final;").ok_or(Flaw::Header(NAME))?;
+    let all: Vec<_> = list.split_ascii_whitespace().map(str::to_owned).collect();
+    match all.len() {
+        0 => Err(Flaw::Header(NAME)),
+        count if PARTS_MAX < count => Err(Flaw::Parts),
+        _ => Ok(Concat::Final(all)),
+    }
+}
+
+/// What the upload at an address is called, whichever way here the address takes.
+pub(super) fn id_of(url: &str) -> Option<&str> {
+    let (folder, id) = url.rsplit_once('/')?;
+    let is_here = folder == "uploads" || folder.ends_with("/uploads");
+    let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    (is_here && is_id).then_some(id)
 }
 
 /// A whole number that is not negative, as structured fields write it; parameters are passed by.
@@ -195,5 +235,29 @@ mod tests {
         }
         let both = [TUS, ("upload-length", "1"), ("upload-defer-length", "1")];
         assert_eq!(of(&both), Err(Flaw::Header("upload-defer-length")));
+    }
+
+    #[test]
+    fn parts_and_what_they_are_together_are_read() {
+        let draft = [("upload-complete", "?0"), ("upload-concat", "nonsense")];
+        // The IETF's draft has nothing of the kind.
+        assert_eq!(of(&draft).unwrap().concat, None);
+        let of = |text: &str| concat(text);
+        assert_eq!(of(" partial "), Ok(Concat::Part));
+        let two = of("final;/uploads/a  https://h:1/x/uploads/b ").unwrap();
+        let Concat::Final(urls) = &two else { panic!("{two:?}") };
+        assert_eq!(urls.iter().map(|url| id_of(url)).collect::<Vec<_>>(), [Some("a"), Some("b")]);
+        for bad in ["", "final", "final;", "final; ", "Partial", "partial;", "final /uploads/a"] {
+            assert_eq!(of(bad), Err(Flaw::Header("upload-concat")), "{bad}");
+        }
+        let many = |count| format!("final;{}", "/uploads/a ".repeat(count));
+        assert!(of(&many(PARTS_MAX)).is_ok());
+        assert_eq!(of(&many(PARTS_MAX + 1)), Err(Flaw::Parts));
+        for other in
+            ["a", "/a", "/files/a", "/uploads/", "/uploads/a/", "/uploads/..", "/xuploads/a"]
+        {
+            assert_eq!(id_of(other), None, "{other}");
+        }
+        assert_eq!(id_of("uploads/a"), Some("a"));
     }
 }
