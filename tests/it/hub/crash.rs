@@ -292,23 +292,26 @@ fn at_every_change(faults: &[fn(u64) -> Fault], losses: &[Loss]) -> u64 {
     played
 }
 
+/// What ends everything at a change of the disk.
+pub(super) const KILLS: [fn(u64) -> Fault; 2] = [Fault::Kill, Fault::Tear];
+/// What fails at it, once or from then on.
+pub(super) const FAILURES: [fn(u64) -> Fault; 4] = [
+    |at| Fault::Once(at, Errno::IO),
+    |at| Fault::Once(at, Errno::NOSPC),
+    |at| Fault::From(at, Errno::IO),
+    |at| Fault::From(at, Errno::NOSPC),
+];
+
 #[test]
 fn a_kill_or_a_loss_of_power_leaves_each_commit_whole_or_not_at_all() {
-    let faults: [fn(u64) -> Fault; 2] = [Fault::Kill, Fault::Tear];
-    let played = at_every_change(&faults, &[Loss::None, Loss::All, Loss::Tail, Loss::Any]);
+    let played = at_every_change(&KILLS, &[Loss::None, Loss::All, Loss::Tail, Loss::Any]);
     assert!(500 <= played, "only {played} crashes");
     println!("{played} crashes");
 }
 
 #[test]
 fn a_failing_or_full_disk_leaves_each_commit_whole_or_not_at_all() {
-    let faults: [fn(u64) -> Fault; 4] = [
-        |at| Fault::Once(at, Errno::IO),
-        |at| Fault::Once(at, Errno::NOSPC),
-        |at| Fault::From(at, Errno::IO),
-        |at| Fault::From(at, Errno::NOSPC),
-    ];
-    let played = at_every_change(&faults, &[Loss::None, Loss::All]);
+    let played = at_every_change(&FAILURES, &[Loss::None, Loss::All]);
     assert!(500 <= played, "only {played} failures");
     println!("{played} failures");
 }

@@ -9,9 +9,9 @@ use berth::{
         Change, Error, Figures, Key, NewCommit, Order, Query, Settings, Store, Upload, disk::Disk,
     },
 };
-use rustix::io::Errno;
 use serde_json::Value;
 
+use super::crash::{FAILURES, KILLS};
 use crate::store::{
     faulty::{Fault, Faulty},
     memory::{Loss, Memory},
@@ -242,21 +242,14 @@ fn at_every_change(faults: &[fn(u64) -> Fault], losses: &[Loss]) -> u64 {
 
 #[test]
 fn a_repository_that_is_moved_has_one_name_after_a_crash_at_any_change() {
-    let faults: [fn(u64) -> Fault; 2] = [Fault::Kill, Fault::Tear];
-    let played = at_every_change(&faults, &[Loss::None, Loss::All, Loss::Tail, Loss::Any]);
+    let played = at_every_change(&KILLS, &[Loss::None, Loss::All, Loss::Tail, Loss::Any]);
     assert!(800 <= played, "only {played} crashes");
     println!("{played} crashes");
 }
 
 #[test]
 fn a_repository_that_is_moved_has_one_name_when_the_disk_fails_at_any_change() {
-    let faults: [fn(u64) -> Fault; 4] = [
-        |at| Fault::Once(at, Errno::IO),
-        |at| Fault::Once(at, Errno::NOSPC),
-        |at| Fault::From(at, Errno::IO),
-        |at| Fault::From(at, Errno::NOSPC),
-    ];
-    let played = at_every_change(&faults, &[Loss::None, Loss::All]);
+    let played = at_every_change(&FAILURES, &[Loss::None, Loss::All]);
     assert!(800 <= played, "only {played} failures");
     println!("{played} failures");
 }
