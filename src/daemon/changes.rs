@@ -140,9 +140,12 @@ impl Changes {
         let work = move || {
             let mut seen = seen.map_or_else(|| read(log.folder()), Ok)?;
             let changes = differing(&desired, noted.as_deref(), &seen, &source);
-            log.check_ready().map_err(io::Error::other)?;
-            let append = |deed: &Deed| log.append(deed, now).map(drop).map_err(io::Error::other);
-            record(log.folder(), &mut seen, changes, append)?;
+            if !changes.is_empty() {
+                log.check_ready().map_err(io::Error::other)?;
+                let append =
+                    |deed: &Deed| log.append(deed, now).map(drop).map_err(io::Error::other);
+                record(log.folder(), &mut seen, changes, append)?;
+            }
             io::Result::Ok(seen)
         };
         self.seen = Some(tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??);
@@ -197,9 +200,6 @@ fn record(
     changes: Vec<Change>,
     append: impl Fn(&Deed) -> io::Result<()>,
 ) -> io::Result<()> {
-    if changes.is_empty() {
-        return Ok(());
-    }
     let apps = changes.iter().map(|change| (change.app.clone(), change.then.clone())).collect();
     keep(folder, NEXT, &Next { after: last(folder)?, apps })?;
     for Change { deed, app, then } in changes {
@@ -221,14 +221,13 @@ fn take(seen: &mut Seen, app: String, then: Option<Form>) {
 fn read(folder: &Path) -> io::Result<Seen> {
     let mut seen: Seen = kept(folder, SEEN)?.unwrap_or_default();
     let Some(Next { after, apps }) = kept(folder, NEXT)? else { return Ok(seen) };
+    let is_of_it = |record: &audit::Record| {
+        after < record.seq && ACTIONS.contains(&record.deed.action.as_str())
+    };
+    let recorded = records(folder, usize::MAX, is_of_it)?;
     for (app, then) in apps {
         let object = format!("app/{app}");
-        let is_it = |record: &audit::Record| {
-            after < record.seq
-                && record.deed.object == object
-                && ACTIONS.contains(&record.deed.action.as_str())
-        };
-        if !records(folder, 1, is_it)?.is_empty() {
+        if recorded.iter().any(|record| record.deed.object == object) {
             take(&mut seen, app, then);
         }
     }
