@@ -264,29 +264,9 @@ impl Store {
         (!is_late).then_some(found)
     }
 
-    /// Begins an upload that is called so. `length` is how long it will be, once that is known.
+    /// Begins an upload that is called so. `length` is how long it will be, once that is known. One that
+    /// has to do with others is put together with them, and is no model before.
     pub fn begin_partial(
-        &self,
-        named: (&str, Option<String>),
-        order: Order,
-        length: Option<u64>,
-        now: Timestamp,
-    ) -> Result<Arc<Partial>, Error> {
-        self.begin_as(named, order, length, None, now)
-    }
-
-    /// Begins a part of an upload: it is put together with others, and no model before.
-    pub fn begin_part(
-        &self,
-        named: (&str, Option<String>),
-        order: Order,
-        length: Option<u64>,
-        now: Timestamp,
-    ) -> Result<Arc<Partial>, Error> {
-        self.begin_as(named, order, length, Some(Concat::Part), now)
-    }
-
-    fn begin_as(
         &self,
         (id, metadata): (&str, Option<String>),
         order: Order,

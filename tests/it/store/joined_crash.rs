@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 use berth::{
     model::{Digest, Timestamp},
     store::{
-        Append, Error, Figures, Key, Order, Partial, Settings, Store,
+        Append, Concat, Error, Figures, Key, Order, Partial, Settings, Store,
         disk::{Disk, Machine},
     },
 };
@@ -43,7 +43,8 @@ fn send(store: &Arc<Store>, part: usize) -> Result<(), Error> {
     let content = content(part);
     let length = u64::try_from(content.len()).unwrap();
     let order = Order::new(key());
-    let partial = store.begin_part((PARTS[part], None), order, Some(length), now())?;
+    let partial =
+        store.begin_partial((PARTS[part], None), order, Some(length), Some(Concat::Part), now())?;
     let mut append = Append::begin(store, &partial, false)?;
     append.write(&content)?;
     append.keep()?;

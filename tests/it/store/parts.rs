@@ -438,7 +438,7 @@ async fn who_wants_an_upload_ends_those_that_wait_for_it_too() {
     let key = berth::store::Key::new("p", "a", "1", "m").unwrap();
     let order = berth::store::Order::new(key);
     let now = berth::clock::Clock::System.now();
-    let partial = store.begin_partial(("one", None), order, None, now).unwrap();
+    let partial = store.begin_partial(("one", None), order, None, None, now).unwrap();
     let patience = Duration::from_secs(60);
     let first = partial.claim(patience).await.unwrap();
     let waiting = |partial: &std::sync::Arc<berth::store::Partial>| {

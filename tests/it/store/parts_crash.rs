@@ -57,7 +57,7 @@ fn upload(store: &Arc<Store>, acked: &mut Option<u64>) -> Result<(), Error> {
     let content = content();
     let length = u64::try_from(content.len()).unwrap();
     let order = Order::new(key());
-    let partial = store.begin_partial((ID, None), order, Some(length), now())?;
+    let partial = store.begin_partial((ID, None), order, Some(length), None, now())?;
     *acked = Some(0);
     for part in content.chunks(300) {
         let mut append = Append::begin(store, &partial, false)?;

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::auth::Mode;
 use crate::server::{Shared, dry::Dry, problem::Problem};
-use crate::store::{Claim, Kept, Key, Order, Partial, Store, Stored};
+use crate::store::{Claim, Concat, Kept, Key, Order, Partial, Store, Stored};
 use answer::{empty, flawed, put, stand};
 use machine::{Append, Ends, State as Stand};
 use receive::{Goal, Received};
@@ -154,11 +154,8 @@ async fn begun(
     let (now, making) = (shared.parts.clock.now(), Arc::clone(&store));
     let metadata = text("upload-metadata").map(str::to_owned);
     let length = course.length;
-    let is_part = said.concat.is_some();
-    let making = move || {
-        let begin = if is_part { Store::begin_part } else { Store::begin_partial };
-        begin(&making, (&id, metadata), order, length, now)
-    };
+    let concat = said.concat.is_some().then_some(Concat::Part);
+    let making = move || making.begin_partial((&id, metadata), order, length, concat, now);
     let partial = blocking(Verb::Upload, making).await?;
     let claim = hold(&partial).await?;
     let goal = goal(shared, &store, &partial, claim, (course, said.sum));
