@@ -322,8 +322,16 @@ impl Berth {
                     self.ledger.update(&name(app), |facts| facts.request = Some(Request::Fetch));
                 }
             }
+            // What was asked of an app whose removal is held back is kept until it is wanted again.
+            let held = [Reason::RemovalHeld, Reason::SourceUnreadable];
+            let is_held = |app: &str| {
+                self.record
+                    .entry(&name(app))
+                    .is_some_and(|entry| held.iter().any(|held| entry.plan.says(*held).is_some()))
+            };
             let is_asked = |app: &&str| {
-                self.ledger.facts(&name(app)).is_some_and(|facts| facts.request.is_some())
+                let facts = self.ledger.facts(&name(app));
+                facts.is_some_and(|facts| facts.request.is_some()) && !is_held(app)
             };
             self.until(what, |overview| {
                 let is_resynced = overview.resynced_at.is_some_and(|at| begin < at);
