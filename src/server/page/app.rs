@@ -12,7 +12,7 @@ use super::{
     show,
     words::{self, Bar, EventRow, Moment},
 };
-use crate::model::{AppName, Phase, format_bytes};
+use crate::model::{AppName, Phase, Reason, format_bytes};
 use crate::record::Entry;
 use crate::server::{problem::Problem, request::Named};
 
@@ -114,15 +114,23 @@ pub(super) fn entry(look: &Look, name: &AppName) -> Result<Arc<Entry>, Problem> 
     entry.ok_or_else(|| Problem::no_app(name.as_str()))
 }
 
+/// Whose last lines tell most of how it stands: those of a build that failed, also while the
+/// version before runs.
+fn log_of(entry: &Entry) -> &'static str {
+    let status = &entry.status;
+    let is_building = status.phase == Phase::Installing
+        || status.reason == Reason::BuildFailed
+        || (status.container_id.is_none() && has_build(entry));
+    if is_building { "build" } else { "app" }
+}
+
 /// `GET /ui/apps/{name}`
 pub(in super::super) async fn overview(look: Look, Named(name): Named) -> Response {
     let entry = match entry(&look, &name) {
         Ok(entry) => entry,
         Err(problem) => return look.problem(&problem),
     };
-    let is_building = entry.status.phase == Phase::Installing
-        || (entry.status.container_id.is_none() && has_build(&entry));
-    let source = if is_building { "build" } else { "app" };
+    let source = log_of(&entry);
     let log = log::tail(&look, &name, source, LINES).await;
     let events = look.shared.parts.record.events(Some(&name));
     let verdict = &entry.status.message;

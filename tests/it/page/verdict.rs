@@ -66,3 +66,20 @@ async fn a_cause_stands_once_above_all_that_follows_from_it() {
     let all = look(&stage, "/ui/events").await.body;
     assert_eq!(all.matches("another attempt").count(), 3, "{all}");
 }
+
+#[tokio::test]
+async fn a_build_that_failed_is_shown_by_its_own_last_lines() {
+    let stage = Stage::start().await;
+    stage.settle();
+    let area = stage.folder.path().join("ws/chat/.berth");
+    std::fs::create_dir_all(&area).unwrap();
+    std::fs::write(area.join("build.log"), "Step 3/7\nno matching distribution\n").unwrap();
+    // The version before runs on meanwhile, and has its own log.
+    stage.put("chat", |_| ());
+    let page = look(&stage, "/ui/apps/chat").await.body;
+    assert!(page.contains("new log, tail 30") && !page.contains("no matching"), "{page}");
+    stage.put("chat", |entry| entry.status.reason = Reason::BuildFailed);
+    let page = look(&stage, "/ui/apps/chat").await.body;
+    assert!(page.contains("no matching distribution"), "{page}");
+    assert!(page.contains("Last lines of the build") && !page.contains("new log"), "{page}");
+}
