@@ -81,14 +81,21 @@ test('500 apps are there, and can be used, at once', async () => {
 });
 
 test('an app is seen at once', async () => {
-  const paints = [];
+  const [paints, words] = [[], []];
+  const painted = page => page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime);
   for (let round = 0; round < 7; round++) {
     const context = await browser.newContext();
     const page = await open(context, `${berth.url}/ui/apps/app-001`);
     await live(page);
-    paints.push(await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0].startTime));
+    paints.push(await painted(page));
     await context.close();
+    // What the browser itself needs: a new profile and a document of one word.
+    const other = await browser.newContext();
+    const word = await open(other, `${berth.url}/livez`);
+    words.push(await until('a word is painted', () => painted(word)));
+    await other.close();
   }
+  console.log(`a document of one word: ${Math.round(middle(words))} ms (the browser's own share)`);
   within('first contentful paint', middle(paints), 300);
 });
 
