@@ -100,7 +100,6 @@ api-fuzz: toolchain ## requests made from the OpenAPI document, on an engine in 
 
 editor: toolchain ## what editors make of manifests: the schema, and what `berth init` writes (node, npm)
 	tests/editor/run
-	tests/modeline/run
 
 SECONDS ?= 120
 fuzz: toolchain ## hostile input for every reader of text (SECONDS, ARGS)
