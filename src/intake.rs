@@ -253,9 +253,7 @@ impl Intake {
         if let Some(app) = self.desired.app(name) {
             return Some(Arc::clone(app));
         }
-        let (file, text) = ledger.facts(name)?.last_good?;
-        let reading = manifest::read_file(&file, text.as_bytes());
-        reading.apps.into_iter().find(|app| app.name == *name)
+        ledger.facts(name)?.last_app(name)
     }
 
     fn note_good(&self, app: &Arc<App>, snapshot: &Snapshot, ledger: &Ledger) {

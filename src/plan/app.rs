@@ -140,7 +140,7 @@ fn version(input: &Input<'_>, wanted: &ContainerSpec, image: &Image) -> Version 
 }
 
 /// Whether the engine runs the container, or will again by itself.
-pub(super) fn is_up(container: &Container) -> bool {
+pub fn is_up(container: &Container) -> bool {
     matches!(
         container.state,
         ContainerState::Running | ContainerState::Restarting | ContainerState::Paused

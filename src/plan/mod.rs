@@ -38,7 +38,7 @@ use crate::model::{AppName, Digest, Reason, RolloutOrder, SpecHash, Timestamp};
 use crate::state::{AppState, Container, ContainerId, Policy, Resolved, Want, World};
 pub use acquire::rebuilds;
 pub use again::is_restarted;
-pub use app::plan;
+pub use app::{is_up, plan};
 pub use brake::{Folder, Removals, brake};
 pub use cache::{BuildTime, spare_cache};
 pub use check::check;

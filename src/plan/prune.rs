@@ -9,7 +9,7 @@ use super::{
 use crate::model::Reason;
 use crate::state::{Container, ContainerState, WorkKind};
 
-/// The grace period of an app whose manifest is gone, in seconds.
+/// The grace period of a container that was promised none, in seconds: the engine's own.
 const GRACE_S: u32 = 10;
 
 /// Removes all that an app has on the engine. Its workspace and volumes stay (fault D28).
@@ -22,7 +22,9 @@ pub(super) fn remove(input: &Input<'_>, plan: &mut Plan) {
     let mine = input.containers();
     for container in &mine {
         if is_up(container) {
-            plan.call(cause, Call::Stop { target: target(container), grace_s: GRACE_S });
+            let promised = input.state.details.get(&container.id).and_then(|detail| detail.grace_s);
+            let grace_s = promised.unwrap_or(GRACE_S);
+            plan.call(cause, Call::Stop { target: target(container), grace_s });
         }
         if container.state == ContainerState::Removing {
             let message = format!("waits until {} is gone", container.name);

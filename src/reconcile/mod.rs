@@ -7,6 +7,7 @@ mod failure;
 mod finish;
 mod gc;
 mod gpus;
+mod grace;
 mod hold;
 mod images;
 mod leases;
@@ -217,7 +218,11 @@ impl Reconciler {
         let facts = self.ledger.facts(app).unwrap_or_default();
         let health = self.prober.seen(app);
         let is_restart = facts.request == Some(Request::Restart);
-        let details = self.details(app, want, world, (&health, is_restart)).await;
+        let details = match want {
+            // Of what goes for good nothing else is asked.
+            Want::Absent => self.graces(app, &facts, world).await,
+            want => self.details(app, want, world, (&health, is_restart)).await,
+        };
         let source = as_app(want).filter(|app| app.spec.git().is_some());
         let checkout = source.and_then(|_| self.workspace.load(app));
         let rebuilds = source.zip(checkout.as_ref()).map_or(facts.rebuilds, |(app, checkout)| {
@@ -268,10 +273,6 @@ impl Reconciler {
         world: &World,
         (health, is_restart): (&BTreeMap<ContainerId, HealthSeen>, bool),
     ) -> BTreeMap<ContainerId, Detail> {
-        // What goes for good is not asked how it is.
-        if matches!(want, Want::Absent) {
-            return BTreeMap::new();
-        }
         let mine = world.containers_of(app);
         let is_troubled = self.memory.is_troubled(app);
         // Which of several stays is decided by how long they run, to the millisecond.

@@ -1,10 +1,23 @@
 //! Since when no manifest names an app: what it left behind is as old as that at most, however long
 //! ago it was made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::ledger::Ledger;
-use crate::model::{AppName, Timestamp};
+use super::ledger::{Facts, Ledger};
+use crate::manifest;
+use crate::model::{App, AppName, Timestamp};
+
+impl Facts {
+    /// The app as its last good manifest described it.
+    pub fn last_app(&self, name: &AppName) -> Option<Arc<App>> {
+        let (file, text) = self.last_good.as_ref()?;
+        let reading = manifest::read_file(file, text.as_bytes());
+        reading.apps.into_iter().find(|app| app.name == *name)
+    }
+}
 
 impl Ledger {
     /// Takes note of which apps manifests name now, of those that there are or were. Both have to be

@@ -122,6 +122,8 @@ pub struct Detail {
     pub exit_code: Option<i64>,
     /// Why the engine could not start it, when it said so.
     pub error: Option<String>,
+    /// How long it may take to stop, in seconds.
+    pub grace_s: Option<u32>,
 }
 
 /// An image that this Berth built.

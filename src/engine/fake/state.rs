@@ -273,6 +273,7 @@ impl State {
             ports: spec.shape.ports.clone(),
             network: Some(spec.shape.network.clone()),
             restart: spec.shape.restart,
+            grace_s: Some(spec.grace_s),
             given: given.env.values().cloned().collect(),
             ..Thing::new(spec.name.clone(), (image.clone(), image_id), now)
         };

@@ -76,6 +76,7 @@ pub(super) struct Thing {
     pub(super) restart_count: u64,
     pub(super) is_oom_killed: bool,
     pub(super) error: Option<String>,
+    pub(super) grace_s: Option<u32>,
     pub(super) restart_at: Option<Timestamp>,
     pub(super) backoff: Option<Duration>,
     pub(super) log: Vec<(Timestamp, String)>,
@@ -105,6 +106,7 @@ impl Thing {
             restart_count: 0,
             is_oom_killed: false,
             error: None,
+            grace_s: None,
             restart_at: None,
             backoff: None,
             log: Vec::new(),
@@ -182,6 +184,7 @@ impl Thing {
             is_oom_killed: self.is_oom_killed,
             exit_code: self.exit_code,
             error: self.error.clone(),
+            grace_s: self.grace_s,
         }
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use berth::record::file::Kept;
 
 use super::{
+    engine::{TINY, docker},
     repository::Repository,
-    stage::{Stage, get, httpd, name},
+    stage::{Stage, get, httpd, name, tiny},
 };
 
 const DOCKERFILE: &str = "FROM berth/tiny:offline\nCOPY index.html /www/index.html\n";
@@ -126,4 +127,29 @@ async fn a_restart_of_berth_changes_nothing() {
         }
         berth.stop().await;
     }
+}
+
+/// What an app saves at its end is saved, also when its manifest is gone by then: it has the time
+/// that it was promised, and not the engine's ten seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_goes_ends_in_its_own_time() {
+    let stage = Stage::new();
+    // The tiny image is killed at once.
+    let made = stage.make_by_hand(&["create", "--stop-signal", "SIGTERM"], &[TINY, "true"]);
+    let image = format!("{}:1", stage.instance);
+    docker(&["commit", &made, &image]);
+    let saves = "trap 'sleep 12; echo saved >/data/it; exit 0' TERM; touch /data/up; \
+        while :; do sleep 1; done";
+    let rest = "health: none\nworkspace: {path: /data}\nstopGracePeriod: 1m";
+    let manifest = tiny("slow", &format!("[sh, -c, \"{saves}\"]"), rest);
+    stage.write("slow.yaml", &manifest.replace(TINY, &image));
+    let berth = stage.start();
+    berth.until_running("slow").await;
+    let is_up = || stage.workspace("slow", "data/up").exists();
+    berth.until("it listens", is_up).await;
+    stage.erase("slow.yaml");
+    berth.until_gone("slow").await;
+    let saved = std::fs::read_to_string(stage.workspace("slow", "data/it"));
+    assert_eq!(saved.unwrap(), "saved\n");
+    assert!(stage.containers("slow").is_empty());
 }

@@ -112,9 +112,10 @@ pub(super) fn clean(instance: &str, network: &str) {
             let _ = try_docker(&["rm", "--force", id]);
         }
     }
-    let label = by("dev.berth.image.instance");
-    for id in list(&["images", "--quiet", "--no-trunc", "--filter", &label]).lines() {
-        let _ = try_docker(&["rmi", "--force", id]);
+    for label in [by("dev.berth.image.instance"), by(BESIDE)] {
+        for id in list(&["images", "--quiet", "--no-trunc", "--filter", &label]).lines() {
+            let _ = try_docker(&["rmi", "--force", id]);
+        }
     }
     let label = by("dev.berth.instance");
     for name in list(&["volume", "ls", "--quiet", "--filter", &label]).lines() {

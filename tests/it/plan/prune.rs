@@ -51,6 +51,15 @@ fn an_app_goes_with_its_containers_and_images() {
     assert_eq!((plan.verb, plan.is_empty(), plan.waits.len()), (Verb::Nothing, true, 0));
 }
 
+/// The manifest that promised it is gone by then; its container still tells it.
+#[test]
+fn an_app_that_goes_has_the_time_to_stop_that_it_was_promised() {
+    let mut sim = gone();
+    let (id, name) = (sim.world.containers[0].id.clone(), sim.world.containers[0].name.clone());
+    sim.state.details.entry(id).or_default().grace_s = Some(90);
+    assert_eq!(steps(&sim.plan())[0], format!("stop {name} (grace 90 s)"));
+}
+
 #[test]
 fn a_removal_under_way_is_waited_for() {
     let mut sim = gone();
