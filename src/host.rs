@@ -81,6 +81,20 @@ pub fn is_memory_kept() -> bool {
     dumpable_behavior().is_ok_and(is_kept) && getrlimit(Resource::Core).current == Some(0)
 }
 
+/// How many heaps the C library's allocator may make.
+const HEAPS_MAX: libc::c_int = 2;
+
+/// Has all threads share a few heaps. By itself glibc gives a heap to each thread, up to eight a
+/// core, and each keeps what it once had: threads that come and go leave a process that grows.
+#[expect(unsafe_code, reason = "the call has no safe wrapper")]
+pub fn share_heaps() {
+    // SAFETY: it sets a number; `M_ARENA_MAX` is one that mallopt(3) knows.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, HEAPS_MAX)
+    };
+}
+
 /// The mode of a folder that everybody may come into.
 const OPEN: u32 = 0o755;
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use berth::{cli, host, workspace::worker};
 
 fn main() -> ExitCode {
+    host::share_heaps();
     // Secrets and logins pass through here, the worker's too. `berth run` says when it failed.
     let _ = host::keep_memory();
     // The work of libgit2 runs in a child of its own, which is this same program.

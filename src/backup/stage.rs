@@ -223,12 +223,20 @@ impl Ground {
         let note = Note {
             names: names.into_iter().map(ToOwned::to_owned).collect(),
             aside: self.aside.clone(),
-            aside_folder: format!("{ASIDE}{time}"),
+            aside_folder: self.free_name(disk, &format!("{ASIDE}{time}")),
             ..wanted.clone()
         };
         let stage = self.stage();
         let text = serde_json::to_vec_pretty(&note)?;
         disk::put_small(disk, &stage.join(DRAFT), &stage.join(MOVING), &text)
+    }
+
+    /// A name that nothing has: what an earlier restore put aside at the same time stays apart.
+    fn free_name(&self, disk: &dyn Disk, wanted: &str) -> String {
+        let other = |nth: u32| format!("{wanted}-{nth}");
+        let mut names = std::iter::once(wanted.to_owned()).chain((2..).map(other));
+        let is_free = |name: &String| disk.stat(&self.folder.join(name)).is_err();
+        names.find(is_free).unwrap_or_else(|| wanted.to_owned())
     }
 
     /// Moves it into place. Answers where what was there is now.

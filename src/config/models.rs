@@ -23,6 +23,8 @@ pub struct Models {
     pub history_age: Option<Duration>,
     /// How long what was deleted can be brought back.
     pub trash_ttl: Duration,
+    /// How long contents are kept that no model has.
+    pub grace: Duration,
     /// Which versions may not be changed.
     pub immutable: Immutable,
     /// The same for projects of which it is said otherwise.
@@ -49,6 +51,8 @@ impl Reader {
         let project_max = self.list("model-quota", size);
         let trash_ttl =
             self.one("model-trash", |text| parse_duration(text).map_err(|error| error.to_string()));
+        let grace =
+            self.one("model-grace", |text| parse_duration(text).map_err(|error| error.to_string()));
         let history = self.one("model-history", history);
         let history_age = self.one("model-history-age", |text| {
             parse_duration(text).map_err(|error| error.to_string())
@@ -85,6 +89,7 @@ impl Reader {
             history: history?,
             history_age: history_age.map(|age| Some(age).filter(|age| !age.is_zero()))?,
             trash_ttl: trash_ttl?,
+            grace: grace?,
             immutable,
             immutable_of,
             count_max: count_max.map(|count| Some(count).filter(|count| *count != 0))?,

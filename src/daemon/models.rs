@@ -37,6 +37,7 @@ pub(super) fn depot(config: &Config) -> Arc<Depot> {
         history: models.history,
         history_age: models.history_age,
         trash_ttl: models.trash_ttl,
+        grace: models.grace,
         immutable: models.immutable,
         immutable_of: models.immutable_of.clone(),
         project_models_max: models.count_max,

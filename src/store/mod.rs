@@ -139,6 +139,8 @@ pub struct Settings {
     pub history_age: Option<Duration>,
     /// How long what was deleted can be brought back.
     pub trash_ttl: Duration,
+    /// How long contents are kept that no model has: somebody may be about to name them.
+    pub grace: Duration,
     /// Which versions may not be changed.
     pub immutable: Immutable,
     /// The same for projects of which it is said otherwise.
@@ -170,6 +172,7 @@ impl Settings {
             history: 100,
             history_age: None,
             trash_ttl: Duration::from_hours(24 * 7),
+            grace: Duration::from_hours(1),
             immutable: Immutable::Off,
             immutable_of: BTreeMap::new(),
             uploads_max: 64,

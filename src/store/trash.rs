@@ -5,7 +5,6 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
-    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -15,8 +14,6 @@ use super::{
 };
 use crate::model::{Digest, Timestamp};
 
-/// How long a content without a model is kept: an upload of the same content may be under way.
-const GRACE: Duration = Duration::from_hours(1);
 /// What a model's folder has; whatever else is in one is somebody's, and is never removed.
 const PARTS: [&str; 3] = ["model", "model.onnx", "metadata.json"];
 
@@ -332,7 +329,7 @@ impl Store {
             }
             let Ok(stat) = self.disk.stat(&path) else { continue };
             let changed = i64::try_from(stat.changed / 1_000_000).unwrap_or(0);
-            let is_old = GRACE <= now.since(Timestamp::from_millis(changed));
+            let is_old = self.settings.grace <= now.since(Timestamp::from_millis(changed));
             if stat.links == 1 && is_old && (dry.is_some() || self.sweep_blob(&path)) {
                 swept.blobs += 1;
                 swept.bytes += stat.size;

@@ -9,6 +9,7 @@ use berth::{
     },
     model::{Phase, Reason},
     record::Command,
+    status::Status,
 };
 
 use crate::rig::{RESYNC, Rig, is, manifest, name};
@@ -193,8 +194,11 @@ async fn another_engine_behind_the_same_address_is_left_alone() {
     rig.fake.add_image("shop/app:1", Behaviour::default());
     let before = rig.fake.journal().len();
     let berth = rig.start();
+    let is_said = |status: &Status| status.message.contains("another engine answers");
+    berth.until("it is said", |r| is(r, "chat", is_said)).await;
     tokio::time::sleep(RESYNC * 4).await;
     assert_eq!(rig.fake.journal().len(), before, "{:?}", rig.fake.journal());
+    assert!(berth.status("chat").is_some_and(|status| is_said(&status)));
     drop(berth);
 }
 

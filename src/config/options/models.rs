@@ -91,6 +91,13 @@ pub(super) const MODELS: &[OptionRow] = &[
         "How long deleted models can be brought back; 0s removes them at once",
     ),
     row(
+        "model-grace",
+        "DURATION",
+        &["BERTH_MODEL_GRACE"],
+        "1h",
+        "How long contents that no model has are kept: of deleted ones, of uploads without a commit",
+    ),
+    row(
         "model-history",
         "COUNT",
         &["BERTH_MODEL_HISTORY"],

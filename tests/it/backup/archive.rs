@@ -13,7 +13,7 @@ use berth::backup::{
     render, restore, verify,
 };
 
-use super::yard::{NOW, Yard};
+use super::yard::{NOW, Yard, tree};
 
 fn words(text: &str) -> Key {
     let text = age::secrecy::SecretString::from(text.to_owned());
@@ -85,6 +85,12 @@ fn what_can_not_be_made_again_comes_back_as_it_was_and_secrets_only_from_encrypt
     let other = Restore { is_over: true, ..yard.restore_order("new") };
     let over = restore(&vault, &vault.find("latest").unwrap(), &other).unwrap();
     assert_eq!(over.aside.len(), 4);
+
+    // Once more at the same moment of the clock: what went aside before stays as it is.
+    let before: Vec<_> = over.aside.iter().map(|path| tree(path)).collect();
+    let more = restore(&vault, &vault.find("latest").unwrap(), &other).unwrap();
+    assert!(more.aside.len() == 4 && more.aside.iter().all(|path| !over.aside.contains(path)));
+    assert_eq!(over.aside.iter().map(|path| tree(path)).collect::<Vec<_>>(), before);
 }
 
 #[test]

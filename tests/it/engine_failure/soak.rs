@@ -144,6 +144,7 @@ impl<'a> Host<'a> {
             ("--backup-keep", KEEP.to_string()),
             ("--backup-every", "1m".to_owned()),
             ("--model-trash", "0s".to_owned()),
+            ("--model-grace", "1s".to_owned()),
             ("--keep-images", "1".to_owned()),
             ("--build-cache-max-size", "16Mi".to_owned()),
         ] {
@@ -281,6 +282,7 @@ impl<'a> Host<'a> {
         // What somebody works on just then goes with the next try.
         let gc = ["gc", "--grace", "1s", "--with-data"];
         berth.until("a cleanup", || berth.ask(&gc).is_ok());
+        berth.ask(&["models", "gc"]).unwrap();
         self.note("cleanups");
     }
 
