@@ -26,6 +26,9 @@ pub const SLICE: usize = 1 << 20;
 /// Shorter slices are read: a mapping of them costs more.
 const MAPPED_MIN: usize = 64 << 10;
 
+/// One page of so much is asked for: what is dropped from the page cache goes in long runs, and to
+/// ask for each costs what sending a few of them does.
+const LOOKED_AT: usize = 512 << 10;
 /// What the kernel reads ahead at least, of a file that is read from front to back.
 const READ_AHEAD: usize = 128 << 10;
 /// The first kernel whose `sendfile` hands whole pages to the network: before, it costs more than
@@ -70,7 +73,7 @@ impl Content {
     /// Whether a slice can be sent without waiting for the disk, as far as a few of its pages tell.
     pub fn is_cached(&self, from: u64, length: usize) -> bool {
         let end = from + u64::try_from(length).unwrap_or(u64::MAX);
-        let starts = (from..end).step_by(READ_AHEAD);
+        let starts = (from..end).step_by(LOOKED_AT);
         starts.chain(end.checked_sub(1)).all(|at| {
             let mut one = [0];
             let parts = &mut [io::IoSliceMut::new(&mut one)];

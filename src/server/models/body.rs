@@ -19,6 +19,8 @@ use crate::store::{Content, SLICE, Store};
 const AHEAD: usize = 2;
 /// Less than that is not left to the kernel: to say what is meant costs more.
 const LENT_MIN: u64 = 256 << 10;
+/// How long a slice is that is left to the kernel: nobody holds its bytes.
+const LENT_SLICE: usize = 4 << 20;
 
 /// What is sent: text, or bytes of the content, from a first one up to before a last one.
 #[derive(Debug)]
@@ -87,7 +89,8 @@ impl Sending {
             let next = match piece {
                 Piece::Text(text) => Ahead::Ready(std::mem::take(text)),
                 Piece::Slice(from, to) => {
-                    let length = usize::try_from(*to - *from).unwrap_or(SLICE).min(SLICE);
+                    let most = if self.lent.is_some() { LENT_SLICE } else { SLICE };
+                    let length = usize::try_from(*to - *from).unwrap_or(most).min(most);
                     let (content, at) = (self.content.clone(), *from);
                     *from += u64::try_from(length).unwrap_or(u64::MAX);
                     if from == to {

@@ -409,7 +409,11 @@ fn prefix(shape: Shape) -> String {
 
 fn id(thing: Thing) -> ContainerId {
     // One that was renamed is not the one that was made in its place.
-    let digit = if thing.is_ours { "a" } else { "b" };
+    let digit = match thing {
+        Thing { is_ours: true, .. } => "a",
+        Thing { is_replaced: true, .. } => "c",
+        Thing { .. } => "b",
+    };
     ContainerId::new(format!("{}{digit:0<61}", prefix(thing.shape)))
 }
 

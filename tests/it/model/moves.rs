@@ -186,7 +186,11 @@ fn apply(step: Step, is_of_cards: bool, to: &mut State) -> (Answer, Option<Strin
                 return (Answer::Refused, wrong);
             }
             let (life, is_ours, has_name, has_port) = (Life::Made, true, true, true);
-            to.things.push(Thing { shape, life, is_ours, has_name, has_port });
+            for taken in to.things.iter_mut().filter(|t| t.shape == shape && !t.is_ours) {
+                taken.is_replaced = true;
+            }
+            let is_replaced = false;
+            to.things.push(Thing { shape, life, is_ours, has_name, has_port, is_replaced });
         }
         (Step::Start(_), None) => return (Answer::Refused, None),
         (Step::Start(_), Some(at)) => {
@@ -362,7 +366,8 @@ fn end(at: usize, to: &mut State) {
 /// A container that is in the way: by its port, or by its name.
 fn foreign(port: u8, has_name: bool) -> Thing {
     let shape = Shape { app: 0, image: 1, port };
-    Thing { shape, life: Life::Up, is_ours: false, has_name, has_port: !has_name }
+    let (life, is_ours, has_port, is_replaced) = (Life::Up, false, !has_name, false);
+    Thing { shape, life, is_ours, has_name, has_port, is_replaced }
 }
 
 /// Programs outside: one asks for a card, and has it until it ends that. One whose lease was lost

@@ -50,6 +50,8 @@ pub(crate) struct Thing {
     /// Whether it has the name that this shape gets.
     pub(crate) has_name: bool,
     pub(crate) has_port: bool,
+    /// Whether it was taken from us, and another one was made in its place.
+    pub(crate) is_replaced: bool,
 }
 
 /// What the health check said of the container that is watched.
@@ -139,7 +141,7 @@ impl Shape {
 
 impl Thing {
     fn code(self) -> [u8; 2] {
-        let flags = [self.is_ours, self.has_name, self.has_port];
+        let flags = [self.is_ours, self.has_name, self.has_port, self.is_replaced];
         let flags = flags.iter().fold(0, |sum, flag| sum * 2 + u8::from(*flag));
         [self.shape.code(), flags * 4 + self.life as u8]
     }
@@ -230,7 +232,8 @@ impl State {
         for (number, memory) in (0..).zip(first) {
             let shape = Shape { app: number, image, port: number };
             let (life, is_ours, has_name, has_port) = (Life::Up, true, true, true);
-            state.things.push(Thing { shape, life, is_ours, has_name, has_port });
+            let is_replaced = false;
+            state.things.push(Thing { shape, life, is_ours, has_name, has_port, is_replaced });
             memory.port = Some(number);
             memory.held[usize::from(number)] = !scene.is_of_cards();
             memory.watched = Some((shape, scene.good()));
@@ -269,7 +272,9 @@ impl State {
 
     /// The container that was made as this: ours, or one that was taken from us meanwhile.
     pub(crate) fn find(&self, shape: Shape) -> Option<usize> {
-        let is_it = |thing: &Thing| thing.shape == shape && (thing.is_ours || !thing.has_name);
+        let is_it = |thing: &Thing| {
+            thing.shape == shape && (thing.is_ours || !(thing.has_name || thing.is_replaced))
+        };
         let ours = self.things.iter().position(|thing| is_it(thing) && thing.is_ours);
         ours.or_else(|| self.things.iter().position(is_it))
     }
