@@ -132,7 +132,10 @@ impl Reconciler {
                     let facts = self.ledger.facts(&owner.app).unwrap_or_default();
                     let bad = facts.bad_revision.map(|bad| bad.spec_hash);
                     let is_bad = bad.as_ref() == Some(&owner.spec_hash);
-                    let app = desired.app(&owner.app).map(AsRef::as_ref);
+                    // What stands still and waits keeps nothing from others who wait: two of them
+                    // that were made for one card would wait for each other.
+                    let waits = facts.waits_for_gpus_since.is_some();
+                    let app = desired.app(&owner.app).filter(|_| !waits).map(AsRef::as_ref);
                     (Who::App(owner.app.clone()), is_kept(container, app, facts.is_paused, is_bad))
                 }
             };

@@ -332,3 +332,34 @@ async fn the_queue_is_served_in_its_order() {
     assert!(why.contains("GPU-a held by app urgent"), "{why}");
     assert_eq!(used(&rig), [on("urgent", &["GPU-a"])]);
 }
+
+/// Two that stand still and were made for the same card, when nothing is noted of either: each kept
+/// it from the other, for ever.
+#[tokio::test(start_paused = true)]
+async fn two_that_stand_still_do_not_keep_a_card_from_each_other() {
+    let mut rig = host(1);
+    let berth = rig.start();
+    for app in ["a", "b"] {
+        put(&berth, app, "shop/app:1", "1");
+        rig.files.insert(format!("{app}.yaml"), text(app, "shop/app:1", "1"));
+        berth.until_running(app).await;
+        if app == "a" {
+            berth.command(Command::Stop(name("a"))).await.unwrap();
+            berth.until("it has stopped", |r| is(r, "a", |s| s.phase == Phase::Paused)).await;
+        }
+    }
+    berth.stop().await;
+    assert!(rig.fake.kill(&name("b")));
+    rig.kept = Kept::default();
+    let berth = rig.start();
+    berth.until("one of them has the card", |_| used(&rig).len() == 1).await;
+    let runs = used(&rig)[0].0.clone();
+    let other = if runs == "a" { "b" } else { "a" };
+    until_waits(&berth, other).await;
+    tokio::time::sleep(RESYNC * 3).await;
+    assert_eq!(used(&rig), [on(&runs, &["GPU-a"])]);
+    // What was made is used, and nothing is made anew.
+    assert_eq!(rig.count("create", "a") + rig.count("create", "b"), 2);
+    berth.command(Command::Stop(name(&runs))).await.unwrap();
+    berth.until_running(other).await;
+}

@@ -84,7 +84,8 @@ impl Planner {
                     let memory = state.memories[usize::from(app.unwrap())];
                     let bad = memory.bad.map(|shape| &self.specs[&shape].spec_hash);
                     let is_bad = bad == Some(&owner.spec_hash);
-                    let spec = state.wants[usize::from(app.unwrap())];
+                    let want = state.wants[usize::from(app.unwrap())];
+                    let spec = want.filter(|_| memory.turn.is_none());
                     let app = spec.map(|spec| &*self.apps[&(app.unwrap(), spec)]);
                     (Who::App(owner.app.clone()), is_kept(container, app, false, is_bad))
                 }
