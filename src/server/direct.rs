@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
@@ -18,6 +19,13 @@ use crate::store::file_of;
 
 /// Shorter parts are not looked up: to write them costs less.
 const SENT_MIN: usize = 16 << 10;
+
+/// Whether the kernel would take more now. To ask costs far less than to try a `sendfile(2)` that
+/// can't send; and where it says no, it tells when there is room again.
+fn has_room(stream: &TcpStream) -> io::Result<bool> {
+    let mut asked = [PollFd::new(stream, PollFlags::OUT)];
+    Ok(0 < rustix::event::poll(&mut asked, Some(&Timespec::default()))?)
+}
 
 /// A connection.
 pub(super) struct Direct(TcpStream);
@@ -71,15 +79,22 @@ impl AsyncWrite for Direct {
         };
         loop {
             ready!(self.0.poll_write_ready(cx))?;
-            let sent = self.0.try_io(Interest::WRITABLE, || {
+            let mut sent = 0;
+            let tried = self.0.try_io(Interest::WRITABLE, || {
                 let mut at = from;
-                Ok(rustix::fs::sendfile(&self.0, &*file, Some(&mut at), parts[0].len())?)
+                sent = rustix::fs::sendfile(&self.0, &*file, Some(&mut at), parts[0].len())?;
+                // Less may have been sent for other reasons than that there is no more room.
+                if 0 < sent && sent < parts[0].len() && !has_room(&self.0)? {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(())
             });
-            match sent {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            match tried {
+                _ if 0 < sent => return Poll::Ready(Ok(sent)),
                 // The file has become shorter: nobody may do that, and it is not sent as if whole.
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                sent => return Poll::Ready(sent),
+                Ok(()) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
