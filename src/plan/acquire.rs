@@ -4,7 +4,7 @@ use std::{fmt::Write as _, sync::Arc};
 
 use super::{
     Input, Look, Plan, PlannedStep, Recipe, Step, Verb, Work,
-    recipe::recipe,
+    recipe::{identities, recipe},
     resolve::{self, Meaning},
     shape::Image,
     times,
@@ -305,9 +305,12 @@ pub fn rebuilds(
     let containers = world.containers_of(&app.name);
     let newest = containers.last().and_then(|container| container.ownership.owner());
     let Some(built) = newest.and_then(|owner| owner.build.as_ref()) else { return remembered };
+    let Ok(mut recipes) = identities(app, checkout, world, policy) else { return remembered };
     let is_it = |count: &u64| {
-        let recipe = recipe(app, checkout, world, *count, policy);
-        recipe.is_ok_and(|recipe| recipe.digest() == *built)
+        recipes.iter_mut().any(|recipe| {
+            recipe.rebuilds = *count;
+            recipe.digest() == *built
+        })
     };
     (remembered..remembered + REBUILDS_LOOKED).find(is_it).unwrap_or(remembered)
 }

@@ -43,6 +43,65 @@ pub(super) fn recipe(
     rebuilds: u64,
     policy: &Policy,
 ) -> Result<Recipe, Refusal> {
+    let plan = match source(app, checkout, world, policy)? {
+        Source::There(dockerfile, why) => {
+            return Ok(bare(app, checkout, rebuilds, policy, dockerfile, why));
+        }
+        Source::Written(plan) => plan,
+    };
+    let nothing = Dockerfile::Generated(String::new());
+    let bare = bare(app, checkout, rebuilds, policy, nothing, String::new());
+    let on = |base: &BaseImage| plan.identity(bare.clone(), app, base);
+    let write = |recipe: Recipe, base: &BaseImage| {
+        let from = plan.from(base, world);
+        let text = write::dockerfile((app, checkout), &plan, from, policy, world.has_buildkit)?;
+        Ok(Recipe { dockerfile: Dockerfile::Generated(text), ..recipe })
+    };
+    for base in plan.bases(app, world) {
+        let recipe = on(&base);
+        if world.image_id(&recipe.tag()).is_some() {
+            return write(recipe, &base);
+        }
+    }
+    match plan.base_now(world) {
+        Some(base) => write(on(&base), &base),
+        None => refuse(Reason::BaseImageMissing, plan.base.image.as_str()),
+    }
+}
+
+/// The recipes that an image of this checkout may have been built by, without the texts of what is
+/// generated: one for each base that its name means or has meant.
+pub(super) fn identities(
+    app: &App,
+    checkout: &Checkout,
+    world: &World,
+    policy: &Policy,
+) -> Result<Vec<Recipe>, Refusal> {
+    let plan = match source(app, checkout, world, policy)? {
+        Source::There(dockerfile, why) => {
+            return Ok(vec![bare(app, checkout, 0, policy, dockerfile, why)]);
+        }
+        Source::Written(plan) => plan,
+    };
+    let nothing = Dockerfile::Generated(String::new());
+    let bare = bare(app, checkout, 0, policy, nothing, String::new());
+    let bases = plan.bases(app, world);
+    Ok(bases.iter().map(|base| plan.identity(bare.clone(), app, base)).collect())
+}
+
+/// Where the Dockerfile comes from.
+enum Source {
+    /// From the repository, and why it is this one.
+    There(Dockerfile, String),
+    Written(Generation),
+}
+
+fn source(
+    app: &App,
+    checkout: &Checkout,
+    world: &World,
+    policy: &Policy,
+) -> Result<Source, Refusal> {
     check_secrets(app, world)?;
     if app.spec.build.ca_bundle && policy.ca_bundle.is_none() {
         return refuse(
@@ -50,36 +109,16 @@ pub(super) fn recipe(
             "`build.caBundle` is set, and the operator has configured no CA bundle",
         );
     }
-    if let Some((path, mut why)) = dockerfile_in_source(app, checkout)? {
-        if app.spec.build.ca_bundle {
-            why.push_str(
-                "; build.caBundle only puts the CA bundle into the context, as .berth/ca.crt: \
-                 what the build trusts is up to the Dockerfile",
-            );
-        }
-        let dockerfile = Dockerfile::InSource(path);
-        return Ok(bare(app, checkout, rebuilds, policy, dockerfile, why));
+    let Some((path, mut why)) = dockerfile_in_source(app, checkout)? else {
+        return Generation::of(app, checkout, policy).map(Source::Written);
+    };
+    if app.spec.build.ca_bundle {
+        why.push_str(
+            "; build.caBundle only puts the CA bundle into the context, as .berth/ca.crt: \
+             what the build trusts is up to the Dockerfile",
+        );
     }
-    let plan = Generation::of(app, checkout, policy)?;
-    let bare =
-        bare(app, checkout, rebuilds, policy, Dockerfile::Generated(String::new()), String::new());
-    let mut built: Vec<_> = world.own_images.iter().filter(|own| own.app == app.name).collect();
-    built.sort_by_key(|own| std::cmp::Reverse(own.created));
-    let earlier = built.iter().filter_map(|own| own.base.as_ref());
-    let now = plan.base_now(world);
-    let is_here = |recipe: &Recipe| world.image_id(&recipe.tag()).is_some();
-    let on = |base: &BaseImage| plan.recipe(bare.clone(), (app, checkout, policy), base, world);
-    let same_name = earlier.filter(|base| base.reference == plan.base.image);
-    for base in now.iter().chain(same_name) {
-        let recipe = on(base)?;
-        if is_here(&recipe) {
-            return Ok(recipe);
-        }
-    }
-    match now {
-        Some(base) => on(&base),
-        None => refuse(Reason::BaseImageMissing, plan.base.image.as_str()),
-    }
+    Ok(Source::There(Dockerfile::InSource(path), why))
 }
 
 /// Everything that a generated Dockerfile is made from. Equal values give equal texts.
@@ -150,18 +189,25 @@ impl Generation {
         Some(BaseImage { reference, identity })
     }
 
-    /// `bare`, with the Dockerfile on this base.
-    fn recipe(
-        &self,
-        bare: Recipe,
-        (app, checkout, policy): (&App, &Checkout, &Policy),
-        base: &BaseImage,
-        world: &World,
-    ) -> Result<Recipe, Refusal> {
+    /// What the base's name means now, and what it meant when images of the app were built, the
+    /// newest first.
+    fn bases(&self, app: &App, world: &World) -> Vec<BaseImage> {
+        let mut built: Vec<_> = world.own_images.iter().filter(|own| own.app == app.name).collect();
+        built.sort_by_key(|own| std::cmp::Reverse(own.created));
+        let earlier = built.into_iter().filter_map(|own| own.base.as_ref());
+        let same_name = earlier.filter(|base| base.reference == self.base.image).cloned();
+        self.base_now(world).into_iter().chain(same_name).collect()
+    }
+
+    /// How a Dockerfile names this base.
+    fn from<'a>(&self, base: &'a BaseImage, world: &'a World) -> &'a str {
         let pinned = world.pinned(base.reference.as_str());
         let pinned = pinned.filter(|name| name.ends_with(&format!("@{}", base.identity)));
-        let from = pinned.unwrap_or(base.reference.as_str());
-        let text = write::dockerfile((app, checkout), self, from, policy, world.has_buildkit)?;
+        pinned.unwrap_or(base.reference.as_str())
+    }
+
+    /// `bare` on this base, still without a text.
+    fn identity(&self, bare: Recipe, app: &App, base: &BaseImage) -> Recipe {
         let identity = base.identity.split_once(':').map_or("", |(_, digits)| digits);
         let why = format!(
             "Dockerfile generated: {}; base {} ({}), {}",
@@ -170,13 +216,7 @@ impl Generation {
             identity.get(..12).unwrap_or(&base.identity),
             self.base.why
         );
-        Ok(Recipe {
-            dockerfile: Dockerfile::Generated(text),
-            from: Some(self.digest(app)),
-            base: Some(base.clone()),
-            why,
-            ..bare
-        })
+        Recipe { from: Some(self.digest(app)), base: Some(base.clone()), why, ..bare }
     }
 
     /// What the text is made from beside the tree and what the recipe itself names.
