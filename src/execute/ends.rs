@@ -70,7 +70,7 @@ mod tests {
         let id = ContainerId::new("a");
         let target = Target { id: Some(id.clone()), name: "chat-01234567".to_owned() };
         assert!(!ends.has(&id));
-        ends.begin(&Call::Stop { target: target.clone(), grace_s: 10 }, Some(&id));
+        ends.begin(&Call::Stop { target: target.clone(), grace_s: Some(10) }, Some(&id));
         tokio::time::advance(Duration::from_secs(30)).await;
         assert!(ends.has(&id));
         ends.end(Some(&id));

@@ -56,7 +56,7 @@ pub(super) fn restart_meanwhile(input: &Input<'_>, running: &Container, plan: &m
 }
 
 fn stop_and_start(app: &App, container: &Container, plan: &mut Plan) {
-    plan.call(WHY, Call::Stop { target: target(container), grace_s: grace_s(app) });
+    plan.call(WHY, Call::Stop { target: target(container), grace_s: Some(grace_s(app)) });
     plan.call(WHY, Call::Start(target(container)));
 }
 

@@ -174,7 +174,7 @@ fn pause(input: &Input<'_>, app: &App, plan: &mut Plan) {
 fn stop_all(input: &Input<'_>, app: &App, cause: &str, plan: &mut Plan) {
     for container in input.containers().into_iter().filter(|container| is_up(container)) {
         plan.verb = Verb::Stop;
-        let call = Call::Stop { target: target(container), grace_s: shape::grace_s(app) };
+        let call = Call::Stop { target: target(container), grace_s: Some(shape::grace_s(app)) };
         plan.call(cause, call);
     }
 }

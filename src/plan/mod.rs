@@ -56,7 +56,7 @@ pub use place::{Claims, place_ports};
 pub use ports::{PortFacts, PortState, PortUse, port_uses};
 pub use recipe::{cuda_of_driver, is_telling, read_facts};
 pub use render::{render, render_step};
-pub use shape::{container_spec, user_of};
+pub use shape::{container_spec, grace_s, user_of};
 pub use step::{
     Call, ContainerSpec, Dockerfile, Look, PlannedStep, Recipe, Sealed, Shape, Step, Target, Work,
 };

@@ -9,9 +9,6 @@ use super::{
 use crate::model::Reason;
 use crate::state::{Container, ContainerState, WorkKind};
 
-/// The grace period of a container that was promised none, in seconds: the engine's own.
-const GRACE_S: u32 = 10;
-
 /// Removes all that an app has on the engine. Its workspace and volumes stay (fault D28).
 pub(super) fn remove(input: &Input<'_>, plan: &mut Plan) {
     let cause = "no manifest names the app any more";
@@ -22,8 +19,7 @@ pub(super) fn remove(input: &Input<'_>, plan: &mut Plan) {
     let mine = input.containers();
     for container in &mine {
         if is_up(container) {
-            let promised = input.state.details.get(&container.id).and_then(|detail| detail.grace_s);
-            let grace_s = promised.unwrap_or(GRACE_S);
+            let grace_s = input.state.last_grace_s;
             plan.call(cause, Call::Stop { target: target(container), grace_s });
         }
         if container.state == ContainerState::Removing {

@@ -96,7 +96,10 @@ fn render_call(call: &Call) -> String {
             format!("prove that {} can be given {devices}", spec.name)
         }
         Call::Start(target) => format!("start {}", target.name),
-        Call::Stop { target, grace_s } => format!("stop {} (grace {grace_s} s)", target.name),
+        Call::Stop { target, grace_s: Some(s) } => format!("stop {} (grace {s} s)", target.name),
+        Call::Stop { target, grace_s: None } => {
+            format!("stop {} (the grace it was made with)", target.name)
+        }
         Call::Remove(target) => format!("remove {}", target.name),
         Call::RemoveImage { tag, .. } => format!("remove image {tag}"),
     }

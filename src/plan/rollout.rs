@@ -145,7 +145,7 @@ fn hold_back(input: &Input<'_>, app: &App, cast: &Cast<'_>, refusal: &Refusal, p
     plan.stage(Stage::GivenUp(refusal.clone()));
     if let Some(current) = cast.current.filter(|container| is_up(container)) {
         plan.verb = Verb::Restore;
-        let call = Call::Stop { target: target(current), grace_s: grace_s(app) };
+        let call = Call::Stop { target: target(current), grace_s: Some(grace_s(app)) };
         plan.call(format!("given up: {}", refusal.message), call);
     }
     restore(input, app, &cast.old, plan);
@@ -164,7 +164,7 @@ fn restore(input: &Input<'_>, app: &App, old: &[&Container], plan: &mut Plan) {
     let Some(kept) = kept(old) else { return };
     for tried in old.iter().filter(|container| is_up(container) && container.id != kept.id) {
         plan.verb = Verb::Restore;
-        let call = Call::Stop { target: target(tried), grace_s: grace_s(app) };
+        let call = Call::Stop { target: target(tried), grace_s: Some(grace_s(app)) };
         plan.call("it was tried and never proved good", call);
     }
     if kept.state == ContainerState::Exited && !refuse_port(input, kept, plan) {
@@ -262,7 +262,7 @@ fn hand_over(
             devices::prove(input, wanted, plan);
         }
         for container in &running {
-            let call = Call::Stop { target: target(container), grace_s: grace_s(app) };
+            let call = Call::Stop { target: target(container), grace_s: Some(grace_s(app)) };
             plan.call(
                 format!("it makes room ({why}), and is kept until the new version is healthy"),
                 call,
@@ -271,7 +271,7 @@ fn hand_over(
     } else {
         // Of several the oldest is the last one that proved good: two at a time are enough.
         for tried in running.iter().skip(1) {
-            let call = Call::Stop { target: target(tried), grace_s: grace_s(app) };
+            let call = Call::Stop { target: target(tried), grace_s: Some(grace_s(app)) };
             plan.call("it was tried and never proved good", call);
         }
     }
@@ -446,7 +446,7 @@ fn settle(input: &Input<'_>, app: &App, current: &Container, old: &[&Container],
     for container in old.iter().rev() {
         plan.verb = Verb::Tidy;
         if is_up(container) {
-            let call = Call::Stop { target: target(container), grace_s: grace_s(app) };
+            let call = Call::Stop { target: target(container), grace_s: Some(grace_s(app)) };
             plan.call("the new version is healthy", call);
         }
         if container.state != ContainerState::Removing {
@@ -487,7 +487,7 @@ pub(super) fn replace(
     plan: &mut Plan,
 ) {
     plan.verb = Verb::Replace;
-    let stop = Call::Stop { target: target(current), grace_s: grace_s(app) };
+    let stop = Call::Stop { target: target(current), grace_s: Some(grace_s(app)) };
     plan.call(why, stop);
     plan.call(why, Call::Remove(target(current)));
     let network = wanted.shape.network.clone();

@@ -76,7 +76,7 @@ pub fn container_spec(input: &Input<'_>, app: &App, image: &Image) -> ContainerS
 }
 
 /// The grace period of the app's containers, in whole seconds.
-pub(super) fn grace_s(app: &App) -> u32 {
+pub fn grace_s(app: &App) -> u32 {
     u32::try_from(app.spec.stop_grace_period.as_secs()).unwrap_or(u32::MAX)
 }
 

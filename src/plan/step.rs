@@ -56,8 +56,8 @@ pub enum Call {
     Stop {
         /// Which.
         target: Target,
-        /// The grace period in seconds.
-        grace_s: u32,
+        /// The grace period in seconds; `None` is what the container was made with.
+        grace_s: Option<u32>,
     },
     /// Removes a container, never its volumes.
     Remove(Target),

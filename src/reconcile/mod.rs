@@ -7,7 +7,6 @@ mod failure;
 mod finish;
 mod gc;
 mod gpus;
-mod grace;
 mod hold;
 mod images;
 mod leases;
@@ -40,7 +39,7 @@ use crate::gpu::Cards;
 use crate::health::{Prober, Reach};
 use crate::model::{App, AppName, ConditionStatus, ConditionType, Phase, Reason, SSH_PORT, Source};
 use crate::plan::{
-    Input, Outcome, Plan, Step, Verb, Work, check, is_restarted, rebuilds, render, user_of,
+    Input, Outcome, Plan, Step, Verb, Work, check, grace_s, is_restarted, rebuilds, render, user_of,
 };
 use crate::queue::{Queue, Turn};
 use crate::record::{Entry, Event, Record, ledger::Ledger};
@@ -220,7 +219,7 @@ impl Reconciler {
         let is_restart = facts.request == Some(Request::Restart);
         let details = match want {
             // Of what goes for good nothing else is asked.
-            Want::Absent => self.graces(app, &facts, world).await,
+            Want::Absent => BTreeMap::new(),
             want => self.details(app, want, world, (&health, is_restart)).await,
         };
         let source = as_app(want).filter(|app| app.spec.git().is_some());
@@ -233,7 +232,9 @@ impl Reconciler {
         if rebuilds != facts.rebuilds {
             self.ledger.update(app, |facts| (facts.rebuilds, facts.rebuilt) = (rebuilds, rebuilt));
         }
+        let last = (*want == Want::Absent).then(|| facts.last_app(app)).flatten();
         AppState {
+            last_grace_s: last.as_deref().map(grace_s),
             is_network_lost: facts.is_network_lost,
             generation: facts.generation.max(1),
             checkout,

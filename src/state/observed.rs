@@ -122,8 +122,6 @@ pub struct Detail {
     pub exit_code: Option<i64>,
     /// Why the engine could not start it, when it said so.
     pub error: Option<String>,
-    /// How long it may take to stop, in seconds.
-    pub grace_s: Option<u32>,
 }
 
 /// An image that this Berth built.
@@ -514,6 +512,8 @@ pub struct AppState {
     pub is_network_lost: bool,
     /// The generation of the manifest: 1 at first, one more with each change of the spec.
     pub generation: u64,
+    /// What its last good manifest promised it for its end, in seconds, once that is gone.
+    pub last_grace_s: Option<u32>,
     /// The checkout in place.
     pub checkout: Option<Checkout>,
     /// When the remote was last looked at with success.

@@ -24,6 +24,8 @@ use crate::state::{ContainerId, is_proof_name};
 const CALL_LIMIT: Duration = Duration::from_mins(1);
 /// How long the engine may take to show that it can give GPUs.
 const PROOF_LIMIT: Duration = Duration::from_secs(30);
+/// The most that a manifest may promise.
+const MOST_GRACE: Duration = Duration::from_mins(10);
 /// What a stop may take beyond the grace period: the engine waits 10 s for a kill to work.
 const STOP_MARGIN: Duration = Duration::from_secs(15);
 /// How often a removal that somebody else began is looked at.
@@ -57,7 +59,8 @@ impl Docker {
             Call::Prove(spec) => self.prove(spec).await,
             Call::Start(_) => within("start", CALL_LIMIT, self.start(id()?)).await,
             Call::Stop { grace_s, .. } => {
-                let limit = Duration::from_secs(u64::from(*grace_s)) + STOP_MARGIN;
+                let grace = grace_s.map_or(MOST_GRACE, |s| Duration::from_secs(u64::from(s)));
+                let limit = grace + STOP_MARGIN;
                 within("stop", limit, self.stop(id()?, *grace_s)).await
             }
             Call::Remove(target) => {
@@ -154,9 +157,9 @@ impl Docker {
         })
     }
 
-    async fn stop(&self, id: &ContainerId, grace_s: u32) -> Result<Applied, Error> {
-        let grace = i32::try_from(grace_s).unwrap_or(i32::MAX);
-        let options = StopContainerOptions { t: Some(grace), ..Default::default() };
+    async fn stop(&self, id: &ContainerId, grace_s: Option<u32>) -> Result<Applied, Error> {
+        let grace = grace_s.map(|seconds| i32::try_from(seconds).unwrap_or(i32::MAX));
+        let options = StopContainerOptions { t: grace, ..Default::default() };
         let outcome = self.client().stop_container(full(id)?, Some(options)).await;
         gone_is_fine(settle(outcome.map_err(|error| self.failure("stop", error))))
     }

@@ -94,7 +94,6 @@ struct StateWire {
 #[serde(default, rename_all = "PascalCase")]
 struct ConfigWire {
     tty: Option<bool>,
-    stop_timeout: Option<i64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -343,7 +342,6 @@ pub(super) fn detail(body: &[u8]) -> Result<Detail, Error> {
         ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting
     );
     let time = |text: Option<String>| text.as_deref().and_then(Timestamp::parse);
-    let grace = wire.config.and_then(|config| config.stop_timeout);
     Ok(Detail {
         started_at: time(state.started_at),
         finished_at: time(state.finished_at),
@@ -351,7 +349,6 @@ pub(super) fn detail(body: &[u8]) -> Result<Detail, Error> {
         is_oom_killed: state.oom_killed.unwrap_or(false),
         exit_code: state.exit_code.filter(|code| has_ended || *code != 0),
         error: state.error.filter(|error| !error.is_empty()),
-        grace_s: grace.and_then(|seconds| u32::try_from(seconds).ok()),
     })
 }
 
@@ -463,9 +460,8 @@ mod tests {
     #[test]
     fn an_exit_code_is_told_only_once_there_is_one() {
         let running = br#"{"State":{"Status":"running","ExitCode":0,"StartedAt":"2025-12-01T00:00:00Z",
-            "FinishedAt":"0001-01-01T00:00:00Z","Error":""},"RestartCount":2,"Config":{"Tty":true,"StopTimeout":90}}"#;
+            "FinishedAt":"0001-01-01T00:00:00Z","Error":""},"RestartCount":2,"Config":{"Tty":true}}"#;
         let seen = detail(running).unwrap();
-        assert_eq!(seen.grace_s, Some(90));
         assert_eq!((seen.exit_code, seen.restart_count, seen.finished_at), (None, 2, None));
         assert!(seen.started_at.is_some() && seen.error.is_none());
         assert!(has_terminal(running).unwrap());

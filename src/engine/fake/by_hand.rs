@@ -10,8 +10,6 @@ use super::Fake;
 use crate::model::{PortBinding, Protocol};
 use crate::state::{ContainerId, ContainerState};
 
-/// The patience of a container of which nobody said otherwise.
-const GRACE: Duration = Duration::from_secs(10);
 /// What a container uses of which nobody said otherwise.
 const LOAD: Load =
     Load { cpu_percent: 1.5, memory: 1 << 20, memory_limit: 1 << 30, received: 0, sent: 0 };
@@ -26,8 +24,8 @@ impl Hands for Fake {
                 }
                 Deed::Stop => {
                     let waits = self.call("stop", |state, _| Ok(state.ignores_stop(id))).await?;
-                    if waits {
-                        tokio::time::sleep(GRACE).await;
+                    if let Some(own) = waits {
+                        tokio::time::sleep(Duration::from_secs(u64::from(own))).await;
                     }
                     Ok(self.with(|state, now| state.stop(instance, id, now)))
                 }

@@ -113,8 +113,9 @@ impl Fake {
             Call::Start(_) => self.call(kind, |state, now| state.start(instance, &id, now)).await,
             Call::Stop { grace_s, .. } => {
                 let waits = self.call(kind, |state, _| Ok(state.ignores_stop(&id))).await?;
-                if waits {
-                    tokio::time::sleep(Duration::from_secs(u64::from(*grace_s))).await;
+                if let Some(own) = waits {
+                    let grace = grace_s.unwrap_or(own);
+                    tokio::time::sleep(Duration::from_secs(u64::from(grace))).await;
                 }
                 Ok(self.with(|state, now| state.stop(instance, &id, now)))
             }

@@ -273,7 +273,7 @@ impl State {
             ports: spec.shape.ports.clone(),
             network: Some(spec.shape.network.clone()),
             restart: spec.shape.restart,
-            grace_s: Some(spec.grace_s),
+            grace_s: spec.grace_s,
             given: given.env.values().cloned().collect(),
             ..Thing::new(spec.name.clone(), (image.clone(), image_id), now)
         };
@@ -369,9 +369,10 @@ impl State {
         self.taken_ports.contains(&key) || others.any(|(_, thing)| thing.ports.iter().any(overlaps))
     }
 
-    /// Whether a stop of it takes the whole grace period.
-    pub(super) fn ignores_stop(&self, id: &ContainerId) -> bool {
-        self.things.get(id).is_some_and(|thing| thing.runs() && thing.behaviour.ignores_stop)
+    /// The grace period it was made with, where a stop of it takes the whole of one.
+    pub(super) fn ignores_stop(&self, id: &ContainerId) -> Option<u32> {
+        let thing = self.things.get(id)?;
+        (thing.runs() && thing.behaviour.ignores_stop).then_some(thing.grace_s)
     }
 
     pub(super) fn stop(&mut self, instance: &str, id: &ContainerId, now: Timestamp) -> Applied {

@@ -14,6 +14,9 @@ const BACKOFF_MAX: Duration = Duration::from_mins(1);
 /// A container that ran this long gets the first pause again.
 const BACKOFF_RESET: Duration = Duration::from_secs(10);
 
+/// The grace period of one that was promised none, in seconds.
+const GRACE_S: u32 = 10;
+
 /// What the program in an image does.
 #[derive(Clone, Debug)]
 pub struct Behaviour {
@@ -76,7 +79,8 @@ pub(super) struct Thing {
     pub(super) restart_count: u64,
     pub(super) is_oom_killed: bool,
     pub(super) error: Option<String>,
-    pub(super) grace_s: Option<u32>,
+    /// How long it may take to stop, in seconds.
+    pub(super) grace_s: u32,
     pub(super) restart_at: Option<Timestamp>,
     pub(super) backoff: Option<Duration>,
     pub(super) log: Vec<(Timestamp, String)>,
@@ -106,7 +110,7 @@ impl Thing {
             restart_count: 0,
             is_oom_killed: false,
             error: None,
-            grace_s: None,
+            grace_s: GRACE_S,
             restart_at: None,
             backoff: None,
             log: Vec::new(),
@@ -184,7 +188,6 @@ impl Thing {
             is_oom_killed: self.is_oom_killed,
             exit_code: self.exit_code,
             error: self.error.clone(),
-            grace_s: self.grace_s,
         }
     }
 }

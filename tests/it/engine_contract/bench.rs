@@ -238,7 +238,7 @@ impl Bench {
     }
 
     pub(crate) async fn stop(&self, id: &ContainerId) -> Result<Applied, Error> {
-        let call = Call::Stop { target: Self::target(id), grace_s: 2 };
+        let call = Call::Stop { target: Self::target(id), grace_s: Some(2) };
         self.apply(&call, Some(id.clone())).await
     }
 

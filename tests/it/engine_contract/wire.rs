@@ -210,9 +210,14 @@ async fn a_stop_may_take_its_grace_period_and_a_margin() {
             Reply(500, stream::pending().boxed())
         }
     });
-    let stopped = stub.apply(Call::Stop { target: target(), grace_s: 30 }).await;
+    let stopped = stub.apply(Call::Stop { target: target(), grace_s: Some(30) }).await;
     assert!(matches!(stopped, Err(Error::Timeout { call: "stop", seconds: 45 })), "{stopped:?}");
     assert!(stub.asked().iter().any(|line| line.ends_with("/stop?t=30")));
+    // Of one whose promise is known to the engine alone, the most that can be promised is waited.
+    let stopped = stub.apply(Call::Stop { target: target(), grace_s: None }).await;
+    assert!(matches!(stopped, Err(Error::Timeout { call: "stop", seconds: 615 })), "{stopped:?}");
+    let asked = stub.asked();
+    assert!(asked.last().is_some_and(|line| line.contains("/stop") && !line.contains("t=")));
 }
 
 fn recipe() -> Recipe {

@@ -137,7 +137,7 @@ impl Front {
             ("POST", ["networks", "create"]) => self.make_network(asked).await,
             ("POST", ["containers", "create"]) => self.create(asked).await,
             ("POST", ["containers", id, verb @ ("start" | "stop")]) => {
-                let grace = asked.query.get("t").and_then(|text| text.parse().ok()).unwrap_or(10);
+                let grace = asked.query.get("t").and_then(|text| text.parse().ok());
                 self.switch(id, *verb == "start", grace).await
             }
             ("DELETE", ["containers", id]) => self.remove(id, &asked.query).await,
@@ -244,7 +244,7 @@ impl Front {
         }
     }
 
-    async fn switch(&self, id: &str, is_start: bool, grace_s: u32) -> Answer {
+    async fn switch(&self, id: &str, is_start: bool, grace_s: Option<u32>) -> Answer {
         self.found(id)?;
         let target = Target { id: Some(ContainerId::new(id)), name: String::new() };
         let call = if is_start { Call::Start(target) } else { Call::Stop { target, grace_s } };

@@ -25,7 +25,7 @@ fn target(container: &Container) -> Target {
 }
 
 fn stop(container: &Container) -> Call {
-    Call::Stop { target: target(container), grace_s: 10 }
+    Call::Stop { target: target(container), grace_s: Some(10) }
 }
 
 /// The container that a sim of this app would make.
@@ -68,7 +68,7 @@ fn only_what_was_made_before_is_started_without_an_id() {
     assert_eq!(problems(&sim, vec![Call::Create(spec("chat")), new()]), "");
     let early = vec![new(), Call::Create(spec("chat"))];
     assert_eq!(problems(&sim, early), "chat-new does not exist yet");
-    let stop = Call::Stop { target: Target { id: None, name: "x".to_owned() }, grace_s: 1 };
+    let stop = Call::Stop { target: Target { id: None, name: "x".to_owned() }, grace_s: Some(1) };
     assert_eq!(problems(&sim, vec![Call::Create(spec("chat")), stop]), "x does not exist yet");
 }
 

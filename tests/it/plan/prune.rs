@@ -39,7 +39,7 @@ fn an_app_goes_with_its_containers_and_images() {
     let plan = sim.plan();
     assert_eq!(plan.verb, Verb::Remove);
     let expected = [
-        format!("stop {name} (grace 10 s)"),
+        format!("stop {name} (the grace it was made with)"),
         format!("remove {name}"),
         format!("remove image {tag}"),
     ];
@@ -51,12 +51,12 @@ fn an_app_goes_with_its_containers_and_images() {
     assert_eq!((plan.verb, plan.is_empty(), plan.waits.len()), (Verb::Nothing, true, 0));
 }
 
-/// The manifest that promised it is gone by then; its container still tells it.
+/// The manifest that promised it is gone by then; where nobody knows it any more, the engine does.
 #[test]
 fn an_app_that_goes_has_the_time_to_stop_that_it_was_promised() {
     let mut sim = gone();
-    let (id, name) = (sim.world.containers[0].id.clone(), sim.world.containers[0].name.clone());
-    sim.state.details.entry(id).or_default().grace_s = Some(90);
+    sim.state.last_grace_s = Some(90);
+    let name = sim.world.containers[0].name.clone();
     assert_eq!(steps(&sim.plan())[0], format!("stop {name} (grace 90 s)"));
 }
 

@@ -29,7 +29,7 @@ fn the_grace_period_is_the_manifests() {
     sim.state.is_paused = true;
     let plan = sim.plan();
     let Step::Call(Call::Stop { grace_s, .. }) = &plan.steps[0].step else { panic!("{plan:?}") };
-    assert_eq!((*grace_s, plan.verb), (35, Verb::Stop));
+    assert_eq!((*grace_s, plan.verb), (Some(35), Verb::Stop));
 }
 
 #[test]
