@@ -309,9 +309,16 @@ fn one(berth: &Berth, nginx: &Nginx, path: &str) -> Row {
 /// Many at once.
 fn many(berth: &Berth, nginx: &Nginx, path: &str) -> Row {
     let (mut ours, mut theirs) = (Samples::default(), Samples::default());
-    for _ in 0..crate::rounds(3) {
-        ours.add(all(berth.port, path, PARALLEL));
-        theirs.add(all(nginx.port, "/m", PARALLEL));
+    for round in 0..crate::rounds(6) {
+        let ours = (&mut ours, berth.port, path);
+        let mut pair = [ours, (&mut theirs, nginx.port, "/m")];
+        // Who comes second is not always the same one.
+        if round % 2 == 1 {
+            pair.reverse();
+        }
+        for (samples, port, path) in pair {
+            samples.add(all(port, path, PARALLEL));
+        }
     }
     let title = title(&format!("{PARALLEL} downloads at once"));
     Row::new(title, "ms", Target::Ratio(1.0)).with("Berth", ours).with("raw", theirs)
