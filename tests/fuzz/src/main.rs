@@ -34,6 +34,11 @@ mod hub;
 mod models;
 mod mutate;
 mod readers;
+/// What readers of uploads take from the store.
+mod store {
+    /// As the store bounds it.
+    pub(crate) const PARTS_MAX: usize = 256;
+}
 mod workspace;
 
 use std::{

@@ -38,3 +38,23 @@ impl LogSink {
         self.0.get()
     }
 }
+
+/// What the classic builder makes on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StepMade {
+    Image(String),
+    Container(String),
+}
+
+/// Takes what a build makes on its way: ids, which go into a file and are removed by later.
+pub(crate) struct StepSink;
+
+impl StepSink {
+    #[allow(clippy::unnecessary_wraps, reason = "the real one may be full")]
+    pub(crate) fn try_send(&self, made: StepMade) -> Result<(), String> {
+        let (StepMade::Image(id) | StepMade::Container(id)) = made;
+        let is_digit = |c: char| c.is_ascii_hexdigit() && !c.is_ascii_uppercase();
+        assert!(!id.is_empty() && id.len() <= 64 && id.chars().all(is_digit), "not an id: {id}");
+        Ok(())
+    }
+}

@@ -16,7 +16,7 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 
-use super::super::LogSink;
+use super::super::{LogSink, StepSink};
 pub(super) use journal::plain_line;
 
 /// What the engine says, when it comes in pieces.
@@ -33,7 +33,8 @@ pub(super) fn items_of(
 pub(crate) fn log_of(pieces: &[&[u8]]) -> ((usize, u64), bool) {
     let mut items = std::pin::pin!(items_of(pieces));
     let sink = LogSink::default();
-    let (mut journal, mut trace) = (journal::Journal::new(sink.clone()), trace::Trace::default());
+    let mut journal = journal::Journal::new(sink.clone()).telling(Some(StepSink));
+    let mut trace = trace::Trace::default();
     let mut is_whole = true;
     while let Some(item) = items.next().now_or_never().expect("nothing is waited for") {
         let Ok(item) = item else {
