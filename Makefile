@@ -105,9 +105,10 @@ SECONDS ?= 120
 fuzz: toolchain ## hostile input for every reader of text (SECONDS, ARGS)
 	CARGO_TARGET_DIR=target/fuzz cargo run -q --manifest-path tests/fuzz/Cargo.toml -- $(SECONDS) $(ARGS)
 
-lint: toolchain ## formatting and clippy
+lint: toolchain ## formatting, clippy, and whether what fuzzes still compiles
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	CARGO_TARGET_DIR=target/fuzz cargo check -q --locked --manifest-path tests/fuzz/Cargo.toml
 
 docs: toolchain ## the code's documentation, without a broken link
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps

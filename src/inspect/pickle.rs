@@ -1,7 +1,11 @@
 //! Pickles, read opcode by opcode. Nothing is built: of the loader's stack only strings are kept,
 //! because a pickle says with them what it imports.
 
-use std::{collections::BTreeMap, io::Read, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read,
+    rc::Rc,
+};
 
 use super::{
     Format, Import, Limits, Report, Safety,
@@ -16,6 +20,8 @@ const MOST: usize = 1 << 20;
 /// `torch.save` of old writes this number first, then four more pickles.
 const LEGACY: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const OF_LEGACY: usize = 5;
+/// So many imports are remembered as rated.
+const SEEN_MAX: usize = 1_000;
 /// How many pickles are read that stand one after the other.
 const PICKLES: usize = 64;
 
@@ -32,6 +38,8 @@ struct Machine<'a> {
     stack: Vec<Item>,
     memo: BTreeMap<u32, Item>,
     report: &'a mut Report,
+    /// What it imports, by module: what is said again and again is rated once.
+    seen: BTreeMap<String, BTreeSet<String>>,
     /// Whether anything was called or built.
     is_active: bool,
     is_legacy: bool,
@@ -79,6 +87,7 @@ pub(super) fn scan(
             stack: Vec::new(),
             memo: BTreeMap::new(),
             report,
+            seen: BTreeMap::new(),
             is_active: false,
             is_legacy: false,
         };
@@ -301,6 +310,14 @@ impl Machine<'_> {
     }
 
     fn import(&mut self, module: Option<&str>, name: Option<&str>) {
+        if let (Some(module), Some(name)) = (module, name) {
+            if self.seen.get(module).is_some_and(|names| names.contains(name)) {
+                return;
+            }
+            if self.report.imports.len() < SEEN_MAX {
+                self.seen.entry(module.to_owned()).or_default().insert(name.to_owned());
+            }
+        }
         let said = |text: Option<&str>| text.unwrap_or("?").to_owned();
         let safety = match (module, name) {
             (Some(module), Some(name)) => rate(module, name),

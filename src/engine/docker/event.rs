@@ -35,7 +35,10 @@ pub(super) fn hint_of(instance: &str, line: &[u8]) -> Option<Hint> {
     if line.trim_ascii().is_empty() {
         return None;
     }
-    let wire: EventWire = serde_json::from_slice(line).unwrap_or_default();
+    // What does not even end as one does is not worth an error.
+    let is_whole = line.trim_ascii_end().ends_with(b"}");
+    let wire = is_whole.then(|| serde_json::from_slice(line).ok()).flatten();
+    let wire: EventWire = wire.unwrap_or_default();
     let ActorWire { id, attributes } = wire.actor.unwrap_or_default();
     let labels = attributes.unwrap_or_default();
     let action = wire.action.unwrap_or_else(|| "unreadable".to_owned());
