@@ -53,7 +53,7 @@ pub(super) fn recipe(
     let bare = bare(app, checkout, rebuilds, policy, nothing, String::new());
     let on = |base: &BaseImage| plan.identity(bare.clone(), app, base);
     let write = |recipe: Recipe, base: &BaseImage| {
-        let from = plan.from(base, world);
+        let from = named(base, world);
         let text = write::dockerfile((app, checkout), &plan, from, policy, world.has_buildkit)?;
         Ok(Recipe { dockerfile: Dockerfile::Generated(text), ..recipe })
     };
@@ -199,13 +199,6 @@ impl Generation {
         self.base_now(world).into_iter().chain(same_name).collect()
     }
 
-    /// How a Dockerfile names this base.
-    fn from<'a>(&self, base: &'a BaseImage, world: &'a World) -> &'a str {
-        let pinned = world.pinned(base.reference.as_str());
-        let pinned = pinned.filter(|name| name.ends_with(&format!("@{}", base.identity)));
-        pinned.unwrap_or(base.reference.as_str())
-    }
-
     /// `bare` on this base, still without a text.
     fn identity(&self, bare: Recipe, app: &App, base: &BaseImage) -> Recipe {
         let identity = base.identity.split_once(':').map_or("", |(_, digits)| digits);
@@ -244,6 +237,13 @@ impl Generation {
             command: self.command.as_deref(),
         })
     }
+}
+
+/// How a Dockerfile names this base.
+fn named<'a>(base: &'a BaseImage, world: &'a World) -> &'a str {
+    let pinned = world.pinned(base.reference.as_str());
+    let pinned = pinned.filter(|name| name.ends_with(&format!("@{}", base.identity)));
+    pinned.unwrap_or(base.reference.as_str())
 }
 
 fn bare(
